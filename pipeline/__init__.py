@@ -1,0 +1,1 @@
+"""A picture-moderation classifier that can be rebuilt, trusted and replaced."""

@@ -1,0 +1,35 @@
+"""Mistakes that a user can mend, and the one place that turns them into a message and an exit code."""
+
+import errno
+import logging
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """What went wrong, which file, key or row it concerns, and the way out. Shown without a traceback."""
+
+
+def explain(error: BaseException) -> str | None:
+    """Return the message that a user should read for `error`, or None where it is a defect of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"the disk is full{where}; nothing half-written was left behind. Free some space and run this again."
+    if isinstance(error, PermissionError):
+        return f"permission denied: {error.filename}. Give this user access to it and run this again."
+    return None
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a stage's `main()` as a program: exit 0 when done, 1 with one clear message on a user's mistake."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        main()
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)

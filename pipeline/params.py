@@ -1,0 +1,335 @@
+"""params.yaml, typed, frozen and strict. Nothing else reads that file.
+
+    params = load_params()
+    params.split.fractions.test
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import UserError
+from pipeline.paths import PARAMS
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+# Block boundaries have stable names; `conv2d_56` (the article's) is generated, and shifts from build to build.
+UNFREEZE_POINTS: dict[str, tuple[str, ...]] = {
+    "inception_v3": ("all", "none", *(f"mixed{n}" for n in range(11))),
+    "mobilenet_v2": ("all", "none", *(f"block_{n}" for n in range(1, 17))),
+}
+UNFREEZE_ALIASES = {"inception_v3": {"conv2d_56": "mixed5"}}
+MOBILENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Labels(_Section):
+    """The classes, in the order of the model's outputs, and which of them are unsafe."""
+
+    names: tuple[str, ...] = Field(min_length=2)
+    unsafe: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("names", "unsafe", mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in self.names:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ValueError(f"label {name!r} may hold letters, digits, _ and - only")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("names holds a label twice")
+        strangers = sorted(set(self.unsafe) - set(self.names))
+        if strangers:
+            raise ValueError(f"unsafe names {', '.join(strangers)}; allowed: {', '.join(self.names)}")
+        if set(self.unsafe) == set(self.names):
+            raise ValueError("unsafe holds every label; at least one must be safe")
+        return self
+
+
+class Backbone(_Section):
+    """The network whose features are transferred. `weights`: "imagenet", a path, or None (from scratch)."""
+
+    name: Literal["inception_v3", "mobilenet_v2"]
+    alpha: float
+    weights: str | None
+    size: Annotated[int, Field(ge=32, le=1024)]
+    rescaling: Literal["symmetric", "unit"] | None
+    batchnorm_momentum: Annotated[float, Field(gt=0.0, lt=1.0)] | None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name == "mobilenet_v2" and self.alpha not in MOBILENET_ALPHAS:
+            raise ValueError(f"alpha is {self.alpha}; mobilenet_v2 comes in {', '.join(map(str, MOBILENET_ALPHAS))}")
+        if self.name == "inception_v3" and self.alpha != 1.0:
+            raise ValueError(f"alpha is {self.alpha}; inception_v3 has one width, 1.0")
+        if self.name == "inception_v3" and self.size < 75:
+            raise ValueError(f"size is {self.size}; inception_v3 needs at least 75")
+        return self
+
+
+class Augment(_Section):
+    """Ranges of the article's random transforms, as Keras' ImageDataGenerator takes them."""
+
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)]
+    shift: Annotated[float, Field(ge=0.0, lt=1.0)]
+    shear: Annotated[float, Field(ge=0.0, lt=90.0)]
+    zoom: Annotated[float, Field(ge=0.0, lt=1.0)]
+    flip: bool
+    channel_shift: Annotated[float, Field(ge=0.0, le=255.0)]
+
+
+class Catalog(_Section):
+    """What counts as a usable picture, and what a worker may spend on one."""
+
+    max_megapixels: Positive
+    min_side: Count
+    max_aspect: Annotated[float, Field(ge=1.0)]
+    seconds: Positive
+    memory_mb: Annotated[int, Field(ge=256)]
+
+
+class Rule(_Section):
+    """A data-quality threshold. Severity `error` stops the run, `warn` does not."""
+
+    limit: Annotated[float, Field(ge=0.0)]
+    severity: Literal["error", "warn"]
+
+
+class Validate(_Section):
+    """Thresholds of the Great Expectations suites."""
+
+    smallest_class: Rule
+    class_ratio: Rule
+    broken_share_label: Rule
+    broken_share_source: Rule
+    unreadable_share: Rule
+
+
+class Fractions(_Section):
+    """Shares of the clusters; they add up to 1."""
+
+    train: Share
+    val: Share
+    test: Share
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if abs(self.train + self.val + self.test - 1.0) > 1e-9:
+            raise ValueError(f"train + val + test is {self.train + self.val + self.test:g}, not 1")
+        if self.train == 0.0 or self.val == 0.0:
+            raise ValueError("train and val must be above 0 (test may be 0 where test_sources names a batch)")
+        return self
+
+
+class Split(_Section):
+    """How clusters fall into train, validation and test."""
+
+    fractions: Fractions
+    salt: Annotated[str, Field(min_length=1)]
+    test_sources: tuple[str, ...]
+    min_per_split: Count
+
+    @field_validator("test_sources", mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Pack(_Section):
+    """How training pixels are stored."""
+
+    encoding: Literal["png", "jpeg"]
+    jpeg_quality: Annotated[int, Field(ge=50, le=100)]
+    pictures_per_file: Count
+
+
+class Embed(_Section):
+    """How many augmented views of a train picture are embedded, and how many pictures at a time."""
+
+    views: Annotated[int, Field(ge=0)]
+    batch_size: Count
+
+
+class Train(_Section):
+    """The head on the frozen backbone."""
+
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["sgd", "adam"]
+    learning_rate: Positive
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
+    dropout: tuple[Dropout, Dropout]
+    l2: Annotated[float, Field(ge=0.0)]
+
+    @field_validator("dropout", mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Exponential(_Section):
+    """initial * rate ** (epoch / every_epochs), after a linear warm-up."""
+
+    kind: Literal["exponential"]
+    initial: Positive
+    rate: Annotated[float, Field(gt=0.0, le=1.0)]
+    every_epochs: Positive
+    warmup_epochs: Annotated[float, Field(ge=0.0)]
+
+
+class Cosine(_Section):
+    """From initial down to final along half a cosine, after a linear warm-up."""
+
+    kind: Literal["cosine"]
+    initial: Positive
+    final: Annotated[float, Field(ge=0.0)]
+    warmup_epochs: Annotated[float, Field(ge=0.0)]
+
+
+class Piecewise(_Section):
+    """values[i] until epoch boundaries[i]; the last value holds on. A linear warm-up comes first."""
+
+    kind: Literal["piecewise"]
+    boundaries: tuple[Positive, ...] = Field(min_length=1)
+    values: tuple[Positive, ...]
+    warmup_epochs: Annotated[float, Field(ge=0.0)]
+
+    @field_validator("boundaries", "values", mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.values) != len(self.boundaries) + 1:
+            raise ValueError(f"{len(self.boundaries)} boundaries need {len(self.boundaries) + 1} values, not {len(self.values)}")
+        if any(later <= earlier for earlier, later in zip(self.boundaries, self.boundaries[1:], strict=False)):
+            raise ValueError("boundaries must ascend")
+        return self
+
+
+Schedule = Annotated[Exponential | Cosine | Piecewise, Field(discriminator="kind")]
+
+
+class Finetune(_Section):
+    """The backbone, unfrozen from a point on, at a decaying rate."""
+
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["sgd", "adam"]
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
+    unfreeze: str
+    schedule: Schedule
+
+
+class Evaluate(_Section):
+    """The test set's report."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+
+
+class Audit(_Section):
+    """The search for wrong labels."""
+
+    folds: Annotated[int, Field(ge=2, le=20)]
+    max_rows: Count
+
+
+class Register(_Section):
+    """Where the model goes in MLflow's registry."""
+
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    alias: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
+class Params(_Section):
+    """Everything in params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    labels: Labels
+    backbone: Backbone
+    augment: Augment
+    catalog: Catalog
+    validate_: Validate = Field(alias="validate")
+    split: Split
+    pack: Pack
+    embed: Embed
+    train: Train
+    finetune: Finetune
+    evaluate: Evaluate
+    audit: Audit
+    register_: Register = Field(alias="register")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        points = UNFREEZE_POINTS[self.backbone.name]
+        aliases = UNFREEZE_ALIASES.get(self.backbone.name, {})
+        if self.finetune.unfreeze not in (*points, *aliases):
+            raise ValueError(
+                f"finetune.unfreeze is {self.finetune.unfreeze!r}; {self.backbone.name} has {', '.join(points)}"
+            )
+        if self.backbone.weights is None and self.finetune.unfreeze != "all":
+            raise ValueError("backbone.weights is null, so nothing is learned yet: finetune.unfreeze must be all")
+        return self
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        UserError: naming every key that is unknown, missing or impossible, and what is allowed.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist here. Run this in the project's root.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    return parse_params(document, str(path))
+
+
+def parse_params(document: Any, origin: str = "params.yaml") -> Params:
+    """Check a params document that has been read already."""
+    try:
+        return Params.model_validate(document)
+    except ValidationError as error:
+        lines = [_line(item["loc"], item["msg"], item.get("input"), item["type"]) for item in error.errors()]
+        raise UserError(f"{origin} is wrong:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def _line(location: tuple[int | str, ...], message: str, value: Any, kind: str) -> str:
+    # A discriminated union puts its tag into the location: finetune.schedule.cosine.final.
+    tags = {"exponential", "cosine", "piecewise"}
+    parts = [str(part) for place, part in enumerate(location) if not (part in tags and location[place - 1] == "schedule")]
+    key = ".".join(parts)
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key; {_siblings(parts)}"
+    if kind == "missing":
+        return f"{key}: missing"
+    text = message.removeprefix("Value error, ")
+    if kind == "value_error":
+        return f"{key}: {text}" if key else text
+    return f"{key}: {text[0].lower()}{text[1:]}, but is {value!r}"
+
+
+def _siblings(parts: list[str]) -> str:
+    model: Any = Params
+    for part in parts[:-1]:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        model = fields[part].annotation if part in fields else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return "remove it"
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    return f"known here: {', '.join(known)}"

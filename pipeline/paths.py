@@ -1,0 +1,41 @@
+"""Where everything lies, relative to the project's root (stages and commands run there)."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+
+# The raw scrape: tracked by data.dvc, written by `nsfw` acts only.
+DATA = Path("data")
+SHARDS = DATA / "shards"
+SIGHTINGS = DATA / "sightings"
+DECISIONS = DATA / "decisions.csv"
+REPORTS = DATA / "reports.csv"
+SLICES = DATA / "slices.csv"
+
+# Stage outputs: DVC deletes them before a stage runs.
+BUILD = Path("build")
+CATALOG = BUILD / "catalog.parquet"
+QUARANTINE = BUILD / "quarantine.csv"
+DEDUPED = BUILD / "deduped.parquet"
+DUPLICATES = BUILD / "duplicates.parquet"
+CONFLICTS = BUILD / "conflicts.csv"
+SPLITS = BUILD / "splits.parquet"
+PACKED = BUILD / "packed"
+EMBEDDINGS = BUILD / "embeddings"
+HEAD = BUILD / "head"
+FINETUNED = BUILD / "finetuned"
+PREDICTIONS = BUILD / "predictions.parquet"
+REGISTERED = BUILD / "registered.json"
+
+METRICS = Path("metrics")
+PLOTS = Path("plots")
+REPORTS_DIR = Path("reports")
+DATA_DOCS = REPORTS_DIR / "data_docs"
+LABEL_ISSUES = REPORTS_DIR / "label_issues.csv"
+
+# Shortcuts to the same bytes, and run records on their way to MLflow: survive a rerun, never versioned.
+CACHE = Path(".cache")
+CATALOG_CACHE = CACHE / "catalog"
+RUNS = CACHE / "runs"
+
+MODEL_FILE = "model.keras"

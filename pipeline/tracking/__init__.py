@@ -1,0 +1,1 @@
+"""Run records, MLflow, the registry."""
