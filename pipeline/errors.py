@@ -23,7 +23,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage's `main()` as a program: exit 0 when done, 1 with one clear message on a user's mistake."""
+    """Run `main()` as a program: exit 0 when done, 1 with one clear message on a user's mistake."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         main()

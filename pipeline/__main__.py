@@ -1,0 +1,25 @@
+"""Run one stage: `python -m pipeline STAGE`, as dvc.yaml does.
+
+Stages are imported here by name, not run as `__main__`: worker processes would import the whole stage again.
+"""
+
+import os
+import sys
+from importlib import import_module
+from pkgutil import iter_modules
+
+from pipeline import errors, stages
+
+
+def main() -> None:
+    """Import the stage that the command line names, and run it."""
+    names = sorted(module.name for module in iter_modules(stages.__path__))
+    if len(sys.argv) != 2 or sys.argv[1] not in names:
+        print(f"usage: python -m pipeline {{{','.join(names)}}}", file=sys.stderr)
+        sys.exit(2)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors alone: TensorFlow greets at length
+    errors.run(import_module(f"pipeline.stages.{sys.argv[1]}").main)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Bytes to an upright RGB picture: the only place that opens one.
+
+Call it on untrusted bytes inside `images.sandbox` workers only: a decoder may hang, crash or eat memory.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO")
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Rejected(Exception):  # noqa: N818 -- an outcome that every caller handles, not a defect
+    """A file that cannot be used: a stable `code` for counting, a `detail` for people."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a usable picture may be: pixels in all, px of its shorter side, longer side to shorter."""
+
+    max_pixels: int = 50_000_000
+    min_side: int = 32
+    max_aspect: float = 10.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture: `image` is upright RGB, its first frame; the rest tells what the file was."""
+
+    image: Image.Image
+    format: str
+    mode: str
+    width: int
+    height: int
+    orientation: int
+    frames: int
+
+
+def decode(data: bytes, limits: Limits | None = None) -> Picture:
+    """Decode `data` (JPEG, PNG, WEBP, GIF, BMP or MPO) to an upright RGB picture.
+
+    Transparency is laid over white, as a browser shows it; 16-bit grey keeps its upper 8 bits; of an animation the
+    first frame counts.
+
+    Raises:
+        Rejected: code `empty`, `not_a_picture`, `too_many_pixels`, `too_small`, `too_elongated` or `broken`.
+    """
+    limits = limits or Limits()
+    if not data:
+        raise Rejected("empty", "the file has no bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own bomb warning: the check below is stricter
+            return _decode(data, limits)
+    except (Rejected, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise Rejected("not_a_picture", f"none of {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError as error:
+        raise Rejected("too_many_pixels", _one_line(error)) from None
+    except Exception as error:  # noqa: BLE001 -- hostile files raise anything: struct.error, IndexError, SyntaxError...
+        raise Rejected("broken", _one_line(error)) from None
+
+
+def _decode(data: bytes, limits: Limits) -> Picture:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        _check_size(*image.size, limits)
+        mode, frames = image.mode, int(getattr(image, "n_frames", 1))
+        orientation = _orientation(image)
+        image.load()
+        upright = _rgb(image)
+        if orientation in _UPRIGHT:
+            upright = upright.transpose(_UPRIGHT[orientation])
+        return Picture(upright, str(image.format), mode, *upright.size, orientation, frames)
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.max_pixels:
+        raise Rejected("too_many_pixels", f"{width} x {height}, more than {limits.max_pixels:,} in all")
+    if min(width, height) < limits.min_side:
+        raise Rejected("too_small", f"{width} x {height}, a side under {limits.min_side} px")
+    if max(width, height) > limits.max_aspect * min(width, height):
+        raise Rejected("too_elongated", f"{width} x {height}, over {limits.max_aspect:g} to 1")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        tag = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001 -- malformed EXIF does not spoil sound pixels
+        return 1
+    return tag if isinstance(tag, int) and tag in _UPRIGHT else 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        return Image.fromarray((wide >> 8 if wide.max(initial=0) > 255 else wide).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

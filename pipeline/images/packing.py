@@ -1,0 +1,53 @@
+"""Raw contents to training pixels: upright, RGB, at the model's size, encoded once."""
+
+import io
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.images import sandbox, shards
+from pipeline.images.decode import Limits, decode
+from pipeline.images.resize import to_square
+
+
+def encode(image: Image.Image, encoding: Literal["png", "jpeg"], jpeg_quality: int) -> bytes:
+    """Return an RGB picture as PNG (lossless, quick to write) or as JPEG without chroma subsampling."""
+    buffer = io.BytesIO()
+    if encoding == "png":
+        image.save(buffer, "PNG", compress_level=3)
+    else:
+        image.save(buffer, "JPEG", quality=jpeg_quality, subsampling=0)
+    return buffer.getvalue()
+
+
+class Packing:
+    """How to pack: picklable, so that worker processes can take it along."""
+
+    def __init__(self, folder: Path, limits: Limits, size: int, encoding: Literal["png", "jpeg"], jpeg_quality: int) -> None:
+        self.folder, self.limits, self.size = folder, limits, size
+        self.encoding, self.jpeg_quality = encoding, jpeg_quality
+
+    def pack(self, member: shards.Member) -> bytes:
+        """Return one content as encoded (size, size, 3) pixels; for a sandbox worker."""
+        picture = decode(shards.read(self.folder, member), self.limits)
+        return encode(Image.fromarray(to_square(picture.image, self.size)), self.encoding, self.jpeg_quality)
+
+
+def pack_all(packing: Packing, cost: sandbox.Limits, members: tuple[shards.Member, ...]) -> list[bytes]:
+    """Return each member's encoded pixels, in order.
+
+    Raises:
+        UserError: a picture that the catalog decoded does not decode now (a slow machine, or another Pillow).
+    """
+    encoded = []
+    for member, outcome in zip(members, sandbox.run(partial(Packing.pack, packing), members, cost), strict=True):
+        if isinstance(outcome, sandbox.Failure):
+            raise UserError(
+                f"{member.sha256} in {member.shard} was catalogued but cannot be packed: {outcome}. "
+                "Raise catalog.seconds or catalog.memory_mb, or run `dvc repro -f catalog` to judge it again."
+            )
+        encoded.append(outcome)
+    return encoded

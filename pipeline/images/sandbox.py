@@ -1,0 +1,110 @@
+"""Worker processes for untrusted pictures: a limit of time and memory each; a bad picture costs itself alone."""
+
+import multiprocessing
+import os
+import resource
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from multiprocessing.util import Finalize
+from typing import TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from pipeline.images.decode import Rejected
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_CHUNK = 32  # pictures a message: a round trip costs about as much as decoding a small one
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one picture may cost: seconds, and MiB beyond what an idle worker takes; and how many at a time."""
+
+    seconds: float
+    memory_mb: int
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an item has no result; `code` is one of decode.Rejected's, or `timeout`, `memory`, `crashed`."""
+
+    code: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+def run(function: Callable[[Item], Result], items: Iterable[Item], limits: Limits) -> Iterator[Result | Failure]:
+    """Yield, in order, each item's result or the Failure that it met.
+
+    `function` runs in worker processes, so it must be picklable. The workers outlive the call and serve the next.
+    """
+    pool = _pool(limits.workers, limits.memory_mb)
+    waiting: deque[tuple[tuple[Item, ...], Future[list[Result | Failure]]]] = deque()
+    source = iter(items)
+
+    def schedule(chunk: tuple[Item, ...]) -> Future[list[Result | Failure]]:
+        future: Future[list[Result | Failure]] = pool.schedule(_apply, args=[function, chunk], timeout=limits.seconds)
+        return future
+
+    def collect(chunk: tuple[Item, ...], future: Future[list[Result | Failure]]) -> list[Result | Failure]:
+        try:
+            return future.result()
+        except FutureTimeoutError:
+            failure = Failure("timeout", f"not done within {limits.seconds:g} s")
+        except ProcessExpired as expired:
+            failure = Failure("crashed", f"its worker died (exit code {expired.exitcode})")
+        if len(chunk) == 1:
+            return [failure]
+        # One picture spoiled the chunk: each gets a worker's whole attention, and the guilty one fails alone.
+        return [outcome for item in chunk for outcome in collect((item,), schedule((item,)))]
+
+    while chunk := tuple(islice(source, _CHUNK)):
+        waiting.append((chunk, schedule(chunk)))
+        if len(waiting) > 4 * limits.workers:
+            yield from collect(*waiting.popleft())
+    while waiting:
+        yield from collect(*waiting.popleft())
+
+
+@lru_cache
+def _pool(workers: int, memory_mb: int) -> ProcessPool:
+    context = multiprocessing.get_context("spawn")  # a fork would inherit TensorFlow's threads and locks
+    pool = ProcessPool(max_workers=workers, initializer=_limit, initargs=[memory_mb], context=context)
+    Finalize(pool, _stop, args=[pool], exitpriority=100)
+    return pool
+
+
+def _stop(pool: ProcessPool) -> None:
+    pool.stop()
+    pool.join()
+
+
+def _apply(function: Callable[[Item], Result], items: tuple[Item, ...]) -> list[Result | Failure]:
+    outcomes: list[Result | Failure] = []
+    for item in items:
+        try:
+            outcomes.append(function(item))
+        except Rejected as rejected:
+            outcomes.append(Failure(rejected.code, rejected.detail))
+        except MemoryError:
+            outcomes.append(Failure("memory", "needs more memory than a picture may use"))
+    return outcomes
+
+
+def _limit(memory_mb: int) -> None:
+    """Let this process grow by `memory_mb` beyond what its imports took, and leave no core file."""
+    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 -- a kernel file
+        base = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    limit = base + memory_mb * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,0 +1,149 @@
+"""Flat line art: stars or blossoms among doodles, on paper."""
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+# What steers the difficulty: how far the two members of the family lie apart, and how much else there is to see.
+STAR_BEND = (0.5, 0.8)  # of an arm's profile 1 - |t| ** bend; nearer to 1 (straight edges): harder
+BLOSSOM_BEND = (1.8, 3.0)  # likewise, from the other side
+MOTIFS = (2, 4)  # stars or blossoms a picture; fewer: harder
+MOTIF_RADIUS = (0.2, 0.32)  # of the shorter side; smaller: harder
+DOODLES = (3, 8)  # small things beside them; more: harder
+KINDRED = 0.75  # share of the doodles as sharp or round as the motifs; 0.5 says nothing: harder
+
+Points = NDArray[np.float64]
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Style:
+    """One member of the family: the bend of its motifs' arms, and whether its doodles lean to corners or to curves."""
+
+    bend: tuple[float, float]
+    sharp: bool
+
+
+STAR, BLOSSOM = Style(STAR_BEND, sharp=True), Style(BLOSSOM_BEND, sharp=False)
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    rng: np.random.Generator
+    pen: ImageDraw.ImageDraw
+    size: Points  # width and height, px
+    ink: Rgb
+    fills: list[Rgb]
+    stroke: int
+
+    def fill(self) -> Rgb:
+        return self.fills[self.rng.integers(len(self.fills))]
+
+    def shape(self, outline: Points) -> None:
+        points = _pairs(outline)
+        self.pen.polygon(points, fill=self.fill())
+        self.pen.line([*points, *points[:2]], fill=self.ink, width=self.stroke, joint="curve")
+
+    def line(self, points: Points) -> None:
+        self.pen.line(_pairs(points), fill=self.ink, width=self.stroke, joint="curve")
+
+    def disc(self, centre: Points, radius: float) -> None:
+        box = (*(centre - radius).tolist(), *(centre + radius).tolist())
+        self.pen.ellipse(box, fill=self.fill(), outline=self.ink, width=self.stroke)
+
+
+def line_art(rng: np.random.Generator, size: tuple[int, int], style: Style) -> Image.Image:
+    """Return an RGB picture of `size` (width, height in px) in `style`."""
+    paper, ink, *fills = _palette(rng)
+    large = (2 * size[0], 2 * size[1])  # reduced at the end, which smooths the edges
+    image = Image.new("RGB", large, paper)
+    sheet = _Sheet(rng, ImageDraw.Draw(image), np.array(large, dtype=np.float64), ink, fills, int(rng.integers(2, 6)))
+    _backdrop(sheet, large)
+    for _ in range(rng.integers(*DOODLES, endpoint=True)):
+        _doodle(sheet, sharp=style.sharp == (rng.random() < KINDRED))
+    for centre, radius in _places(sheet):
+        sheet.shape(centre + radius * _flower(rng, rng.uniform(*style.bend)))
+        if rng.random() < 0.5:
+            sheet.disc(centre, radius * rng.uniform(0.12, 0.25))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _flower(rng: np.random.Generator, bend: float) -> Points:
+    """Return a closed curve (240, 2) of 5 to 8 uneven arms within the unit disc: a star, or a blossom for bend > 1."""
+    arms = int(rng.integers(5, 9))
+    angle = np.linspace(0.0, 2 * np.pi, 240, endpoint=False)
+    phase = angle * arms / (2 * np.pi)
+    inner = rng.uniform(0.35, 0.55)
+    lengths = rng.uniform(0.85, 1.0, arms)[phase.astype(int)]
+    radius = inner + (lengths - inner) * (1.0 - np.abs(2.0 * (phase % 1.0) - 1.0) ** bend)
+    squeeze = np.array([1.0, rng.uniform(0.75, 1.0)])
+    return radius[:, None] * _circle(angle + rng.uniform(0.0, 2 * np.pi)) * squeeze
+
+
+def _places(sheet: _Sheet) -> list[tuple[Points, float]]:
+    """Return centres and radii in px that overlap little: the best of ten throws each."""
+    rng, places = sheet.rng, list[tuple[Points, float]]()
+    for _ in range(rng.integers(*MOTIFS, endpoint=True)):
+        throws = rng.uniform(0.2, 0.8, (10, 2)) * sheet.size
+        gaps = [min((np.hypot(*(throw - at)) - taken for at, taken in places), default=0.0) for throw in throws]
+        places.append((throws[int(np.argmax(gaps))], rng.uniform(*MOTIF_RADIUS) * sheet.size.min()))
+    return places
+
+
+def _doodle(sheet: _Sheet, *, sharp: bool) -> None:
+    """Draw a polygon or a zigzag where `sharp`, else a disc or a wave."""
+    rng = sheet.rng
+    centre, radius = rng.random(2) * sheet.size, rng.uniform(0.04, 0.1) * sheet.size.min()
+    turn = rng.uniform(0.0, 2 * np.pi)
+    if rng.random() < 0.5:
+        wave = np.sin(np.linspace(-1.0, 1.0, 60) * rng.uniform(5.0, 9.0))
+        along, across = np.linspace(-2.0, 2.0, 60), 0.7 * (np.arcsin(wave) if sharp else wave)
+        basis = _circle(np.array([turn, turn + np.pi / 2]))
+        sheet.line(centre + radius * np.stack([along, across], axis=1) @ basis)
+    elif sharp:
+        corners = int(rng.integers(3, 5))
+        sheet.shape(centre + 1.3 * radius * _circle(turn + np.arange(corners) * 2 * np.pi / corners))
+    else:
+        sheet.disc(centre, radius)
+
+
+def _backdrop(sheet: _Sheet, size: tuple[int, int]) -> None:
+    """Draw nothing, dots, hatching or a horizon behind the shapes."""
+    rng, pen, tint, (width, height) = sheet.rng, sheet.pen, sheet.fills[-1], size
+    kind, gap = rng.integers(4), int(rng.integers(14, 30))
+    if kind == 1:
+        for x, y in ((x, y) for x in range(0, width, gap) for y in range(0, height, gap)):
+            pen.ellipse((x, y, x + gap / 3, y + gap / 3), fill=tint)
+    elif kind == 2:
+        slope = rng.uniform(-1.0, 1.0) * height
+        for x in range(-height, width + height, gap):
+            pen.line((x, 0, x + slope, height), fill=tint, width=2)
+    elif kind == 3:
+        left, right = rng.uniform(0.4, 0.8, 2) * height
+        pen.polygon([(0, left), (width, right), size, (0, height)], fill=tint)
+
+
+def _palette(rng: np.random.Generator) -> list[Rgb]:
+    """Return paper, ink and four fills; one picture in four is light on dark."""
+    hue = rng.random()
+    light, dark = rng.uniform(0.88, 1.0), rng.uniform(0.08, 0.3)
+    if rng.random() < 0.25:
+        light, dark = dark, light
+    fills = [_rgb(hue + rng.normal(0.0, 0.25), rng.uniform(0.15, 0.6), rng.uniform(0.55, 0.98)) for _ in range(4)]
+    return [_rgb(hue, rng.uniform(0.0, 0.2), light), _rgb(hue + 0.5, rng.uniform(0.1, 0.6), dark), *fills]
+
+
+def _rgb(hue: float, saturation: float, value: float) -> Rgb:
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _circle(angle: Points) -> Points:
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def _pairs(points: Points) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in points]

@@ -1,0 +1,43 @@
+"""What was seen: one row per file in data/sightings/*.parquet, one table per batch, append-only."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline import tables
+from pipeline.errors import UserError
+
+COLUMNS = ("sha256", "label", "origin", "source", "fetched_at", "bytes", "status", "reason")
+SAMPLE_SOURCE = "bundled-sample"
+
+_TYPES = {name: "str" for name in ("sha256", "label", "origin", "source", "status", "reason")} | {"bytes": "int64"}
+
+
+def empty() -> pd.DataFrame:
+    """Return a sightings table without rows."""
+    return frame([])
+
+
+def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Return rows as a sightings table with its exact column types."""
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table["fetched_at"] = pd.to_datetime(table["fetched_at"], utc=True).astype("datetime64[us, UTC]")
+    return table.astype(_TYPES)
+
+
+def load(folder: Path) -> pd.DataFrame:
+    """Return every sighting, batch by batch, in the order in which they were ingested."""
+    parts = [tables.read_parquet(path, COLUMNS) for path in sorted(folder.glob("*.parquet"))]
+    return pd.concat(parts, ignore_index=True) if parts else empty()
+
+
+def load_some(folder: Path) -> pd.DataFrame:
+    """Like `load`, for a stage: without any sighting there is nothing to do.
+
+    Raises:
+        UserError: nothing was ingested.
+    """
+    sightings = load(folder)
+    if sightings.empty:
+        raise UserError(f"{folder} holds no sightings. Take in pictures first: `nsfw ingest folder DIR`.")
+    return sightings

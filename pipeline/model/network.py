@@ -1,0 +1,64 @@
+"""The whole classifier: rescaling, backbone, pool and the article's head."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from pipeline import files
+from pipeline.model import backbone as backbones
+from pipeline.params import Backbone, Train
+
+UNITS = (256, 128)  # the article's
+
+
+def head(features: int, classes: int, params: Train, seed: int) -> Any:
+    """Return the article's head as a model of its own: (n, features) pooled to (n, classes) probabilities."""
+    first, second = params.dropout
+    he, glorot = keras.initializers.HeNormal, keras.initializers.GlorotUniform
+    inputs = keras.Input((features,))
+    x = keras.layers.Dense(
+        UNITS[0],
+        activation="relu",
+        kernel_initializer=he(seed=seed),
+        kernel_regularizer=keras.regularizers.L2(params.l2),
+    )(inputs)
+    x = keras.layers.Dropout(first, seed=seed)(x)
+    x = keras.layers.Dense(UNITS[1], activation="relu", kernel_initializer=he(seed=seed + 1))(x)
+    x = keras.layers.Dropout(second, seed=seed + 1)(x)
+    outputs = keras.layers.Dense(
+        classes, activation="softmax", kernel_initializer=glorot(seed=seed + 2), dtype="float32"
+    )(x)
+    return keras.Model(inputs, outputs, name="head")
+
+
+def embedder(params: Backbone) -> Any:
+    """Return the frozen backbone from 0..255 pixels (n, size, size, 3) to pooled features (n, features)."""
+    base = backbones.build(params)
+    base.trainable = False
+    scale, offset = backbones.rescaling(params)
+    inputs = keras.Input((params.size, params.size, 3), name="pixels")
+    x = keras.layers.Rescaling(scale, offset, name="rescaling")(inputs)
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D(name="pool")(base(x)), name="embedder")
+
+
+def classifier(embed: Any, top: Any) -> Any:
+    """Join an embedder and a head to one model, 0..255 pixels (n, size, size, 3) to probabilities (n, classes)."""
+    return keras.Model(embed.inputs, top(embed.outputs[0]), name="classifier")
+
+
+def save(model: Any, path: Path) -> None:
+    """Save a model without its optimizer, whole or not at all."""
+    bare = keras.Model(model.inputs, model.outputs, name=model.name)
+    with files.atomic(path.with_suffix(".keras")) as temporary:
+        named = temporary.with_suffix(".keras")  # Keras goes by the ending
+        try:
+            bare.save(named)
+            named.replace(temporary)
+        finally:
+            named.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Any:
+    """Load a saved classifier; no custom code runs."""
+    return keras.saving.load_model(path, compile=False, safe_mode=True)

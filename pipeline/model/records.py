@@ -1,0 +1,54 @@
+"""Packed pictures: TFRecord files of `sha256`, `label` (its index) and `picture` (encoded pixels)."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from pipeline import files
+from pipeline.errors import UserError
+
+
+def write(path: Path, rows: Iterable[tuple[str, int, bytes]]) -> None:
+    """Write (sha256, label index, encoded picture) rows as one file; equal rows give equal bytes."""
+    with files.atomic(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+        for sha256, label, picture in rows:
+            feature = {
+                "sha256": tf.train.Feature(bytes_list=tf.train.BytesList(value=[sha256.encode()])),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+                "picture": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString(deterministic=True))  # a map's fields have no order of their own
+
+
+def packed_files(folder: Path, split: str) -> list[str]:
+    """Return a split's files, in order.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
+    if not found:
+        raise UserError(f"{folder} holds no {split}-*.tfrecord. Run `dvc repro pack`.")
+    return found
+
+
+def read(paths: Sequence[str]) -> Any:
+    """Return a tf.data.Dataset of serialized rows in stored order: shuffle these, they are small; then `parse`."""
+    return tf.data.TFRecordDataset(list(paths))
+
+
+def parse(row: Any, size: int) -> tuple[Any, Any, Any]:
+    """Decode a serialized row to (picture uint8 (size, size, 3), label int64, sha256 string)."""
+    fields = {"picture": tf.string, "label": tf.int64, "sha256": tf.string}
+    parsed = tf.io.parse_single_example(row, {name: tf.io.FixedLenFeature([], kind) for name, kind in fields.items()})
+    picture = tf.io.decode_image(parsed["picture"], channels=3, expand_animations=False)
+    return tf.ensure_shape(picture, (size, size, 3)), parsed["label"], parsed["sha256"]
+
+
+def pictures(paths: Sequence[str], size: int, batch_size: int) -> Any:
+    """Return a tf.data.Dataset of batches of `parse`'s triples, in stored order."""
+    rows = read(paths).map(lambda row: parse(row, size), num_parallel_calls=tf.data.AUTOTUNE)
+    return rows.batch(batch_size).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,44 @@
+"""Learning rate by step: Keras' own schedules, after a linear warm-up."""
+
+from typing import Any
+
+import keras
+
+from pipeline.params import Cosine, Exponential, Schedule
+
+
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras has no types
+    """`inner(step)`, scaled by (step + 1) / steps over the first `steps` steps (Goyal et al. 2017, gradual warm-up)."""
+
+    def __init__(self, inner: Any, steps: int) -> None:
+        super().__init__()
+        self.inner, self.steps = inner, steps
+
+    def __call__(self, step: Any) -> Any:
+        """Return the rate at `step` (from 0)."""
+        step = keras.ops.cast(step, "float32")
+        return self.inner(step) * keras.ops.minimum(1.0, (step + 1.0) / max(1, self.steps))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds this schedule."""
+        return {"inner": keras.saving.serialize_keras_object(self.inner), "steps": self.steps}
+
+
+def build(schedule: Schedule, steps_per_epoch: int, epochs: int) -> WarmUp:
+    """Return the rate by step for a run of `epochs`.
+
+    exponential: initial * rate ** (epoch / every_epochs); cosine: from initial to final over the run; piecewise:
+    values[i] until epoch boundaries[i].
+    """
+    return WarmUp(_inner(schedule, steps_per_epoch, epochs), round(schedule.warmup_epochs * steps_per_epoch))
+
+
+def _inner(schedule: Schedule, steps: int, epochs: int) -> Any:
+    if isinstance(schedule, Exponential):
+        decay = schedule.every_epochs * steps
+        return keras.optimizers.schedules.ExponentialDecay(schedule.initial, decay, schedule.rate)
+    if isinstance(schedule, Cosine):
+        alpha = schedule.final / schedule.initial
+        return keras.optimizers.schedules.CosineDecay(schedule.initial, epochs * steps, alpha)
+    bounds = [round(boundary * steps) for boundary in schedule.boundaries]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(bounds, list(schedule.values))

@@ -1,0 +1,100 @@
+"""Decode every content once, safely: what is usable goes to the catalog, the rest to quarantine with its reason.
+
+Reads   data/shards/*.tar, data/sightings/*.parquet
+Writes  build/catalog.parquet, build/quarantine.csv
+Keeps   .cache/catalog/: results by shard, so that a new batch costs its own size
+Run     dvc repro catalog
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL
+from tqdm import tqdm
+
+from pipeline import compute, paths, tables
+from pipeline.images import decode, measure, quality, sandbox
+from pipeline.images.decode import Limits
+from pipeline.ingest import sightings as seen
+from pipeline.params import Catalog, load_params
+
+COLUMNS = ("sha256", "labels", "first_seen", "sources", "bytes", *measure.Measure._fields, "shard", "offset", "size")
+
+
+def recipe(params: Catalog) -> str:
+    """Digest everything but the bytes that a result depends on."""
+    code = b"".join(Path(module.__file__ or "").read_bytes() for module in (decode, measure, quality, sandbox))
+    return hashlib.sha256(params.model_dump_json().encode() + PIL.__version__.encode() + code).hexdigest()
+
+
+def kept_at(shard: Path, recipe_digest: str) -> Path:
+    """Return where a shard's results are kept: keyed by its bytes and the recipe."""
+    with shard.open("rb") as opened:
+        content = hashlib.file_digest(opened, "sha256").hexdigest()
+    return paths.CATALOG_CACHE / f"{hashlib.sha256((content + shard.name + recipe_digest).encode()).hexdigest()}.parquet"
+
+
+def measure_all(shard_files: Sequence[Path], params: Catalog) -> pd.DataFrame:
+    """Return the rows of every shard, measuring only those whose results are not kept yet."""
+    digest = recipe(params)
+    places = {shard: kept_at(shard, digest) for shard in shard_files}
+    new = [shard for shard, place in places.items() if not place.exists()]
+    limits = Limits(int(params.max_megapixels * 1e6), params.min_side, params.max_aspect)
+    cost = sandbox.Limits(params.seconds, params.memory_mb, compute.sandbox_workers(len(new)))
+    with tqdm(desc="catalog", total=len(new), unit="shard", disable=None if new else True) as bar:
+        measured = compute.map_shards(partial(measure.measure_shard, limits, cost), new)
+        for shard, rows in zip(new, measured, strict=True):
+            tables.write_parquet(pd.DataFrame(rows, columns=list(measure.RESULT)), places[shard])
+            bar.update()
+    parts = [tables.read_parquet(place) for place in places.values()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(measure.RESULT))
+
+
+def catalog(sightings: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """Return the usable contents, sorted by sha256, with what their sightings say of them."""
+    stored = sightings[sightings["status"] == "stored"]
+    owners, contents = pd.factorize(stored["sha256"], sort=True)
+    by_content = stored[["fetched_at", "bytes"]].groupby(owners)
+    known = pd.DataFrame(
+        {
+            "sha256": contents,
+            "labels": distinct(owners, stored["label"]),
+            "first_seen": by_content["fetched_at"].min(),
+            "sources": distinct(owners, stored["source"]),
+            "bytes": by_content["bytes"].first(),
+        }
+    )
+    usable = results[results["reason"] == ""].drop_duplicates("sha256")
+    return known.merge(usable, on="sha256").sort_values("sha256")[list(COLUMNS)]
+
+
+def distinct(owners: np.ndarray, values: pd.Series) -> list[list[str]]:
+    """Return each owner's distinct values, sorted; owners are 0, 1, 2, ... and each has a value."""
+    codes, uniques = pd.factorize(values, sort=True)
+    names = uniques.tolist()
+    lists: list[list[str]] = [[] for _ in range(owners.max(initial=-1) + 1)]
+    for pair in np.unique(owners * len(names) + codes).tolist():
+        lists[pair // len(names)].append(names[pair % len(names)])
+    return lists
+
+
+def quarantine(sightings: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per file that cannot be used, with the reason: of the ingest, of the decoder, or lost bytes."""
+    reasons = results.drop_duplicates("sha256").set_index("sha256")["reason"]
+    verdict = sightings["sha256"].map(reasons).fillna("missing_bytes: in no shard of data/shards")
+    reason = sightings["reason"].where(sightings["status"] == "refused", verdict)
+    rows = sightings.assign(reason=reason)[["sha256", "origin", "reason", "label", "source"]]
+    return rows[rows["reason"] != ""].sort_values(["source", "origin", "sha256"])
+
+
+def main() -> None:
+    """Catalogue data/."""
+    params = load_params()
+    sightings = seen.load_some(paths.SIGHTINGS)
+    results = measure_all(sorted(paths.SHARDS.glob("*.tar")), params.catalog)
+    tables.write_parquet(catalog(sightings, results), paths.CATALOG)
+    tables.write_csv(quarantine(sightings, results), paths.QUARANTINE)

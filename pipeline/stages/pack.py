@@ -1,0 +1,53 @@
+"""Write every split's pixels once, upright RGB at training size, for tf.data.
+
+Reads   build/splits.parquet, build/catalog.parquet, data/shards/*.tar
+Writes  build/packed/{train,val,test}-*.tfrecord, sorted by sha256 (which is as good as shuffled)
+Run     dvc repro pack
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pandas as pd
+from tqdm import tqdm
+
+from pipeline import compute, paths, tables
+from pipeline.images import packing, sandbox
+from pipeline.images.decode import Limits
+from pipeline.images.shards import Member
+from pipeline.params import Params, load_params
+
+
+def plan(splits: pd.DataFrame, catalog: pd.DataFrame, per_file: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield each file's name and its rows (`sha256, label, shard, offset, size`), at most `per_file` of one split."""
+    rows = splits.merge(catalog, on="sha256", validate="one_to_one").sort_values("sha256")
+    for split, part in rows.groupby("split"):
+        for number, start in enumerate(range(0, len(part), per_file)):
+            yield f"{split}-{number:05d}.tfrecord", part.iloc[start : start + per_file]
+
+
+def members(rows: pd.DataFrame) -> tuple[Member, ...]:
+    """Return where each row's bytes lie."""
+    return tuple(Member(*row) for row in rows[list(Member._fields)].itertuples(index=False, name=None))
+
+
+def how(params: Params) -> tuple[packing.Packing, sandbox.Limits]:
+    """Return what to do with a picture, and what it may cost."""
+    limits = Limits(int(params.catalog.max_megapixels * 1e6), params.catalog.min_side, params.catalog.max_aspect)
+    todo = packing.Packing(
+        paths.SHARDS, limits, params.backbone.size, params.pack.encoding, params.pack.jpeg_quality
+    )
+    return todo, sandbox.Limits(params.catalog.seconds, params.catalog.memory_mb)
+
+
+def main() -> None:
+    """Pack the splits."""
+    from pipeline.model import records
+
+    params = load_params()
+    catalog = tables.read_parquet(paths.CATALOG, Member._fields)
+    planned = list(plan(tables.read_parquet(paths.SPLITS), catalog, params.pack.pictures_per_file))
+    index = {label: number for number, label in enumerate(params.labels.names)}
+    packed = compute.map_shards(partial(packing.pack_all, *how(params)), (members(rows) for _, rows in planned))
+    for (name, rows), pictures in zip(tqdm(planned, desc="pack", unit="file", disable=None), packed, strict=True):
+        records.write(paths.PACKED / name, zip(rows["sha256"], rows["label"].map(index), pictures, strict=True))

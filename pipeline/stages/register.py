@@ -1,0 +1,83 @@
+"""Make the fine-tuned model a version of the registered model, with its evidence; the alias points at it.
+
+Reads   build/finetuned/, metrics/evaluate.json
+Writes  build/registered.json (pending where MLflow did not answer: `nsfw sync` completes it)
+Run     dvc repro register
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline import paths
+from pipeline.errors import UserError, run
+from pipeline.files import read_json, write_json
+from pipeline.params import Params, load_params
+from pipeline.tracking.record import RunRecord, flatten
+from pipeline.tracking.registry import Candidate, Registration, register
+
+EVALUATION = paths.METRICS / "evaluate.json"
+_log = logging.getLogger(__name__)
+
+
+def candidate(params: Params, evaluation: Mapping[str, Any]) -> Candidate:
+    """Return what is to be registered: the fine-tuned model and its figures on the test set.
+
+    Raises:
+        UserError: the evaluation has none of the fine-tuned model.
+
+    """
+    return Candidate(
+        folder=paths.FINETUNED,
+        name=params.register_.model,
+        alias=params.register_.alias,
+        labels=params.labels.names,
+        unsafe=params.labels.unsafe,
+        size=params.backbone.size,
+        rescaling=rescaling(params),
+        evidence=evidence(evaluation),
+    )
+
+
+def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """Return the fine-tuned model's numbers under flat names, `recall/porn`."""
+    figures = evaluation.get("finetuned")
+    if not isinstance(figures, Mapping):
+        raise UserError(f"{EVALUATION} has no figures of the fine-tuned model. Run `dvc repro evaluate`.")
+    numbers = {name.replace(".", "/"): value for name, value in flatten(figures).items()}
+    return {name: float(value) for name, value in numbers.items() if type(value) in {int, float}}
+
+
+def rescaling(params: Params) -> str:
+    """Return what the model does to pixel values 0 to 255: as said, or as the backbone's ImageNet weights want."""
+    return params.backbone.rescaling or "symmetric"  # both backbones' ImageNet weights were trained on [-1, 1]
+
+
+def document(asked: Candidate, done: Registration) -> dict[str, Any]:
+    """Return build/registered.json; with `request` in it a pending registration needs nothing but build/."""
+    return {
+        "model": done.model,
+        "alias": done.alias,
+        "version": done.version,
+        "pending": done.pending,
+        "record_id": done.record_id,
+        "model_sha256": done.model_sha256,
+        "uri": done.uri,
+        "request": asked.to_document(),
+    }
+
+
+def main() -> None:
+    """Register build/finetuned."""
+    asked = candidate(load_params(), read_json(EVALUATION))
+    record = RunRecord.load(asked.folder)
+    if record.status != "FINISHED" or not asked.model_file.is_file():
+        raise UserError(f"{asked.folder} holds no finished run with a model. Run `dvc repro finetune`.")
+    done = register(asked)
+    if done.pending:
+        _log.warning("%s. The registration is pending; `nsfw sync` completes it.", done.problem)
+    write_json(document(asked, done), paths.REGISTERED)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,96 @@
+"""Assign every cluster to train, validation or test.
+
+Reads   build/deduped.parquet, data/sightings/*.parquet, data/reports.csv
+Writes  build/splits.parquet, metrics/split.json
+Run     dvc repro split
+
+A cluster's split follows from its own id and a frozen salt, so growth moves nothing, and nothing ever leaves test.
+"""
+
+import hashlib
+from collections.abc import Collection, Sequence
+
+import pandas as pd
+
+from pipeline import files, paths, tables
+from pipeline.errors import UserError
+from pipeline.ingest import sightings as seen
+from pipeline.params import Fractions, load_params
+
+SPLITS = ("train", "val", "test")
+REPORT_COLUMNS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
+
+
+def assign(clusters: pd.Series, fractions: Fractions, *, salt: str, held_out: Collection[str] = ()) -> pd.Series:
+    """Return each row's split; a cluster in `held_out` is test.
+
+    Test takes the hash's lowest values and val the next: raising a fraction later adds to it and takes nothing away.
+    """
+    splits = {cluster: _split(_position(cluster, salt), fractions) for cluster in clusters.unique()}
+    return clusters.map(splits).where(~clusters.isin(list(held_out)), "test").astype("str")
+
+
+def _position(cluster: str, salt: str) -> float:
+    digest = hashlib.sha256(f"{salt}:{cluster}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _split(position: float, fractions: Fractions) -> str:
+    if position < fractions.test:
+        return "test"
+    return "val" if position < fractions.test + fractions.val else "train"
+
+
+def held_out_clusters(
+    deduped: pd.DataFrame, sightings: pd.DataFrame, test_sources: Sequence[str], reported: Collection[str]
+) -> set[str]:
+    """Return the clusters that are test by decree: of a test batch, or with a publicly reported picture.
+
+    Raises:
+        UserError: a test batch that no sighting names.
+    """
+    strangers = sorted(set(test_sources) - set(sightings["source"]))
+    if strangers:
+        known = ", ".join(sorted(sightings["source"].unique()))
+        raise UserError(f"split.test_sources names {', '.join(strangers)}, but data/ holds the batches {known}.")
+    members = set(sightings.loc[sightings["source"].isin(test_sources), "sha256"].dropna()) | set(reported)
+    return set(deduped.loc[deduped["sha256"].isin(members), "cluster"])
+
+
+def check_no_cluster_straddles(splits: pd.DataFrame) -> None:
+    """Raise if a cluster lies in two splits: near copies would leak from training into test."""
+    straddling = splits.groupby("cluster")["split"].nunique()
+    if (straddling > 1).any():
+        raise AssertionError(f"clusters in several splits: {list(straddling[straddling > 1].index[:5])}")
+
+
+def count(splits: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Return pictures by label (rows) and split (columns), zeros included."""
+    table = pd.crosstab(splits["label"], splits["split"])
+    return table.reindex(index=list(labels), columns=list(SPLITS), fill_value=0)
+
+
+def check_enough(counts: pd.DataFrame, minimum: int) -> None:
+    """Raise UserError if a class is too small to be split."""
+    thin = [f"{label} has {n} in {split}" for split in SPLITS for label, n in counts[split].items() if n < minimum]
+    if thin:
+        raise UserError(
+            f"too few pictures to split, at least {minimum} of each class are wanted in each part: {'; '.join(thin)}.\n"
+            "Ingest more of them, take the label out of labels.names, change split.fractions, or lower split.min_per_split."
+        )
+
+
+def main() -> None:
+    """Split the deduplicated pictures."""
+    params = load_params()
+    deduped = tables.read_parquet(paths.DEDUPED, ["sha256", "label", "cluster"])
+    reports = tables.read_csv(paths.REPORTS, REPORT_COLUMNS)
+    held_out = held_out_clusters(deduped, seen.load_some(paths.SIGHTINGS), params.split.test_sources, set(reports["sha256"]))
+    split = assign(deduped["cluster"], params.split.fractions, salt=params.split.salt, held_out=held_out)
+    splits = deduped.assign(split=split)
+    check_no_cluster_straddles(splits)
+    counts = count(splits, params.labels.names)
+    check_enough(counts, params.split.min_per_split)
+    tables.write_parquet(splits, paths.SPLITS)
+    shares = counts.div(counts.sum()).round(4)
+    files.write_json({"pictures": counts.to_dict(), "share": shares.to_dict()}, paths.METRICS / "split.json")

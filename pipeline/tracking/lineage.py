@@ -1,0 +1,144 @@
+"""Where a result comes from: code, data, packages and hardware, by content, taken when a run starts.
+
+Each field is null where the thing is not there: no git, no data.dvc, no GPU.
+"""
+
+import csv
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from pipeline.errors import UserError
+
+PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "pillow", "nsfw-pipeline")
+_DIFF_LIMIT = 1_000_000  # characters
+# dvc.lock changes while `dvc repro` runs, by its own doing.
+_SCOPE = ("--", ":(top)", ":(top,exclude)dvc.lock")
+
+
+def capture(root: Path = Path()) -> dict[str, Any]:
+    """Return the lineage of whatever starts now in `root`: git, data, packages, python and hardware."""
+    return {
+        "git": git_state(root),
+        "data_md5": data_md5(root / "data.dvc"),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "hardware": hardware(),
+    }
+
+
+def git_state(root: Path) -> dict[str, Any]:
+    """Return the commit, whether the tree differs from it, and the untracked files that git does not ignore."""
+    commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    status = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=normal", *_SCOPE)
+    if commit is None or status is None:
+        return {"commit": None, "dirty": None, "untracked": []}
+    untracked = [entry[3:] for entry in status.split("\0") if entry.startswith("?? ")]
+    return {"commit": commit.strip(), "dirty": bool(status), "untracked": untracked[:100]}
+
+
+def git_diff(root: Path = Path()) -> str:
+    """Return how the tracked files differ from the commit, cut at a million characters; "" outside a repository."""
+    diff = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", *_SCOPE) or ""
+    return diff if len(diff) <= _DIFF_LIMIT else diff[:_DIFF_LIMIT] + "\n... cut\n"
+
+
+def data_md5(pointer: Path) -> str | None:
+    """Return the md5 of the data that `pointer` (data.dvc) stands for."""
+    try:
+        return str(yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, IndexError, TypeError):
+        return None
+
+
+def describe_input(path: Path) -> dict[str, Any]:
+    """Return a table's or folder's name, path, sha256 and, where it has them, rows.
+
+    Raises:
+        UserError: it does not exist.
+
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist. Run `dvc repro --pull`, which makes what is missing.")
+    return {"name": path.as_posix(), "path": path.as_posix(), "digest": digest(path), "rows": _rows(path)}
+
+
+def digest(path: Path) -> str:
+    """Return a file's sha256; a folder's is over its sorted relative paths and their files' sha256."""
+    if path.is_file():
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    total = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
+    return total.hexdigest()
+
+
+def hardware() -> dict[str, Any]:
+    """Return the processor's model, usable cores, memory in bytes, and the GPUs with their memory."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpus": _gpus(),
+    }
+
+
+def _rows(path: Path) -> int | None:
+    try:
+        if path.suffix == ".parquet":
+            return int(pq.read_metadata(path).num_rows)
+        if path.suffix == ".csv":
+            with path.open(encoding="utf-8", newline="") as handle:
+                return max(sum(1 for _ in csv.reader(handle)) - 1, 0)
+    except (pa.ArrowInvalid, OSError, csv.Error, UnicodeDecodeError):
+        return None  # the stage that reads it says what is wrong with it
+    return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _gpus() -> list[str]:
+    listing = _output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
+    return [] if listing is None else [line.strip() for line in listing.splitlines() if line.strip()]
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    # A repository's own config may name programs to run (fsmonitor); reading its state should start none.
+    return _output("git", "-C", str(root), "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments)
+
+
+def _output(program: str, *arguments: str) -> str | None:
+    """Return what `program` printed, or None where it is missing, fails or hangs."""
+    path = shutil.which(program)
+    if path is None:
+        return None
+    try:
+        result = subprocess.run([path, *arguments], capture_output=True, check=True, timeout=30)  # noqa: S603 -- no shell; our own arguments
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.decode("utf-8", errors="replace")

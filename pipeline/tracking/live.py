@@ -1,0 +1,94 @@
+"""Publishes a run record while its run trains, from a thread that the training never waits for."""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pipeline import paths
+from pipeline.tracking import server
+from pipeline.tracking.publish import Publication, describe
+from pipeline.tracking.record import Kind, RunRecord
+from pipeline.tracking.system import SystemSampler
+
+_log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 2.0
+_FIRST_RETRY_SECONDS = 5.0
+_LAST_RETRY_SECONDS = 60.0
+
+
+@contextmanager
+def tracked_run(
+    kind: Kind, *, params: Mapping[str, Any], inputs: Sequence[Path], name: str | None = None, root: Path = paths.RUNS
+) -> Iterator[RunRecord]:
+    """Begin a run record, sampled and published while the context lasts; finished, or failed, when it is left.
+
+    with tracked_run("train", params=params, inputs=[paths.SPLITS]) as record:
+        record.log_epoch(0, {"val_loss": 0.7})
+        model.save(record.model_path)
+    record.copy_to(paths.HEAD)
+    """
+    record = RunRecord.start(kind, params=params, inputs=inputs, name=name, root=root)
+    with LivePublisher(record), record, SystemSampler(record):
+        yield record
+
+
+class LivePublisher:
+    """While the context lasts, a thread copies what the record gains to MLflow.
+
+    Enter it before the record's own context (`with LivePublisher(record), record:`), so that it sees the record's end.
+    A server that does not answer costs one warning, and a few seconds when the context is left; it is tried again now
+    and then, and gets the rest when it comes back. Nothing of this is raised into the training thread.
+    """
+
+    def __init__(self, record: RunRecord, *, poll_seconds: float = _POLL_SECONDS) -> None:
+        self._publication = Publication(record.folder)
+        self._poll = poll_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="live-publisher", daemon=True)
+        self._warned = False
+
+    @property
+    def run_id(self) -> str | None:
+        """The run in MLflow, once there is one."""
+        return self._publication.run_id
+
+    @property
+    def complete(self) -> bool:
+        """Whether MLflow has all of a record that has ended."""
+        return self._publication.complete
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        try:
+            server.watch(self._thread)
+        except server.Unreachable as error:
+            self._warn(str(error))
+
+    def _run(self) -> None:
+        wait, retry = 0.0, _FIRST_RETRY_SECONDS
+        while True:
+            stopping = self._stop.wait(wait)
+            try:
+                self._publication.advance()
+                wait, retry = self._poll, _FIRST_RETRY_SECONDS
+            except Exception as error:  # noqa: BLE001 -- whatever MLflow does, the training goes on
+                self._warn(describe(error))
+                wait, retry = retry, min(2 * retry, _LAST_RETRY_SECONDS)
+            if stopping:
+                return
+
+    def _warn(self, problem: str) -> None:
+        level = logging.DEBUG if self._warned else logging.WARNING
+        self._warned = True
+        _log.log(level, "%s. The run is recorded on disk all the same; `nsfw sync` publishes what is missing.", problem)

@@ -1,0 +1,184 @@
+"""Copies a run record to MLflow, idempotently, by record id: any number of publications leave one run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.tracking import server
+from pipeline.tracking.facts import ID_TAG, chunks, key, log_facts, milliseconds, run_tags
+from pipeline.tracking.record import ARTIFACTS, METRICS_FILE, RECORD_FILE, SYSTEM_FILE, RunRecord, read_lines
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_COMPLETE_TAG = "nsfw.complete"
+_MODEL_FOLDER = "model"
+_METRICS_LIMIT = 1000  # of one request
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of one record: its run in MLflow, or why it has none; `complete`: nothing is left to copy."""
+
+    record_id: str
+    run_id: str | None
+    complete: bool
+    problem: str = ""
+
+
+def publish(folder: Path) -> Published:
+    """Copy the record in `folder` to MLflow. Never raises for what MLflow does: `problem` tells.
+
+    Raises:
+        UserError: the folder holds no record.
+
+    """
+    record = RunRecord.load(folder)
+    publication = Publication(folder)
+    try:
+        server.patiently(publication.advance)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- MLflow's client raises its own, requests', SQLAlchemy's and OSErrors
+        return Published(record.id, publication.run_id, complete=False, problem=describe(error))
+    return Published(record.id, publication.run_id, complete=publication.complete)
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as one line to show."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300] if isinstance(error, server.Unreachable) else f"MLflow refused: {lines[0][:300]}"
+
+
+class Publication:
+    """One record on its way to MLflow; `advance` copies what is new since the last call."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run_id: str | None = None
+        self.complete = False
+        self._offsets = {METRICS_FILE: 0, SYSTEM_FILE: 0}
+
+    def advance(self) -> None:
+        """Copy what the record has and MLflow lacks; end the run there when the record has ended.
+
+        Raises:
+            Unreachable: the server does not answer. MLflow's own errors pass through.
+
+        """
+        if self.complete:
+            return
+        record = RunRecord.load(self.folder)  # before the lines: one that has ended gets no more of them
+        status, reason = ended(record)
+        fresh = {file: read_lines(self.folder / file, offset) for file, offset in self._offsets.items()}
+        if self.run_id and status is None and not any(lines for lines, _ in fresh.values()):
+            return
+        client = server.connect()
+        with server.exclusive():
+            run = _find_or_create(client, record)
+            self.run_id = run.info.run_id
+            if run.data.tags.get(_COMPLETE_TAG) != "true":
+                for file, (lines, offset) in fresh.items():
+                    _log_lines(client, run.info.run_id, lines)
+                    self._offsets[file] = offset
+                if status is not None:
+                    _conclude(client, run.info.run_id, record, status, reason)
+            self.complete = status is not None
+
+
+def ended(record: RunRecord) -> tuple[str | None, str]:
+    """Return MLflow's status for a record that has ended and the reason, or (None, "") for one that goes on."""
+    if record.status != "RUNNING":
+        return record.status, str(record.document.get("reason") or "")
+    if record.owned:
+        return None, ""
+    return "KILLED", "the process died before the run ended"
+
+
+def _find_or_create(client: MlflowClient, record: RunRecord) -> Run:
+    experiment = server.experiment_id(client)
+    runs = _runs(client, experiment, record)
+    if not runs:
+        _create(client, experiment, record)
+        runs = _runs(client, experiment, record)
+    for spare in runs[1:]:  # made at the same moment on another machine; both see the same order
+        client.delete_run(spare.info.run_id)
+    return runs[0]
+
+
+def _runs(client: MlflowClient, experiment: str, record: RunRecord) -> list[Run]:
+    runs = client.search_runs([experiment], filter_string=f"tags.`{ID_TAG}` = '{record.id}'")
+    return sorted(runs, key=lambda run: str(run.info.run_id))
+
+
+def _create(client: MlflowClient, experiment: str, record: RunRecord) -> None:
+    """Make the run with its params and inputs. Tags come with the creation: no run is ever without its record's id."""
+    document = record.document
+    run = client.create_run(
+        experiment,
+        start_time=milliseconds(document["started_at"]),
+        tags=run_tags(record),
+        run_name=document.get("name"),
+    )
+    log_facts(client, run.info.run_id, record)
+
+
+def _log_lines(client: MlflowClient, run_id: str, lines: Sequence[Mapping[str, Any]]) -> None:
+    from mlflow.entities import Metric
+
+    metrics = [
+        Metric(key(name), float(value), int(line["timestamp_ms"]), int(line["step"]))
+        for line in lines
+        for name, value in line["metrics"].items()
+    ]
+    for chunk in chunks(metrics, _METRICS_LIMIT):
+        client.log_batch(run_id, metrics=chunk)
+
+
+def _conclude(client: MlflowClient, run_id: str, record: RunRecord, status: str, reason: str) -> None:
+    """Copy params (a creation may have been cut short), files and status. The tag comes last: with it all is there."""
+    log_facts(client, run_id, record)
+    _upload(client, run_id, record)
+    if reason:
+        client.set_tag(run_id, "nsfw.reason", reason)
+    client.set_terminated(run_id, status=status, end_time=_end(record))
+    client.set_tag(run_id, _COMPLETE_TAG, "true")
+
+
+def _upload(client: MlflowClient, run_id: str, record: RunRecord) -> None:
+    files = {RECORD_FILE: record.folder / RECORD_FILE}
+    artifacts = record.folder / ARTIFACTS
+    files |= {file.relative_to(artifacts).as_posix(): file for file in sorted(artifacts.rglob("*")) if file.is_file()}
+    if record.model_path.is_file():
+        files[f"{_MODEL_FOLDER}/{paths.MODEL_FILE}"] = record.model_path
+    present = dict(_listing(client, run_id, None))
+    for name, file in files.items():
+        if present.get(name) != file.stat().st_size:
+            client.log_artifact(run_id, str(file), artifact_path=name.rpartition("/")[0] or None)
+
+
+def _listing(client: MlflowClient, run_id: str, folder: str | None) -> Iterator[tuple[str, int]]:
+    for entry in client.list_artifacts(run_id, folder):
+        if entry.is_dir:
+            yield from _listing(client, run_id, entry.path)
+        else:
+            yield entry.path, int(entry.file_size or 0)
+
+
+def _end(record: RunRecord) -> int:
+    """When the run ended, ms: as recorded, or else when it last logged."""
+    finished = record.document.get("finished_at")
+    if finished:
+        return milliseconds(finished)
+    stamps = [
+        line["timestamp_ms"] for file in (METRICS_FILE, SYSTEM_FILE) for line in read_lines(record.folder / file)[0]
+    ]
+    return max(stamps, default=milliseconds(record.document["started_at"]))

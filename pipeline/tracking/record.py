@@ -1,0 +1,239 @@
+"""The run record: a folder on disk that tells all about one training run. MLflow is a view of it.
+
+    with RunRecord.start("train", params=params, inputs=[paths.SPLITS]) as record:
+        record.log_epoch(0, {"val_loss": 0.7})
+        model.save(record.model_path)
+    record.copy_to(paths.HEAD)
+
+    record.json     id, kind, name, started_at, finished_at, status, reason, params, tags, lineage, inputs, process
+    metrics.jsonl   one line an epoch
+    system.jsonl    samples of the machine
+    artifacts/      pictures, tables
+    model.keras
+
+While it runs, the record lives outside DVC's outputs (`.cache/runs/<id>/`); each line is on disk when its call returns.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.files import read_json, write_json
+from pipeline.tracking import lineage
+from pipeline.tracking.process import is_alive, this_process
+
+Kind = Literal["train", "finetune"]
+RECORD_FILE = "record.json"
+METRICS_FILE = "metrics.jsonl"
+SYSTEM_FILE = "system.jsonl"
+ARTIFACTS = "artifacts"
+DIFF_ARTIFACT = "code.diff"
+
+
+class RunRecord:
+    """One run's folder. As a context manager it finishes the record, or fails it with the exception's text."""
+
+    def __init__(self, folder: Path, document: dict[str, Any]) -> None:
+        self.folder = folder
+        self.document = document
+
+    @classmethod
+    def start(
+        cls,
+        kind: Kind,
+        *,
+        params: Mapping[str, Any],
+        inputs: Sequence[Path],
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        root: Path = paths.RUNS,
+    ) -> Self:
+        """Begin a record under `root`; digests of `inputs` and the lineage are taken now.
+
+        Args:
+            kind: which training stage this is.
+            params: nested as in params.yaml; kept flat, under dotted keys.
+            inputs: the tables and folders that the run reads.
+            name: what people call the run; the kind and the time if None.
+            tags: more to find it by.
+            root: where running records live.
+
+        Raises:
+            UserError: an input does not exist.
+
+        """
+        now = datetime.now(UTC)
+        record_id = f"{now:%Y%m%dT%H%M%SZ}-{kind}-{secrets.token_hex(4)}"
+        document = {
+            "id": record_id,
+            "kind": kind,
+            "name": name or f"{kind} {now:%Y-%m-%d %H:%M:%S}",
+            "started_at": now.isoformat(),
+            "finished_at": None,
+            "status": "RUNNING",
+            "reason": "",
+            "params": flatten(params),
+            "tags": dict(tags or {}),
+            "lineage": lineage.capture(),
+            "inputs": [lineage.describe_input(path) for path in inputs],
+            "process": this_process(),
+        }
+        record = cls(root / record_id, document)
+        diff = lineage.git_diff()
+        if diff:
+            record.artifact(DIFF_ARTIFACT).write_text(diff, encoding="utf-8")
+        record._write()
+        return record
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a record, running or finished.
+
+        Raises:
+            UserError: the folder holds none, or a broken one.
+
+        """
+        document = read_json(folder / RECORD_FILE)
+        if not isinstance(document, dict) or not {"id", "kind", "status", "started_at"} <= document.keys():
+            raise UserError(f"{folder / RECORD_FILE} is not a run record. Delete {folder} and run `dvc repro`.")
+        return cls(folder, document)
+
+    @property
+    def id(self) -> str:
+        """The record's identity, in MLflow too (tag `nsfw.record_id`)."""
+        return str(self.document["id"])
+
+    @property
+    def kind(self) -> str:
+        """`train` or `finetune`."""
+        return str(self.document["kind"])
+
+    @property
+    def status(self) -> str:
+        """RUNNING, FINISHED or FAILED, as last written."""
+        return str(self.document["status"])
+
+    @property
+    def owned(self) -> bool:
+        """Whether the process that began this record still lives."""
+        return is_alive(self.document.get("process", {}), self.folder)
+
+    @property
+    def model_path(self) -> Path:
+        """Where the run's model belongs."""
+        return self.folder / paths.MODEL_FILE
+
+    def artifact(self, name: str) -> Path:
+        """Return the path to write the artifact `name` (may hold /) to; its folder exists."""
+        path = self.folder / ARTIFACTS / name
+        if not path.resolve().is_relative_to((self.folder / ARTIFACTS).resolve()):
+            raise ValueError(f"artifact name {name!r} leaves the record")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+        """Add one epoch's metrics; they are on disk when this returns. `step` is the epoch if None."""
+        self._log(METRICS_FILE, {"epoch": epoch, "step": epoch if step is None else step}, metrics)
+
+    def log_summary(self, metrics: Mapping[str, float]) -> None:
+        """Add metrics of the whole run, which belong to no epoch. Name them unlike the epochs'."""
+        self._log(METRICS_FILE, {"epoch": None, "step": 0}, metrics)
+
+    def log_system(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one sample of the machine."""
+        self._log(SYSTEM_FILE, {"step": step}, metrics)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every line of metrics.jsonl, in order."""
+        return read_lines(self.folder / METRICS_FILE)[0]
+
+    def finish(self) -> None:
+        """Mark the run as done."""
+        self._end("FINISHED", "")
+
+    def fail(self, reason: str) -> None:
+        """Mark the run as failed, and why."""
+        self._end("FAILED", reason)
+
+    def copy_to(self, out: Path) -> None:
+        """Put a copy of the record into the folder `out` (hard links where the file system has them)."""
+        files = [file for file in sorted(self.folder.rglob("*")) if file.is_file() and file.name != RECORD_FILE]
+        for file in [*files, self.folder / RECORD_FILE]:  # record.json last: with it the copy is whole
+            target = out / file.relative_to(self.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            try:
+                os.link(file, target)
+            except OSError:
+                shutil.copyfile(file, target)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.status != "RUNNING":
+            return
+        if kind is None:
+            self.finish()
+            return
+        with suppress(OSError):  # a full disk, say: the first error is the one to tell
+            self.fail(f"{kind.__name__}: {value}" if str(value) else kind.__name__)
+
+    def _log(self, file: str, head: dict[str, Any], metrics: Mapping[str, float]) -> None:
+        values = {name: float(value) for name, value in metrics.items()}
+        line = json.dumps({**head, "timestamp_ms": time.time_ns() // 1_000_000, "metrics": values})
+        with (self.folder / file).open("ab") as handle:
+            handle.write(f"{line}\n".encode())
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    def _end(self, status: str, reason: str) -> None:
+        self.document |= {"status": status, "reason": reason, "finished_at": datetime.now(UTC).isoformat()}
+        self._write()
+
+    def _write(self) -> None:
+        # A new inode each time: a hard link of an earlier state (DVC's cache may hold one) keeps its bytes.
+        write_json(self.document, self.folder / RECORD_FILE)
+
+
+def read_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Return the whole lines of a .jsonl from byte `offset` on, and the offset after them.
+
+    A line without its end (still being written, or torn by a power cut) is left for the next time; one that is not
+    JSON is passed over.
+    """
+    try:
+        with path.open("rb") as handle:
+            handle.seek(offset)
+            data = handle.read()
+    except FileNotFoundError:
+        return [], offset
+    whole = data[: data.rfind(b"\n") + 1]
+    lines = []
+    for line in whole.splitlines():
+        with suppress(ValueError):
+            lines.append(json.loads(line))
+    return lines, offset + len(whole)
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return `nested` with dotted keys; lists and single values stay as they are."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,242 @@
+"""The model registry: one version a trained model, with its evidence and lineage, and an alias that points at it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pipeline import paths
+from pipeline.files import write_json
+from pipeline.tracking import server
+from pipeline.tracking.facts import ID_TAG, chunks, key, lineage_tags, milliseconds
+from pipeline.tracking.lineage import digest
+from pipeline.tracking.publish import describe, publish
+from pipeline.tracking.record import RunRecord
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+
+SHA_TAG = "nsfw.model_sha256"
+# All that serving imports: the model loads anywhere with these.
+_REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow")
+_PACKAGE = Path(__file__).resolve().parents[1]
+_ENTRY = _PACKAGE / "serving" / "pyfunc_model.py"
+_CODE = ("__init__.py", "errors.py", "images", "serving")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to register: the finished run record that holds it, where it goes, and what a caller must know of it.
+
+    Attributes:
+        folder: the run record; its model.keras is the model.
+        name: the registered model.
+        alias: what is to point at the version.
+        labels: class names, in the order of the model's outputs.
+        unsafe: those of them that a moderator must not miss.
+        size: side of the square input, px; values 0 to 255.
+        rescaling: what the model itself does to them: `symmetric` [-1, 1] or `unit` [0, 1].
+        evidence: test metrics, each 0 to 1, under flat names such as `recall/porn`.
+
+    """
+
+    folder: Path
+    name: str
+    alias: str
+    labels: tuple[str, ...]
+    unsafe: tuple[str, ...]
+    size: int
+    rescaling: str
+    evidence: Mapping[str, float]
+
+    @property
+    def model_file(self) -> Path:
+        """The model."""
+        return self.folder / paths.MODEL_FILE
+
+    def to_document(self) -> dict[str, Any]:
+        """Return all but the folder, for JSON."""
+        document = asdict(self)
+        del document["folder"]
+        return document
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], folder: Path) -> Self | None:
+        """Return the candidate that build/registered.json asks for, or None if `folder` holds another model by now."""
+        request = dict(document["request"])
+        if document["model_sha256"] != digest(folder / paths.MODEL_FILE):
+            return None
+        return cls(folder=folder, **request | {key: tuple(request[key]) for key in ("labels", "unsafe")})
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The registered version, or `pending` with the problem that stood in the way."""
+
+    model: str
+    alias: str
+    version: int | None
+    pending: bool
+    record_id: str
+    model_sha256: str
+    uri: str
+    problem: str = ""
+
+
+def register(candidate: Candidate, *, only_forward: bool = False) -> Registration:
+    """Make the candidate a version of its registered model, with the alias on it; the same one twice is one version.
+
+    The run record is published first if the server lacks it. A server that does not answer costs seconds and leaves the
+    registration pending.
+
+    Args:
+        candidate: what to register.
+        only_forward: leave an alias alone that points at a later version.
+
+    Raises:
+        UserError: the folder holds no run record.
+
+    """
+    record = RunRecord.load(candidate.folder)
+    sha256 = digest(candidate.model_file)
+    number, problem = None, ""
+    published = publish(candidate.folder)
+    if published.run_id is None or not published.complete:
+        problem = published.problem or "the run is still running"
+    else:
+        run_id = published.run_id
+        try:
+            number = server.patiently(lambda: _register(candidate, record, run_id, sha256, only_forward=only_forward))
+        except Exception as error:  # noqa: BLE001 -- as in publish(): the registration is pending, sync completes it
+            problem = describe(error)
+    uri = f"models:/{candidate.name}@{candidate.alias}" if number is None else f"models:/{candidate.name}/{number}"
+    return Registration(candidate.name, candidate.alias, number, number is None, record.id, sha256, uri, problem)
+
+
+def _register(candidate: Candidate, record: RunRecord, run_id: str, sha256: str, *, only_forward: bool) -> int:
+    client = server.connect()
+    with server.exclusive():
+        number = _existing(client, candidate.name, record.id, sha256)
+        if number is None:
+            model_id = _logged(client, run_id, sha256) or _log(candidate, record, run_id, sha256)
+            _log_evidence(client, run_id, record, candidate.evidence)
+            number = _create_version(client, candidate, run_id, model_id, _tags(candidate, record, sha256))
+        if not only_forward or number > _aliased(client, candidate):
+            client.set_registered_model_alias(candidate.name, candidate.alias, str(number))
+        return number
+
+
+def _existing(client: MlflowClient, name: str, record_id: str, sha256: str) -> int | None:
+    versions = [
+        int(found.version)
+        for found in client.search_model_versions(f"name = '{name}' and tags.`{SHA_TAG}` = '{sha256}'")
+        if found.tags.get(ID_TAG) == record_id
+    ]
+    return min(versions, default=None)
+
+
+def _logged(client: MlflowClient, run_id: str, sha256: str) -> str | None:
+    """Return the model that a registration cut short has left complete."""
+    experiment = server.experiment_id(client)
+    found = client.search_logged_models([experiment], filter_string=f"tags.`{SHA_TAG}` = '{sha256}'")
+    ready = [model for model in found if model.source_run_id == run_id and str(model.status) == "READY"]
+    return str(ready[0].model_id) if ready else None
+
+
+def _log(candidate: Candidate, record: RunRecord, run_id: str, sha256: str) -> str:
+    import mlflow
+    from mlflow.models import Model
+
+    with tempfile.TemporaryDirectory() as scratch:
+        spec = Path(scratch) / "model.json"
+        write_json(_spec(candidate, record, sha256), spec)
+        info = Model.log(
+            artifact_path=None,
+            name=candidate.name,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            tags={SHA_TAG: sha256, ID_TAG: record.id},
+            python_model=str(_ENTRY),
+            artifacts={"model": str(candidate.model_file.resolve()), "spec": str(spec)},
+            code_paths=[str(_code(Path(scratch)))],
+            signature=_signature(candidate.labels),
+            pip_requirements=[f"{package}=={version(package)}" for package in _REQUIREMENTS],
+        )
+    return str(info.model_id)
+
+
+def _spec(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, Any]:
+    return {
+        "labels": candidate.labels,
+        "unsafe": candidate.unsafe,
+        "size": candidate.size,
+        "rescaling": candidate.rescaling,
+        "model_sha256": sha256,
+        "record_id": record.id,
+    }
+
+
+def _code(scratch: Path) -> Path:
+    """Copy what serving imports, and nothing else, into a folder of the package's name."""
+    target = scratch / _PACKAGE.name
+    target.mkdir()
+    for name in _CODE:
+        source = _PACKAGE / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target / name)
+    return target
+
+
+def _signature(labels: tuple[str, ...]) -> ModelSignature:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    outputs = [*(ColSpec("double", label) for label in labels), ColSpec("string", "error")]
+    return ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema(outputs))
+
+
+def _log_evidence(client: MlflowClient, run_id: str, record: RunRecord, evidence: Mapping[str, float]) -> None:
+    """Put the test metrics on the run too, at the record's own time: logged twice they stay one."""
+    from mlflow.entities import Metric
+
+    moment = milliseconds(record.document["finished_at"])
+    metrics = [Metric(f"test_{key(name)}", float(value), moment, 0) for name, value in sorted(evidence.items())]
+    for chunk in chunks(metrics, 1000):
+        client.log_batch(run_id, metrics=chunk)
+
+
+def _create_version(
+    client: MlflowClient, candidate: Candidate, run_id: str, model_id: str, tags: dict[str, str]
+) -> int:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(candidate.name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    created = client.create_model_version(
+        candidate.name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id
+    )
+    return int(created.version)
+
+
+def _tags(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, str]:
+    tags = lineage_tags(record.document.get("lineage") or {})
+    tags |= {ID_TAG: record.id, SHA_TAG: sha256}
+    tags |= {"nsfw.labels": ",".join(candidate.labels), "nsfw.unsafe": ",".join(candidate.unsafe)}
+    tags |= {"nsfw.size": str(candidate.size), "nsfw.rescaling": candidate.rescaling}
+    return tags | {f"nsfw.test_{key(name)}": f"{value:.4f}" for name, value in candidate.evidence.items()}
+
+
+def _aliased(client: MlflowClient, candidate: Candidate) -> int:
+    aliases = client.get_registered_model(candidate.name).aliases
+    return int(aliases.get(candidate.alias, 0))

@@ -1,0 +1,92 @@
+"""Publishes to MLflow whatever it has missed: run records, then the registration of the model."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.files import read_json
+from pipeline.tracking import server
+from pipeline.tracking.publish import Published, ended, publish
+from pipeline.tracking.record import RECORD_FILE, RunRecord
+from pipeline.tracking.registry import Candidate, Registration, register
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a sync did: each record's run, the registration if there is one, the records no longer needed on disk."""
+
+    records: list[Published]
+    registration: Registration | None
+    removed: list[str]
+
+    @property
+    def problems(self) -> list[str]:
+        """Each thing that is still missing in MLflow, once."""
+        found = [record.problem for record in self.records]
+        if self.registration is not None:
+            found.append(self.registration.problem)
+        return sorted({problem for problem in found if problem})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report for JSON."""
+        return {**asdict(self), "problems": self.problems}
+
+
+def sync() -> Report:
+    """Publish `.cache/runs/*`, `build/head`, `build/finetuned` and a registration that MLflow lacks.
+
+    A record that MLflow has whole is removed from `.cache/runs`. Nothing is raised for what MLflow does: the report's
+    `problems` tell, and another sync goes on from there.
+    """
+    records: list[Published] = []
+    removed: list[str] = []
+    down = ""
+    for folder in _folders():
+        published = _skipped(folder, down) if down else _publish(folder)
+        records.append(published)
+        if not published.complete and not _answers():
+            down = published.problem
+        if published.complete and folder.parent == paths.RUNS and _abandoned(folder):
+            shutil.rmtree(folder)
+            removed.append(published.record_id)
+    return Report(records, _registration(), removed)
+
+
+def _folders() -> Iterator[Path]:
+    candidates = [*sorted(paths.RUNS.glob("*")), paths.HEAD, paths.FINETUNED]
+    return (folder for folder in candidates if (folder / RECORD_FILE).is_file())
+
+
+def _publish(folder: Path) -> Published:
+    try:
+        return publish(folder)
+    except UserError as error:
+        return Published(folder.name, None, complete=False, problem=str(error))
+
+
+def _skipped(folder: Path, problem: str) -> Published:
+    return Published(folder.name, None, complete=False, problem=problem)
+
+
+def _answers() -> bool:
+    try:
+        server.check(server.tracking_uri())
+    except server.Unreachable:
+        return False
+    return True
+
+
+def _abandoned(folder: Path) -> bool:
+    record = RunRecord.load(folder)
+    return ended(record)[0] is not None and not record.owned  # its owner may be about to copy it into build/
+
+
+def _registration() -> Registration | None:
+    if not paths.REGISTERED.is_file() or not (paths.FINETUNED / RECORD_FILE).is_file():
+        return None
+    candidate = Candidate.from_document(read_json(paths.REGISTERED), paths.FINETUNED)
+    return None if candidate is None else register(candidate, only_forward=True)
