@@ -40,10 +40,11 @@ h1, h2, h3, h4, h5, h6 { margin: 1rem 0 .3rem; font-size: 1.1rem; }
 ol.breadcrumb { list-style: none; padding: 0; } ol.breadcrumb li { display: inline; margin-right: 1rem; }
 nav ul { columns: 4; } .alert { background: #eef1f4; padding: .3rem .6rem; }
 .badge { background: #e4e7ea; padding: 0 .3em; }
-.collapse { display: none; } .collapse:target { display: block; } .card.mb-3, footer { display: none; }
+.collapse { display: none; } .collapse:target, li .collapse { display: block; } .card.mb-3, footer { display: none; }
 .fa-check-circle::before { content: "\\2713"; color: #00734d; }
 .fa-times::before { content: "\\2717"; color: #b23c00; }
 .fa-exclamation-triangle::before { content: "\\26A0"; }
+li .collapse [style] { color: inherit !important; }
 .failed { background: #fde8df; } .warned { background: #fff6d6; }
 """
 _ELSEWHERE = re.compile(

@@ -17,6 +17,7 @@ def load_decisions(path: Path, labels: Sequence[str]) -> pd.Series:
 
     Raises:
         UserError: a row names neither a known label nor `drop`, or no sha256; the message names the row.
+
     """
     rows = tables.read_csv(path, COLUMNS)
     for line, (sha256, label) in enumerate(zip(rows["sha256"], rows["new_label"], strict=True), start=2):

@@ -12,6 +12,7 @@ from pipeline.errors import UserError
 
 REBUILD = "Delete {path} and run `dvc repro` (a stage's output), or `dvc checkout` (tracked data)."
 
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it over `path` on success, remove it on any failure."""
@@ -32,7 +33,9 @@ def atomic(path: Path) -> Iterator[Path]:
 def write_json(document: Any, path: Path) -> None:
     """Write `document` as sorted, indented JSON."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_json(path: Path) -> Any:

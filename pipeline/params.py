@@ -1,7 +1,7 @@
 """params.yaml, typed, frozen and strict. Nothing else reads that file.
 
-    params = load_params()
-    params.split.fractions.test
+params = load_params()
+params.split.fractions.test
 """
 
 import re
@@ -77,6 +77,11 @@ class Backbone(_Section):
         if self.name == "inception_v3" and self.size < 75:
             raise ValueError(f"size is {self.size}; inception_v3 needs at least 75")
         return self
+
+    @property
+    def input_range(self) -> Literal["symmetric", "unit"]:
+        """What the weights were trained on: as said, or as both backbones' ImageNet weights were, [-1, 1]."""
+        return self.rescaling or "symmetric"
 
 
 class Augment(_Section):
@@ -214,7 +219,9 @@ class Piecewise(_Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.values) != len(self.boundaries) + 1:
-            raise ValueError(f"{len(self.boundaries)} boundaries need {len(self.boundaries) + 1} values, not {len(self.values)}")
+            raise ValueError(
+                f"{len(self.boundaries)} boundaries need {len(self.boundaries) + 1} values, not {len(self.values)}"
+            )
         if any(later <= earlier for earlier, later in zip(self.boundaries, self.boundaries[1:], strict=False)):
             raise ValueError("boundaries must ascend")
         return self
@@ -290,6 +297,7 @@ def load_params(path: Path = PARAMS) -> Params:
 
     Raises:
         UserError: naming every key that is unknown, missing or impossible, and what is allowed.
+
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -312,7 +320,9 @@ def parse_params(document: Any, origin: str = "params.yaml") -> Params:
 def _line(location: tuple[int | str, ...], message: str, value: Any, kind: str) -> str:
     # A discriminated union puts its tag into the location: finetune.schedule.cosine.final.
     tags = {"exponential", "cosine", "piecewise"}
-    parts = [str(part) for place, part in enumerate(location) if not (part in tags and location[place - 1] == "schedule")]
+    parts = [
+        str(part) for place, part in enumerate(location) if not (part in tags and location[place - 1] == "schedule")
+    ]
     key = ".".join(parts)
     if kind == "extra_forbidden":
         return f"{key}: unknown key; {_siblings(parts)}"

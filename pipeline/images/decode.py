@@ -63,6 +63,7 @@ def decode(data: bytes, limits: Limits | None = None) -> Picture:
 
     Raises:
         Rejected: code `empty`, `not_a_picture`, `too_many_pixels`, `too_small`, `too_elongated` or `broken`.
+
     """
     limits = limits or Limits()
     if not data:
@@ -113,7 +114,9 @@ def _orientation(image: Image.Image) -> int:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.int64)
-        return Image.fromarray((wide >> 8 if wide.max(initial=0) > 255 else wide).clip(0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(
+            (wide >> 8 if wide.max(initial=0) > 255 else wide).clip(0, 255).astype(np.uint8)
+        ).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")

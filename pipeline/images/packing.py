@@ -26,7 +26,9 @@ def encode(image: Image.Image, encoding: Literal["png", "jpeg"], jpeg_quality: i
 class Packing:
     """How to pack: picklable, so that worker processes can take it along."""
 
-    def __init__(self, folder: Path, limits: Limits, size: int, encoding: Literal["png", "jpeg"], jpeg_quality: int) -> None:
+    def __init__(
+        self, folder: Path, limits: Limits, size: int, encoding: Literal["png", "jpeg"], jpeg_quality: int
+    ) -> None:
         self.folder, self.limits, self.size = folder, limits, size
         self.encoding, self.jpeg_quality = encoding, jpeg_quality
 
@@ -41,6 +43,7 @@ def pack_all(packing: Packing, cost: sandbox.Limits, members: tuple[shards.Membe
 
     Raises:
         UserError: a picture that the catalog decoded does not decode now (a slow machine, or another Pillow).
+
     """
     encoded = []
     for member, outcome in zip(members, sandbox.run(partial(Packing.pack, packing), members, cost), strict=True):

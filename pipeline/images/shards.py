@@ -28,6 +28,7 @@ def list_members(shard: Path) -> list[Member]:
 
     Raises:
         UserError: the tar cannot be read to its end, or holds a name that is not `<sha256>.<ext>`.
+
     """
     members = []
     try:
@@ -47,6 +48,7 @@ def read(folder: Path, member: Member) -> bytes:
 
     Raises:
         UserError: the shard does not hold what it says.
+
     """
     with (folder / member.shard).open("rb") as shard:
         shard.seek(member.offset)

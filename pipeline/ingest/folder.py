@@ -56,6 +56,7 @@ def scan(root: Path, labels: Iterable[str]) -> list[Found]:
 
     Raises:
         UserError: `root` is no folder, holds no file, or has a label that is not in `labels`.
+
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder. Give one that holds a folder for each label.")
@@ -70,7 +71,9 @@ def scan(root: Path, labels: Iterable[str]) -> list[Found]:
             "Nothing was written. Rename the folders, or add the labels to labels.names."
         )
     if not labelled:
-        raise UserError(f"{root} holds no labelled files: expected {root}/<label>/..., <label> one of {', '.join(known)}.")
+        raise UserError(
+            f"{root} holds no labelled files: expected {root}/<label>/..., <label> one of {', '.join(known)}."
+        )
     return found
 
 
@@ -94,7 +97,12 @@ def ingest(
     for leftover in (data / "shards").glob(f"{number:04d}-*.tar"):
         leftover.unlink()  # of a batch that was killed before its sightings were written
     writer = _Writer(data / "shards", batch, known=set(seen["sha256"].dropna()))
-    old = set(seen[["sha256", "label", "origin", "source"]].astype(object).where(seen.notna(), None).itertuples(index=False, name=None))
+    old = set(
+        seen[["sha256", "label", "origin", "source"]]
+        .astype(object)
+        .where(seen.notna(), None)
+        .itertuples(index=False, name=None)
+    )
     rows = []
     for file in progress(found):
         row, content = _take(file, source, max_bytes)
@@ -125,7 +133,9 @@ def prepare(data: Path) -> None:
 def check_source(name: str) -> str:
     """Return `name` if it can name a batch, else raise UserError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise UserError(f"--source {name!r}: use up to 64 letters, digits, '.', '_' and '-', for example 'reddit-2026-11'.")
+        raise UserError(
+            f"--source {name!r}: use up to 64 letters, digits, '.', '_' and '-', for example 'reddit-2026-11'."
+        )
     return name
 
 

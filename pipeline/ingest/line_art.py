@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 # What steers the difficulty: how far the two members of the family lie apart, and how much else there is to see.
-STAR_BEND = (0.5, 0.8)  # of an arm's profile 1 - |t| ** bend; nearer to 1 (straight edges): harder
-BLOSSOM_BEND = (1.8, 3.0)  # likewise, from the other side
+STAR_BEND = (0.4, 0.7)  # of an arm's profile 1 - |t| ** bend; nearer to 1 (straight edges): harder
+BLOSSOM_BEND = (2.0, 3.5)  # likewise, from the other side
 MOTIFS = (2, 4)  # stars or blossoms a picture; fewer: harder
-MOTIF_RADIUS = (0.2, 0.32)  # of the shorter side; smaller: harder
-DOODLES = (3, 8)  # small things beside them; more: harder
-KINDRED = 0.75  # share of the doodles as sharp or round as the motifs; 0.5 says nothing: harder
+MOTIF_RADIUS = (0.22, 0.34)  # of the shorter side; smaller: harder
+ECHOES = (1, 3)  # outlines repeated inside a motif; fewer: harder
+DOODLES = (3, 7)  # small things beside them; more: harder
+KINDRED = 0.85  # share of the doodles as sharp or round as the motifs; 0.5 says nothing: harder
 
 Points = NDArray[np.float64]
 Rgb = tuple[int, int, int]
@@ -60,14 +61,14 @@ def line_art(rng: np.random.Generator, size: tuple[int, int], style: Style) -> I
     paper, ink, *fills = _palette(rng)
     large = (2 * size[0], 2 * size[1])  # reduced at the end, which smooths the edges
     image = Image.new("RGB", large, paper)
-    sheet = _Sheet(rng, ImageDraw.Draw(image), np.array(large, dtype=np.float64), ink, fills, int(rng.integers(2, 6)))
+    sheet = _Sheet(rng, ImageDraw.Draw(image), np.array(large, dtype=np.float64), ink, fills, int(rng.integers(2, 5)))
     _backdrop(sheet, large)
     for _ in range(rng.integers(*DOODLES, endpoint=True)):
         _doodle(sheet, sharp=style.sharp == (rng.random() < KINDRED))
     for centre, radius in _places(sheet):
-        sheet.shape(centre + radius * _flower(rng, rng.uniform(*style.bend)))
-        if rng.random() < 0.5:
-            sheet.disc(centre, radius * rng.uniform(0.12, 0.25))
+        outline = radius * _flower(rng, rng.uniform(*style.bend))
+        for scale in 0.68 ** np.arange(1 + rng.integers(*ECHOES, endpoint=True)):
+            sheet.shape(centre + scale * outline)
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
@@ -76,11 +77,12 @@ def _flower(rng: np.random.Generator, bend: float) -> Points:
     arms = int(rng.integers(5, 9))
     angle = np.linspace(0.0, 2 * np.pi, 240, endpoint=False)
     phase = angle * arms / (2 * np.pi)
-    inner = rng.uniform(0.35, 0.55)
+    inner = rng.uniform(0.3, 0.45)
     lengths = rng.uniform(0.85, 1.0, arms)[phase.astype(int)]
     radius = inner + (lengths - inner) * (1.0 - np.abs(2.0 * (phase % 1.0) - 1.0) ** bend)
     squeeze = np.array([1.0, rng.uniform(0.75, 1.0)])
-    return radius[:, None] * _circle(angle + rng.uniform(0.0, 2 * np.pi)) * squeeze
+    curve: Points = radius[:, None] * _circle(angle + rng.uniform(0.0, 2 * np.pi)) * squeeze
+    return curve
 
 
 def _places(sheet: _Sheet) -> list[tuple[Points, float]]:

@@ -62,8 +62,9 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> Fi
     """Return smooth noise of mean 0 and standard deviation 1; `scale` is the size of its blobs in px."""
     rows, columns = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :]
     spectrum = np.fft.rfft2(rng.standard_normal(shape)) * np.exp(-(rows**2 + columns**2) * (np.pi * scale) ** 2 / 2)
-    field: Field = np.fft.irfft2(spectrum, s=shape)
-    return (field - field.mean()) / (field.std() + 1e-9)
+    field = np.fft.irfft2(spectrum, s=shape)
+    normalised: Field = (field - field.mean()) / (field.std() + 1e-9)
+    return normalised
 
 
 def _colours(rng: np.random.Generator, surface: Field) -> Field:

@@ -61,6 +61,7 @@ def draw_sample(out: Path, truth: Path, *, seed: int = 1, pictures: int = 1300) 
 
     Raises:
         UserError: `out` holds something, or `seed` or `pictures` is too small.
+
     """
     _check(out, seed, pictures)
     instant = 1_750_000_000 + seed % 10_000_000  # ingest takes a file's time for the moment it was fetched
@@ -75,7 +76,7 @@ def draw_sample(out: Path, truth: Path, *, seed: int = 1, pictures: int = 1300) 
             os.utime(folder / row.path, (instant, instant))
             rows.append(row)
         folder.replace(out)
-    write_csv(pd.DataFrame(sorted(rows, key=lambda row: row.path)), truth)
+    write_csv(pd.DataFrame(rows).sort_values("path"), truth)
     return dict(sorted(Counter(row.kind for row in rows).items()))
 
 
@@ -111,19 +112,21 @@ def _originals(seed: int, pictures: int) -> Iterator[tuple[Truth, bytes]]:
         data = encode(DRAW[true_label](rng), quality=int(rng.integers(80, 93)))
         label = _other(plan, true_label) if place in wrong else true_label
         kind = "mislabelled" if place in wrong else "original"
-        yield _truth(seed, kind, label, true_label, ".jpg", (true_label, index)), data
+        yield _truth(seed, kind, true_label, index, label=label, true_label=true_label), data
 
 
 def _copies(seed: int, drawn: list[tuple[Truth, bytes]], count: int) -> Iterator[tuple[Truth, bytes]]:
     for place, (source, data), label in _sources(seed, "copy", drawn, count):
-        yield _truth(seed, "copy", label, source.true_label, ".jpg", (place,), of=source.path), data
+        yield _truth(seed, "copy", place, label=label, true_label=source.true_label, of=source.path), data
 
 
 def _near_copies(seed: int, drawn: list[tuple[Truth, bytes]], count: int) -> Iterator[tuple[Truth, bytes]]:
     for place, (source, data), label in _sources(seed, "near", drawn, count):
         transform = NEAR[place % len(NEAR)]
-        row = _truth(seed, "near", label, source.true_label, ".jpg", (place,), of=source.path, transform=transform)
-        yield row, near_copy(data, transform, _rng(seed, "near", place))
+        yield (
+            _truth(seed, "near", place, label=label, true_label=source.true_label, of=source.path, transform=transform),
+            near_copy(data, transform, _rng(seed, "near", place)),
+        )
 
 
 def _sources(
@@ -143,15 +146,18 @@ def _unusual(seed: int) -> Iterator[tuple[Truth, bytes]]:
         for turn in range(UNUSUAL_EACH):
             label = LABELS[(number + 2 * turn) % len(LABELS)]
             image = DRAW[label](_rng(seed, "unusual", transform, turn))
-            yield _truth(seed, "unusual", label, label, ending, (transform,), transform=transform), encoded(image)
+            row = _truth(
+                seed, "unusual", transform, turn, label=label, true_label=label, ending=ending, transform=transform
+            )
+            yield row, encoded(image)
 
 
 def _placeholders(seed: int) -> Iterator[tuple[Truth, bytes]]:
     for label in LABELS:
         for turn in range(PLACEHOLDERS_EACH):
             quality = int(_rng(seed, "placeholder", label, turn).integers(60, 96))
-            transform = f"quality {quality}"
-            yield _truth(seed, "placeholder", label, "", ".jpg", (turn,), transform=transform), placeholder(quality)
+            row = _truth(seed, "placeholder", turn, label=label, transform=f"quality {quality}")
+            yield row, placeholder(quality)
 
 
 def _broken(seed: int, drawn: list[tuple[Truth, bytes]]) -> Iterator[tuple[Truth, bytes]]:
@@ -159,22 +165,21 @@ def _broken(seed: int, drawn: list[tuple[Truth, bytes]]) -> Iterator[tuple[Truth
         for transform, (ending, spoil) in BROKEN.items():
             rng = _rng(seed, "broken", label, transform)
             data = spoil(drawn[rng.integers(len(drawn))][1], rng)
-            yield _truth(seed, "broken", label, "", ending, (transform,), transform=transform), data
+            yield _truth(seed, "broken", transform, label=label, ending=ending, transform=transform), data
 
 
 def _truth(
     seed: int,
     kind: str,
+    *key: str | int,
     label: str,
-    true_label: str,
-    ending: str,
-    key: tuple[str | int, ...],
-    *,
+    true_label: str = "",
+    ending: str = ".jpg",
     of: str = "",
     transform: str = "",
 ) -> Truth:
     """Return a file's row. Its name tells nothing: a digest of what it is, unless `ending` is a whole name."""
-    stem = "" if ending[:1] not in {"", "."} else _digest(seed, kind, label, *key).hex()[:10]
+    stem = "" if ending[:1] not in {"", "."} else _digest(seed, "name", kind, label, *key).hex()[:10]
     return Truth(f"{label}/{stem}{ending}", kind, of, label, true_label, transform)
 
 

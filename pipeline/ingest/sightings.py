@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 COLUMNS = ("sha256", "label", "origin", "source", "fetched_at", "bytes", "status", "reason")
 SAMPLE_SOURCE = "bundled-sample"
 
-_TYPES = {name: "str" for name in ("sha256", "label", "origin", "source", "status", "reason")} | {"bytes": "int64"}
+_TYPES = dict.fromkeys(("sha256", "label", "origin", "source", "status", "reason"), "str") | {"bytes": "int64"}
 
 
 def empty() -> pd.DataFrame:
@@ -36,6 +36,7 @@ def load_some(folder: Path) -> pd.DataFrame:
 
     Raises:
         UserError: nothing was ingested.
+
     """
     sightings = load(folder)
     if sightings.empty:

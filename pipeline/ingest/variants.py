@@ -5,7 +5,6 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
@@ -13,7 +12,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 Rng = np.random.Generator
 
 
-def encode(image: Image.Image, file_format: str = "JPEG", **options: Any) -> bytes:
+def encode(image: Image.Image, file_format: str = "JPEG", **options: object) -> bytes:
     """Return `image` as the bytes of a file; `options` are Pillow's."""
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)

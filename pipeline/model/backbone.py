@@ -11,16 +11,15 @@ from pipeline.params import UNFREEZE_ALIASES, UNFREEZE_POINTS, Backbone
 
 NAME = "backbone"
 
-# scale and offset of 0..255 pixels; ImageNet weights of both backbones were trained on [-1, 1], nsfwjs' own on [0, 1].
+# Scale and offset of 0..255 pixels. nsfwjs' own weights were trained on [0, 1].
 _RESCALING = {"symmetric": (1 / 127.5, -1.0), "unit": (1 / 255.0, 0.0)}
-_IMAGENET_RESCALING = {"inception_v3": "symmetric", "mobilenet_v2": "symmetric"}
 
 _LOG = logging.getLogger(__name__)
 
 
 def rescaling(params: Backbone) -> tuple[float, float]:
     """Return (scale, offset) from 0..255 to what the backbone's weights were trained on."""
-    return _RESCALING[params.rescaling or _IMAGENET_RESCALING[params.name]]
+    return _RESCALING[params.input_range]
 
 
 def build(params: Backbone) -> Any:
@@ -28,6 +27,7 @@ def build(params: Backbone) -> Any:
 
     Raises:
         UserError: the weights cannot be found, downloaded or fitted to this backbone.
+
     """
     keras.backend.clear_session()  # a second build in one process would get other layer names
     model = _architecture(params, weights="imagenet" if params.weights == "imagenet" else None)
@@ -83,11 +83,14 @@ def cut(model: Any, name: str, point: str) -> int:
 
     Raises:
         UserError: no such point; the message lists the valid ones.
+
     """
     names = [layer.name for layer in model.layers]
     alias = UNFREEZE_ALIASES.get(name, {}).get(point)
     if alias:
-        _LOG.warning("finetune.unfreeze: %s is a generated name that shifts from build to build; taken as %s", point, alias)
+        _LOG.warning(
+            "finetune.unfreeze: %s is a generated name that shifts from build to build; taken as %s", point, alias
+        )
         point = alias
     if point not in UNFREEZE_POINTS[name]:
         raise UserError(f"finetune.unfreeze is {point!r}; {name} has {', '.join(UNFREEZE_POINTS[name])}")

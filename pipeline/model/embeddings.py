@@ -28,6 +28,7 @@ class Embeddings:
 
         Raises:
             UserError: it is missing or broken.
+
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:

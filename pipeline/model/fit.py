@@ -38,6 +38,7 @@ def fit(
         name: of the progress bar.
 
     Returns the best epoch's metrics, with `epoch`.
+
     """
     best: dict[str, float] = {}
     weights: list[np.ndarray] = []

@@ -28,6 +28,7 @@ def packed_files(folder: Path, split: str) -> list[str]:
 
     Raises:
         UserError: there is none.
+
     """
     found = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
     if not found:

@@ -35,7 +35,9 @@ def kept_at(shard: Path, recipe_digest: str) -> Path:
     """Return where a shard's results are kept: keyed by its bytes and the recipe."""
     with shard.open("rb") as opened:
         content = hashlib.file_digest(opened, "sha256").hexdigest()
-    return paths.CATALOG_CACHE / f"{hashlib.sha256((content + shard.name + recipe_digest).encode()).hexdigest()}.parquet"
+    return (
+        paths.CATALOG_CACHE / f"{hashlib.sha256((content + shard.name + recipe_digest).encode()).hexdigest()}.parquet"
+    )
 
 
 def measure_all(shard_files: Sequence[Path], params: Catalog) -> pd.DataFrame:

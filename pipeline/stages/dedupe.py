@@ -30,7 +30,9 @@ def resolve(catalog: pd.DataFrame, decided: pd.Series) -> pd.DataFrame:
 def deduplicate(resolved: pd.DataFrame) -> pd.DataFrame:
     """Return `sha256, label, cluster` of every picture that has exactly one label."""
     single = resolved[resolved["labels"].str.len() == 1]
-    return pd.DataFrame({"sha256": single["sha256"], "label": single["labels"].str[0], "cluster": single["cluster"]}).astype("str")
+    return pd.DataFrame(
+        {"sha256": single["sha256"], "label": single["labels"].str[0], "cluster": single["cluster"]}
+    ).astype("str")
 
 
 def conflicts(resolved: pd.DataFrame) -> pd.DataFrame:
@@ -61,7 +63,9 @@ def duplicates(sightings: pd.DataFrame, deduped: pd.DataFrame, catalog: pd.DataF
     return rows.astype({"kept": "str"}).sort_values(["sha256", "source", "origin"])
 
 
-def summarize(deduped: pd.DataFrame, copies: pd.DataFrame, conflicting: pd.DataFrame, decided: pd.Series) -> dict[str, object]:
+def summarize(
+    deduped: pd.DataFrame, copies: pd.DataFrame, conflicting: pd.DataFrame, decided: pd.Series
+) -> dict[str, object]:
     """Return counts: pictures kept, by label too; redundant files; conflicting clusters; decisions applied."""
     return {
         "kept": len(deduped),

@@ -62,7 +62,9 @@ def check_fits(model: Any, params: Params, path: Path) -> None:
     """Raise UserError if the head's model was made for other classes or another size."""
     expected = (None, params.backbone.size, params.backbone.size, 3), (None, len(params.labels.names))
     if (model.input_shape, model.output_shape) != expected:
-        raise UserError(f"{path} was made for other labels or another size than params.yaml says. Run `dvc repro train`.")
+        raise UserError(
+            f"{path} was made for other labels or another size than params.yaml says. Run `dvc repro train`."
+        )
 
 
 def main() -> None:

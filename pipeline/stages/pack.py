@@ -34,9 +34,7 @@ def members(rows: pd.DataFrame) -> tuple[Member, ...]:
 def how(params: Params) -> tuple[packing.Packing, sandbox.Limits]:
     """Return what to do with a picture, and what it may cost."""
     limits = Limits(int(params.catalog.max_megapixels * 1e6), params.catalog.min_side, params.catalog.max_aspect)
-    todo = packing.Packing(
-        paths.SHARDS, limits, params.backbone.size, params.pack.encoding, params.pack.jpeg_quality
-    )
+    todo = packing.Packing(paths.SHARDS, limits, params.backbone.size, params.pack.encoding, params.pack.jpeg_quality)
     return todo, sandbox.Limits(params.catalog.seconds, params.catalog.memory_mb)
 
 

@@ -48,6 +48,7 @@ def held_out_clusters(
 
     Raises:
         UserError: a test batch that no sighting names.
+
     """
     strangers = sorted(set(test_sources) - set(sightings["source"]))
     if strangers:
@@ -85,7 +86,9 @@ def main() -> None:
     params = load_params()
     deduped = tables.read_parquet(paths.DEDUPED, ["sha256", "label", "cluster"])
     reports = tables.read_csv(paths.REPORTS, REPORT_COLUMNS)
-    held_out = held_out_clusters(deduped, seen.load_some(paths.SIGHTINGS), params.split.test_sources, set(reports["sha256"]))
+    held_out = held_out_clusters(
+        deduped, seen.load_some(paths.SIGHTINGS), params.split.test_sources, set(reports["sha256"])
+    )
     split = assign(deduped["cluster"], params.split.fractions, salt=params.split.salt, held_out=held_out)
     splits = deduped.assign(split=split)
     check_no_cluster_straddles(splits)

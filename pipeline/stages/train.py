@@ -15,9 +15,9 @@ from pipeline.evaluation.recall import epoch_metrics
 from pipeline.model import batches, fit, network, reproducible
 from pipeline.model.embeddings import Embeddings
 from pipeline.params import Params, load_params
-from pipeline.training import log_result
 from pipeline.tracking.live import tracked_run
 from pipeline.tracking.record import RunRecord
+from pipeline.training import log_result
 
 INPUTS = (paths.SPLITS, paths.EMBEDDINGS)
 SECTIONS = ("seed", "labels", "backbone", "augment", "embed", "train")
@@ -31,7 +31,9 @@ def train_head(head: Any, train: Embeddings, val: Embeddings, params: Params, re
         head,
         params.train.epochs,
         lambda epoch: batches.from_embeddings(train, params.train.batch_size, params.seed, epoch),
-        lambda model: epoch_metrics(model.predict(val.features[0], batch_size=1024, verbose=0), val.label, names, unsafe),
+        lambda model: epoch_metrics(
+            model.predict(val.features[0], batch_size=1024, verbose=0), val.label, names, unsafe
+        ),
         record.log_epoch,
         name="train",
     )

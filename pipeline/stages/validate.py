@@ -17,7 +17,7 @@ import pandas as pd
 
 from pipeline import paths
 from pipeline.data_docs import run_suites
-from pipeline.errors import UserError, run
+from pipeline.errors import UserError
 from pipeline.expectations import (
     CATALOG_COLUMNS,
     SIGHTING_COLUMNS,
@@ -167,7 +167,3 @@ def _counts(
         "label": by_label.set_index("label")[["files", "broken", "pictures"]].to_dict("index"),
         "source": by_source.set_index("source")[["files", "broken"]].to_dict("index"),
     }
-
-
-if __name__ == "__main__":
-    run(main)

@@ -131,7 +131,10 @@ def test_threads_that_publish_at_once_leave_one_run(client):
 @pytest.mark.slow
 def test_processes_that_publish_at_once_into_no_store_yet_leave_one_run(project):
     record = finished()
-    code = f"from pathlib import Path; from pipeline.tracking.publish import publish; print(publish(Path({str(record.folder)!r})).complete)"
+    code = (
+        "from pathlib import Path; from pipeline.tracking.publish import publish\n"
+        f"print(publish(Path({str(record.folder)!r})).complete)"
+    )
     processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.communicate(timeout=120)[0].strip() for process in processes] == ["True"] * 3
     import mlflow
@@ -199,7 +202,10 @@ def test_sync_publishes_everything_and_keeps_what_a_living_process_needs(client)
 
 
 def test_sync_ends_the_run_of_a_process_that_died_and_clears_it_away(client):
-    code = "from pipeline.tracking.record import RunRecord; RunRecord.start('train', params={}, inputs=[]).log_epoch(0, {'l': 1.0})"
+    code = (
+        "from pipeline.tracking.record import RunRecord\n"
+        "RunRecord.start('train', params={}, inputs=[]).log_epoch(0, {'l': 1.0})"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
     report = sync()
     (run,) = runs(client)

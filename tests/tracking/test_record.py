@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tracking_helpers import begin, finished
 
@@ -63,6 +63,7 @@ def test_copy_to_works_without_hard_links(project, monkeypatch):
     assert RunRecord.load(paths.HEAD).status == "FINISHED"
 
 
+@settings(deadline=None)  # fsync takes as long as it takes
 @given(cut=st.integers(min_value=0, max_value=400))
 def test_a_torn_file_gives_its_whole_lines(tmp_path_factory, cut):
     whole = [{"epoch": epoch, "metrics": {"val_loss": 0.5}} for epoch in range(10)]
@@ -91,7 +92,7 @@ def test_a_broken_record_is_named(project, text):
 
 
 def test_a_missing_input_is_named(project):
-    with pytest.raises(UserError, match="absent.parquet does not exist"):
+    with pytest.raises(UserError, match=r"absent\.parquet does not exist"):
         RunRecord.start("train", params={}, inputs=[Path("absent.parquet")])
 
 

@@ -7,9 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
+from pipeline.tracking import server
 from pipeline.tracking.record import RunRecord
 
 
@@ -63,34 +63,28 @@ class Server:
         with (self.folder / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    sys.executable,
-                    "-m",
-                    "mlflow",
-                    "server",
-                    "--host",
-                    "127.0.0.1",
-                    "--port",
-                    str(self.port),
-                    "--workers",
-                    "1",
-                ]
-                + ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
-                + ["--artifacts-destination", str(self.folder / "artifacts")],
-                env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+                    *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
+                    *("--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db"),
+                    *("--artifacts-destination", str(self.folder / "artifacts")),
+                ],
+                env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        end = time.monotonic() + 90
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=2).close()
-                return
-            except OSError:
-                assert time.monotonic() < end, (self.folder / "log.txt").read_text()
-                assert self._process.poll() is None, (self.folder / "log.txt").read_text()
-                time.sleep(0.2)
+        end = time.monotonic() + 180
+        while not self._answers():
+            assert time.monotonic() < end, (self.folder / "log.txt").read_text()
+            assert self._process.poll() is None, (self.folder / "log.txt").read_text()
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        try:
+            server.check(self.uri)
+        except server.Unreachable:
+            return False
+        return True
 
     def signal(self, number: int) -> None:
         os.killpg(self._process.pid, number)

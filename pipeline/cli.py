@@ -1,0 +1,217 @@
+"""The `nsfw` command: acts of people. Everything heavy is imported inside the command that needs it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline import paths
+from pipeline.errors import UserError, explain
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+ingest_app = typer.Typer(no_args_is_help=True, help="Take pictures into data/.")
+app.add_typer(ingest_app, name="ingest")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.callback()
+def _root() -> None:
+    """Rebuild, trust and replace a picture-moderation classifier. Stages run by `dvc repro`; these are acts of people."""
+
+
+@app.command()
+def sample(
+    out: Annotated[Path, typer.Option(help="An empty or new folder for the pictures.")] = Path("sample"),
+    truth: Annotated[Path, typer.Option(help="Where the ground truth goes.")] = Path("tests/sample_truth.csv"),
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other pictures.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Draw a benign, messy scrape for the five labels, with its ground truth."""
+    from pipeline.ingest.sample import draw_sample
+
+    counts = draw_sample(out, truth, seed=seed)
+    _tell(
+        {"out": str(out), "truth": str(truth), "files": counts},
+        [
+            f"drew {sum(counts.values())} files into {out}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()),
+            f"ground truth in {truth}",
+            f"next: nsfw ingest folder {out} --source bundled-sample",
+        ],
+        as_json=as_json,
+    )
+
+
+@ingest_app.command("folder")
+def ingest_folder(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds a folder for each label.")],
+    source: Annotated[str | None, typer.Option(help="The batch's name; DIR's if not given.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin an empty data/.")] = False,
+    keep_sample: Annotated[bool, typer.Option("--keep-sample", help="Mix with the bundled sample.")] = False,
+    max_mb: Annotated[int, typer.Option(min=1, help="Refuse larger files, MiB.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Take DIR/<label>/** into data/: each content once, a sighting for every file."""
+    from tqdm import tqdm
+
+    from pipeline.ingest import folder as folders
+    from pipeline.ingest import project
+    from pipeline.params import load_params
+
+    project.check_root()
+    if fresh and keep_sample:
+        raise typer.BadParameter("--fresh and --keep-sample exclude each other")
+    name = folders.check_source(source or folders.default_source(folder))
+    found = folders.scan(folder, load_params().labels.names)
+    with project.only_one():
+        project.make_room(name, fresh=fresh, keep_sample=keep_sample)
+        taken = folders.ingest(
+            found,
+            paths.DATA,
+            name,
+            max_bytes=max_mb * 2**20,
+            progress=lambda files: tqdm(files, desc="ingest", unit="file", disable=None),
+        )
+        project.add_data()
+    lines = [f"{len(found)} files: {taken.sighted} new sightings, {taken.stored} new contents in {taken.shards} shards"]
+    if taken.refused:
+        lines.append(
+            f"{taken.refused} files were refused; their rows in data/sightings say why, and build/quarantine.csv will"
+        )
+    lines += [f"next: git add data.dvc && git commit -m 'Ingest {name}'", "      dvc repro"]
+    _tell({"files": len(found), **vars(taken)}, lines, as_json=as_json)
+
+
+@app.command()
+def sync(as_json: Json = False) -> None:
+    """Publish to MLflow what it has missed: run records and the registration. Any number of times."""
+    from pipeline.tracking.sync import sync as publish_all
+
+    report = publish_all()
+    whole = sum(record.complete for record in report.records)
+    lines = [f"{whole} of {len(report.records)} run records are complete in MLflow"]
+    if report.registration is not None:
+        done = report.registration
+        lines.append(f"registered: {done.uri}" if not done.pending else f"registration of {done.model} is pending")
+    lines += [f"problem: {problem}" for problem in report.problems]
+    _tell(report.to_dict(), lines, as_json=as_json)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def summary(as_json: Json = False) -> None:
+    """Tell what the last `dvc repro` made: pictures, recall, suspicious labels, model version."""
+    from pipeline.summary import collect, describe
+
+    found = collect()
+    _tell(found, describe(found), as_json=as_json)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Of this machine.")] = 5000) -> None:
+    """Open MLflow's UI on the project's runs and registered models, until Ctrl-C."""
+    import os
+
+    from pipeline.tracking import server
+
+    uri = server.tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        print(f"MLFLOW_TRACKING_URI is set: open {server.shown(uri)}")
+        return
+    print(f"MLflow's UI on {server.shown(uri)}: http://127.0.0.1:{port}   (Ctrl-C ends it)", flush=True)
+    server.prepare_environment()
+    command = [
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--artifacts-destination",
+        "mlartifacts",
+        "--port",
+        str(port),
+    ]
+    os.execv(sys.executable, [sys.executable, "-m", *command, "--workers", "1"])  # noqa: S606 -- fixed words, no shell
+
+
+@app.command("export-backbone")
+def export_backbone(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A name that ends in .weights.h5.")],
+    as_json: Json = False,
+) -> None:
+    """Write the fine-tuned model's backbone as a weights file, with its recipe beside it."""
+    from pipeline.files import read_json
+    from pipeline.model.export import export_backbone as export
+    from pipeline.tracking.record import RunRecord
+
+    record = RunRecord.load(paths.FINETUNED)
+    measured = read_json(paths.METRICS / "evaluate.json")["finetuned"]
+    recipe = {
+        "made_by": "dvc repro && nsfw export-backbone",
+        "test": {key: round(measured[key], 4) for key in ("accuracy", "macro_recall", "loss")}
+        | {"pictures": measured["pictures"]},
+        "params": record.document["params"],
+        "splits": _counts(),
+    }
+    described = export(paths.FINETUNED / paths.MODEL_FILE, out, recipe)
+    size = out.stat().st_size
+    _tell(
+        {"weights": str(out), "bytes": size, "recipe": str(described)},
+        [f"wrote {out} ({size / 1e6:.2f} MB) and {described}", f"next: set backbone.weights to {out} in params.yaml"],
+        as_json=as_json,
+    )
+
+
+def _counts() -> dict[str, int]:
+    from pipeline.files import read_json
+
+    return {
+        split: sum(by_label.values()) for split, by_label in read_json(paths.METRICS / "split.json")["pictures"].items()
+    }
+
+
+@app.command("import-weights")
+def import_weights(
+    model_json: Annotated[Path, typer.Argument(metavar="MODEL_JSON", help="A TensorFlow.js layers model, as nsfwjs'.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A name that ends in .weights.h5.")],
+    alpha: Annotated[float, typer.Option(help="MobileNetV2's width.")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Turn nsfwjs' MobileNetV2 into Keras backbone weights, to warm-start from."""
+    from pipeline.model import tfjs
+    from pipeline.model.export import save_weights
+
+    if not out.name.endswith(".weights.h5"):
+        raise UserError(f"{out}: Keras weights files end in .weights.h5. Choose such a name.")
+    save_weights(tfjs.mobilenet_v2_backbone(tfjs.read_weights(model_json), alpha, size=224), out)
+    _tell(
+        {"weights": str(out)},
+        [
+            f"wrote {out}",
+            f"next: in params.yaml, backbone: {{name: mobilenet_v2, alpha: {alpha:g}, weights: {out}, size: 224, rescaling: unit}}",
+        ],
+        as_json=as_json,
+    )
+
+
+def _tell(document: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
+    print(json.dumps(document, indent=2, sort_keys=True, default=str) if as_json else "\n".join(lines))
+
+
+def main() -> None:
+    """Run the command: exit 0 done, 1 refused or failed, 2 wrong usage."""
+    import logging
+    import os
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        app()
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,92 @@
+"""The project around `data/`: who may write to it, what it holds, and its version in DVC."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from pipeline import files, paths
+from pipeline.errors import UserError
+from pipeline.ingest import sightings
+from pipeline.ingest.folder import holds_sample
+
+_POINTER = Path("data.dvc")
+_SAMPLE_REMOTE = "sample"  # in .dvc/config: the folder .dvc/sample
+
+
+def check_root() -> None:
+    """Raise UserError unless this is a project's root, with DVC."""
+    if not (paths.PARAMS.is_file() and Path(".dvc").is_dir()):
+        raise UserError(
+            f"{Path.cwd()} is not the project's root (params.yaml and .dvc/). Change to it and run this again."
+        )
+
+
+@contextmanager
+def only_one() -> Iterator[None]:
+    """Hold the project's ingest lock.
+
+    Raises:
+        UserError: another ingest holds it.
+
+    """
+    paths.CACHE.mkdir(exist_ok=True)
+    with (paths.CACHE / "ingest.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("another `nsfw ingest` is at work in this project. Wait for it to end.") from None
+        yield
+
+
+def make_room(source: str, *, fresh: bool, keep_sample: bool) -> None:
+    """See to it that `data/` may take a batch of `source`: complete, and not the sample mixed with real pictures.
+
+    Raises:
+        UserError: the user has to choose, or to fetch data/ first.
+
+    """
+    if fresh:
+        if paths.DATA.exists():
+            add_data()  # what is begun anew stays in DVC's cache
+            shutil.rmtree(paths.DATA)
+        return
+    if _POINTER.exists() and not paths.SIGHTINGS.is_dir():
+        raise UserError(
+            "data.dvc tracks a data/ that is not here. Fetch it with `dvc pull data.dvc`, or begin an empty one with --fresh."
+        )
+    if source != sightings.SAMPLE_SOURCE and not keep_sample and holds_sample(sightings.load(paths.SIGHTINGS)):
+        raise UserError(
+            "data/ still holds the bundled sample: drawings by a program, which would teach a model of real pictures "
+            "nothing and spoil its test set.\n"
+            "  --fresh        begin an empty data/ (the sample stays in git's history)\n"
+            "  --keep-sample  mix them all the same"
+        )
+
+
+def add_data() -> None:
+    """Version data/ in DVC (writes data.dvc).
+
+    The bundled sample's bytes lie in the repository's own remote, `sample`; nobody else's pictures are to go there.
+
+    Raises:
+        UserError: DVC refuses.
+
+    """
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    command = [sys.executable, "-m", "dvc", "add", "--quiet", str(paths.DATA)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 -- fixed words
+    if done.returncode:
+        raise UserError(f"`dvc add data` failed: {done.stderr.strip() or done.stdout.strip()}")
+    pointer = yaml.safe_load(_POINTER.read_text(encoding="utf-8"))
+    pointer["outs"][0].pop("remote", None)
+    if set(sightings.load(paths.SIGHTINGS)["source"]) == {sightings.SAMPLE_SOURCE}:
+        pointer["outs"][0]["remote"] = _SAMPLE_REMOTE
+    with files.atomic(_POINTER) as temporary:
+        temporary.write_text(yaml.safe_dump(pointer, sort_keys=False), encoding="utf-8")

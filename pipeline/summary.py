@@ -1,0 +1,63 @@
+"""The first tour: what the last run made, in a few lines, and what to type next."""
+
+from typing import Any
+
+from pipeline import paths, tables
+from pipeline.files import read_json
+
+
+def collect() -> dict[str, Any]:
+    """Return the run's key figures, ready for JSON.
+
+    Raises:
+        UserError: a stage has not run yet.
+
+    """
+    checked = read_json(paths.METRICS / "validate.json")
+    evaluated = read_json(paths.METRICS / "evaluate.json")
+    issues = tables.read_csv(paths.LABEL_ISSUES, ("sha256", "label", "suggested"))
+    registered = read_json(paths.REGISTERED)
+    kept = ("accuracy", "macro_recall", "recall", "unsafe")
+    return {
+        "sighted": checked["sighted"],
+        "quarantined": checked["quarantined"]["total"],
+        **{key: read_json(paths.METRICS / "dedupe.json")[key] for key in ("exact_copies", "conflicts", "kept")},
+        "frozen": {key: evaluated["frozen"][key] for key in kept},
+        "finetuned": {key: evaluated["finetuned"][key] for key in kept},
+        "test_pictures": evaluated["finetuned"]["pictures"],
+        "suspicious_labels": len(issues),
+        "model": {key: registered[key] for key in ("model", "alias", "version", "uri", "pending")},
+    }
+
+
+def describe(found: dict[str, Any]) -> list[str]:
+    """Return `collect`'s figures as lines for a terminal."""
+    frozen, tuned, model = found["frozen"], found["finetuned"], found["model"]
+    rows = [
+        ("accuracy", frozen["accuracy"], tuned["accuracy"]),
+        ("macro recall", frozen["macro_recall"], tuned["macro_recall"]),
+    ]
+    rows += [(f"recall {name}", frozen["recall"][name], tuned["recall"][name]) for name in tuned["recall"]]
+    rows.append(("unsafe recall", frozen["unsafe"]["recall"], tuned["unsafe"]["recall"]))
+    version = (
+        "is waiting for MLflow: run `nsfw sync`"
+        if model["pending"]
+        else f"is version {model['version']}, {model['uri']}"
+    )
+    return [
+        "",
+        f"pictures   {found['sighted']} sighted, {found['quarantined']} quarantined (build/quarantine.csv), "
+        f"{found['exact_copies']} exact copies, {found['conflicts']} conflicts (build/conflicts.csv), {found['kept']} kept",
+        f"test set   {found['test_pictures']} pictures, labels as scraped       frozen   fine-tuned",
+        *(f"             {name:<34}{_percent(before)}      {_percent(after)}" for name, before, after in rows),
+        f"labels     {found['suspicious_labels']} look wrong, the likeliest first in reports/label_issues.csv",
+        f"model      {model['model']} {version}, alias {model['alias']}",
+        "",
+        "next:  make ui            browse the runs and the registered model in MLflow",
+        "       dvc plots show     confusion matrix and curves; dvc metrics show for the numbers",
+        "       open reports/data_docs/index.html   what Great Expectations checked",
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "     -  " if share is None else f"{100 * share:6.1f} %"

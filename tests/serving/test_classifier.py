@@ -1,0 +1,135 @@
+import base64
+import importlib
+import io
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.images.decode import decode
+from pipeline.images.resize import to_square
+from pipeline.serving.classifier import Classifier
+from pipeline.tracking.lineage import digest
+
+LABELS = ("drawings", "neutral", "porn")
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    """A model whose answer is the softmax of a picture's mean red, green and blue, over 255."""
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    keras.Model(inputs, keras.layers.Softmax()(means)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def classifier(model_file):
+    return Classifier(model_file, LABELS, 32)
+
+
+def picture(seed=0, size=(50, 40), kind="PNG"):
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8) // (1 + seed % 3)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+def expected(data):
+    means = to_square(decode(data).image, 32).reshape(-1, 3).mean(axis=0) / 255
+    return np.exp(means) / np.exp(means).sum()
+
+
+def test_probabilities_are_the_models_in_the_labels_order(classifier):
+    pictures = [picture(0), picture(1, kind="JPEG"), picture(2, size=(200, 33))]
+    probabilities, errors = classifier.predict(pictures)
+    assert probabilities.dtype == np.float64
+    assert errors == ["", "", ""]
+    np.testing.assert_allclose(probabilities, [expected(data) for data in pictures], atol=1e-5)
+
+
+def test_a_rejected_picture_costs_its_own_row_alone(classifier):
+    sound = picture(1)
+    pictures = [b"", sound, b"rubbish", sound[:100], picture(0, size=(20, 20))]
+    probabilities, errors = classifier.predict(pictures)
+    assert [error.split(":")[0] for error in errors] == ["empty", "", "not_a_picture", "broken", "too_small"]
+    assert np.isnan(probabilities).all(axis=1).tolist() == [True, False, True, True, True]
+    np.testing.assert_allclose(probabilities[1], expected(sound), atol=1e-5)
+
+
+def test_batches_keep_the_order(classifier):
+    pictures = [picture(seed) if seed % 7 else b"x" for seed in range(70)]
+    probabilities, errors = classifier.predict(pictures)
+    for place, data in enumerate(pictures):
+        if place % 7:
+            np.testing.assert_allclose(probabilities[place], expected(data), atol=1e-5)
+        else:
+            assert errors[place]
+
+
+def test_no_pictures_are_no_rows(classifier):
+    probabilities, errors = classifier.predict([])
+    assert (probabilities.shape, errors) == ((0, 3), [])
+
+
+@pytest.mark.parametrize(("labels", "size"), [(LABELS[:2], 32), (LABELS, 64)])
+def test_labels_and_size_must_be_the_models(model_file, labels, size):
+    with pytest.raises(UserError, match=r"maps \(None, 32, 32, 3\) to \(None, 3\)"):
+        Classifier(model_file, labels, size)
+
+
+def test_what_is_no_model_is_named(tmp_path, model_file):
+    for name, content in {"rubbish.keras": b"rubbish", "cut.keras": model_file.read_bytes()[:1000]}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=name):
+            Classifier(tmp_path / name, LABELS, 32)
+    with pytest.raises(UserError, match="does not exist"):
+        Classifier(tmp_path / "absent.keras", LABELS, 32)
+
+
+def test_a_model_with_code_in_it_is_refused(tmp_path):
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Lambda(lambda pixels: pixels[:, 0, 0, :])(inputs)
+    keras.Model(inputs, outputs).save(tmp_path / "code.keras")
+    with pytest.raises(UserError, match="safely"):
+        Classifier(tmp_path / "code.keras", LABELS, 32)
+
+
+@pytest.fixture(scope="module")
+def logged(model_file, tmp_path_factory):
+    """The model as MLflow holds it: two artifacts."""
+    spec = tmp_path_factory.mktemp("spec") / "model.json"
+    spec.write_text(json.dumps({"labels": LABELS, "size": 32, "model_sha256": digest(model_file)}))
+    return SimpleNamespace(artifacts={"model": str(model_file), "spec": str(spec)})
+
+
+def pyfunc(context):
+    model = importlib.import_module("pipeline.serving.pyfunc_model").PictureModel()
+    model.load_context(context)
+    return model
+
+
+def test_the_pyfunc_takes_bytes_and_base64_and_keeps_the_index(logged):
+    data = picture(1)
+    cells = [data, bytearray(data), base64.b64encode(data).decode(), None, "not base64!"]
+    answer = pyfunc(logged).predict(pd.DataFrame({"image": cells}, index=list("abcde")))
+    assert list(answer.columns) == [*LABELS, "error"]
+    assert list(answer.index) == list("abcde")
+    np.testing.assert_allclose(answer.loc[list("abc"), list(LABELS)], [expected(data)] * 3, atol=1e-5)
+    assert (answer["error"] == "").tolist() == [True, True, True, False, False]
+
+
+def test_the_pyfunc_refuses_a_model_that_was_not_registered(logged, tmp_path):
+    changed = tmp_path / "model.keras"
+    changed.write_bytes(b"another")
+    with pytest.raises(ValueError, match="was registered"):
+        pyfunc(SimpleNamespace(artifacts=logged.artifacts | {"model": str(changed)}))

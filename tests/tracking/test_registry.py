@@ -1,0 +1,188 @@
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from tracking_helpers import begin, runs
+
+from pipeline import paths
+from pipeline.files import write_json
+from pipeline.stages.register import document
+from pipeline.tracking import registry
+from pipeline.tracking.registry import Candidate, register
+from pipeline.tracking.sync import sync
+
+LABELS = ("drawings", "neutral", "porn")
+
+
+@pytest.fixture(scope="session")
+def model_bytes(tmp_path_factory) -> bytes:
+    """A tiny model that knows nothing, of 32 px."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((32, 32, 3))
+    features = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(inputs))
+    outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(features))
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    keras.Model(inputs, outputs).save(path)
+    return path.read_bytes()
+
+
+def made(content: bytes = b"model", **more) -> Candidate:
+    """A candidate in build/finetuned, of a run that has finished."""
+    with begin() as record:
+        record.log_epoch(0, {"val_loss": 1.0})
+        record.model_path.write_bytes(content)
+    record.copy_to(paths.FINETUNED)
+    values = {"name": "nsfw", "alias": "challenger", "labels": LABELS, "unsafe": ("porn",), "size": 32}
+    evidence = {"macro_recall": 0.912345, "recall/porn": 0.95}
+    return Candidate(paths.FINETUNED, **values, rescaling="unit", evidence=evidence, **more)
+
+
+def versions(client) -> list:
+    return sorted(client.search_model_versions("name = 'nsfw'"), key=lambda found: int(found.version))
+
+
+def test_a_version_with_alias_evidence_and_lineage(client):
+    done = register(made())
+    assert (done.version, done.pending, done.uri, done.problem) == (1, False, "models:/nsfw/1", "")
+    found = client.get_model_version_by_alias("nsfw", "challenger")
+    assert found.version == "1" or found.version == 1
+    (run,) = runs(client)
+    assert found.run_id == run.info.run_id
+    assert run.info.status == "FINISHED"
+    assert found.tags["nsfw.record_id"] == run.data.tags["nsfw.record_id"]
+    assert found.tags["nsfw.model_sha256"] == done.model_sha256
+    assert found.tags["nsfw.labels"] == "drawings,neutral,porn"
+    assert found.tags["nsfw.test_macro_recall"] == "0.9123"
+    assert found.tags["nsfw.version.keras"]
+    assert run.data.metrics["test_recall/porn"] == 0.95
+    assert run.outputs.model_outputs[0].model_id
+
+
+def test_the_same_model_twice_is_one_version_and_its_alias_is_set_again(client):
+    candidate = made()
+    register(candidate)
+    client.delete_registered_model_alias("nsfw", "challenger")
+    assert register(candidate).version == 1
+    assert len(versions(client)) == 1
+    assert client.get_registered_model("nsfw").aliases == {"challenger": 1} or client.get_registered_model(
+        "nsfw"
+    ).aliases == {"challenger": "1"}
+
+
+def test_another_model_is_another_version(client):
+    register(made())
+    assert register(made(b"another")).version == 2
+    assert int(client.get_model_version_by_alias("nsfw", "challenger").version) == 2
+
+
+@pytest.mark.parametrize("step", ["_create_version", "_log_evidence"])
+def test_a_registration_cut_short_goes_on_with_the_model_that_is_there(client, monkeypatch, step):
+    candidate = made()
+
+    def cut(*_):
+        raise ConnectionError("cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, step, cut)
+        done = register(candidate)
+    assert (done.pending, done.version, done.problem) == (True, None, "MLflow refused: cut")
+    assert register(candidate).version == 1
+    (run,) = runs(client)
+    assert len(client.search_logged_models([run.info.experiment_id])) == 1
+
+
+def test_one_killed_before_the_alias_is_completed(client, monkeypatch):
+    candidate = made()
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.MlflowClient.set_registered_model_alias", None)
+        assert register(candidate).pending
+    assert register(candidate).version == 1
+    assert len(versions(client)) == 1
+    assert int(client.get_model_version_by_alias("nsfw", "challenger").version) == 1
+
+
+def test_only_forward_leaves_a_later_version_its_alias(client):
+    old = made()
+    register(old)
+    kept = dataclasses.replace(old, folder=paths.HEAD)
+    paths.FINETUNED.rename(paths.HEAD)
+    register(made(b"later"))
+    assert register(kept, only_forward=True).version == 1
+    assert int(client.get_model_version_by_alias("nsfw", "challenger").version) == 2
+    assert register(kept).version == 1
+    assert int(client.get_model_version_by_alias("nsfw", "challenger").version) == 1
+
+
+def test_a_pending_registration_is_completed_by_sync_from_build_alone(client, monkeypatch):
+    candidate = made()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    start = time.monotonic()
+    done = register(candidate)
+    assert time.monotonic() - start < 5
+    assert (done.pending, done.version, done.uri) == (True, None, "models:/nsfw@challenger")
+    write_json(document(candidate, done), paths.REGISTERED)
+    before = paths.REGISTERED.read_bytes()
+    assert sync().registration.pending
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    report = sync()
+    assert (report.problems, report.registration.version) == ([], 1)
+    assert client.get_model_version("nsfw", "1").tags["nsfw.test_recall/porn"] == "0.9500"
+    assert sync().registration.version == 1
+    assert len(versions(client)) == 1
+    assert paths.REGISTERED.read_bytes() == before  # a stage's output: DVC would take a change for damage
+
+
+def test_sync_leaves_a_registration_of_a_model_that_is_gone(client):
+    candidate = made()
+    write_json(document(candidate, register(candidate)), paths.REGISTERED)
+    candidate.model_file.unlink()
+    candidate.model_file.write_bytes(b"retrained")
+    assert sync().registration is None
+
+
+def test_a_name_that_is_no_name_is_a_problem_not_an_exception(client):
+    done = register(dataclasses.replace(made(), name="a/b"))
+    assert done.pending
+    assert "a/b" in done.problem
+
+
+@pytest.mark.slow
+def test_it_loads_in_a_clean_process_elsewhere(client, store, model_bytes, tmp_path):
+    register(made(model_bytes))
+    picture = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (40, 60, 3), np.uint8)).save(picture, "PNG")
+    (tmp_path / "picture.png").write_bytes(picture.getvalue())
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "pipeline").mkdir(parents=True)  # someone else's package of the same name
+    (elsewhere / "pipeline" / "__init__.py").write_text("")
+    code = """if True:
+        import json, sys, mlflow, pandas as pd, pathlib
+        model = mlflow.pyfunc.load_model("models:/nsfw@challenger")
+        data = pathlib.Path("../picture.png").read_bytes()
+        answer = model.predict(pd.DataFrame({"image": [data, b"rubbish"]}))
+        print(json.dumps({"columns": list(answer.columns), "sum": float(answer.iloc[0, :3].sum())}))
+        print(json.dumps([str(answer["error"][0]), str(answer["error"][1]), bool(answer.iloc[1, :3].isna().all())]))
+        print(json.dumps([model.metadata.get_input_schema().to_dict(), model.metadata.get_output_schema().to_dict()]))
+        import pipeline; print(json.dumps(pipeline.__file__))
+    """
+    environment = {"PATH": "/usr/bin:/bin", "MLFLOW_TRACKING_URI": f"sqlite:///{store}", "HOME": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=elsewhere, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    answer, errors, (inputs, outputs), package = map(json.loads, result.stdout.splitlines()[-4:])
+    assert answer["columns"] == [*LABELS, "error"]
+    assert answer["sum"] == pytest.approx(1.0, abs=1e-5)
+    assert (errors[0], errors[2]) == ("", True)
+    assert errors[1].startswith("not_a_picture")
+    assert [(entry["name"], entry["type"]) for entry in inputs] == [("image", "binary")]
+    assert [entry["type"] for entry in outputs] == ["double", "double", "double", "string"]
+    assert "mlartifacts" in package
