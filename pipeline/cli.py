@@ -19,7 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 
 @app.callback()
 def _root() -> None:
-    """Rebuild, trust and replace a picture-moderation classifier. Stages run by `dvc repro`; these are acts of people."""
+    """Rebuild, trust and replace a picture-moderation classifier. Stages run by `dvc repro`."""
 
 
 @app.command()
@@ -186,14 +186,9 @@ def import_weights(
     if not out.name.endswith(".weights.h5"):
         raise UserError(f"{out}: Keras weights files end in .weights.h5. Choose such a name.")
     save_weights(tfjs.mobilenet_v2_backbone(tfjs.read_weights(model_json), alpha, size=224), out)
-    _tell(
-        {"weights": str(out)},
-        [
-            f"wrote {out}",
-            f"next: in params.yaml, backbone: {{name: mobilenet_v2, alpha: {alpha:g}, weights: {out}, size: 224, rescaling: unit}}",
-        ],
-        as_json=as_json,
-    )
+    section = f"{{name: mobilenet_v2, alpha: {alpha:g}, weights: {out}, size: 224, rescaling: unit}}"
+    lines = [f"wrote {out}", f"next: in params.yaml, backbone: {section}"]
+    _tell({"weights": str(out)}, lines, as_json=as_json)
 
 
 def _tell(document: dict[str, Any], lines: list[str], *, as_json: bool) -> None:

@@ -33,25 +33,19 @@ def collect() -> dict[str, Any]:
 def describe(found: dict[str, Any]) -> list[str]:
     """Return `collect`'s figures as lines for a terminal."""
     frozen, tuned, model = found["frozen"], found["finetuned"], found["model"]
-    rows = [
-        ("accuracy", frozen["accuracy"], tuned["accuracy"]),
-        ("macro recall", frozen["macro_recall"], tuned["macro_recall"]),
-    ]
+    rows = [(name.replace("_", " "), frozen[name], tuned[name]) for name in ("accuracy", "macro_recall")]
     rows += [(f"recall {name}", frozen["recall"][name], tuned["recall"][name]) for name in tuned["recall"]]
     rows.append(("unsafe recall", frozen["unsafe"]["recall"], tuned["unsafe"]["recall"]))
-    version = (
-        "is waiting for MLflow: run `nsfw sync`"
-        if model["pending"]
-        else f"is version {model['version']}, {model['uri']}"
-    )
+    version = f"version {model['version']}, {model['uri']}" if not model["pending"] else "waits for MLflow: `nsfw sync`"
     return [
         "",
-        f"pictures   {found['sighted']} sighted, {found['quarantined']} quarantined (build/quarantine.csv), "
-        f"{found['exact_copies']} exact copies, {found['conflicts']} conflicts (build/conflicts.csv), {found['kept']} kept",
+        f"pictures   {found['sighted']} sighted, {found['quarantined']} quarantined (build/quarantine.csv)",
+        f"           {found['exact_copies']} exact copies, {found['conflicts']} conflicts (build/conflicts.csv)",
+        f"           {found['kept']} kept",
         f"test set   {found['test_pictures']} pictures, labels as scraped       frozen   fine-tuned",
         *(f"             {name:<34}{_percent(before)}      {_percent(after)}" for name, before, after in rows),
         f"labels     {found['suspicious_labels']} look wrong, the likeliest first in reports/label_issues.csv",
-        f"model      {model['model']} {version}, alias {model['alias']}",
+        f"model      {model['model']}, {version}, alias {model['alias']}",
         "",
         "next:  make ui            browse the runs and the registered model in MLflow",
         "       dvc plots show     confusion matrix and curves; dvc metrics show for the numbers",

@@ -18,7 +18,7 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write `frame` as UTF-8 csv without its index, with `\\n` line ends on every system."""
+    """Write `frame` as UTF-8 csv without its index, with line feeds on every system."""
     with atomic(path) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
 

@@ -10,7 +10,7 @@ from pipeline.images.quality import quality
 
 
 class Measure(NamedTuple):
-    """Of an upright, decoded picture; width and height in px, sharpness, entropy and quality as `quality` gives them."""
+    """Of an upright, decoded picture; width, height in px; sharpness, entropy, quality as `quality` gives them."""
 
     format: str
     mode: str
@@ -25,7 +25,7 @@ class Measure(NamedTuple):
 
 _NOTHING = Measure("", "", 0, 0, 0, 0, 0.0, 0.0, 0.0)
 
-# A shard's results: where each content lies, why it cannot be used ("" where it can: else code and detail), its measure.
+# A shard's results: where a content lies, why it cannot be used (code and detail; "" where it can), its measure.
 RESULT = (*shards.Member._fields, "reason", *Measure._fields)
 
 

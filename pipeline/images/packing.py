@@ -1,6 +1,7 @@
 """Raw contents to training pixels: upright, RGB, at the model's size, encoded once."""
 
 import io
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -23,14 +24,15 @@ def encode(image: Image.Image, encoding: Literal["png", "jpeg"], jpeg_quality: i
     return buffer.getvalue()
 
 
+@dataclass(frozen=True)
 class Packing:
-    """How to pack: picklable, so that worker processes can take it along."""
+    """How to pack: from which folder of shards, within which limits, to which side (px) and encoding."""
 
-    def __init__(
-        self, folder: Path, limits: Limits, size: int, encoding: Literal["png", "jpeg"], jpeg_quality: int
-    ) -> None:
-        self.folder, self.limits, self.size = folder, limits, size
-        self.encoding, self.jpeg_quality = encoding, jpeg_quality
+    folder: Path
+    limits: Limits
+    size: int
+    encoding: Literal["png", "jpeg"]
+    jpeg_quality: int
 
     def pack(self, member: shards.Member) -> bytes:
         """Return one content as encoded (size, size, 3) pixels; for a sandbox worker."""

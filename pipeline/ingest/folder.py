@@ -97,12 +97,7 @@ def ingest(
     for leftover in (data / "shards").glob(f"{number:04d}-*.tar"):
         leftover.unlink()  # of a batch that was killed before its sightings were written
     writer = _Writer(data / "shards", batch, known=set(seen["sha256"].dropna()))
-    old = set(
-        seen[["sha256", "label", "origin", "source"]]
-        .astype(object)
-        .where(seen.notna(), None)
-        .itertuples(index=False, name=None)
-    )
+    old = _identities(seen)
     rows = []
     for file in progress(found):
         row, content = _take(file, source, max_bytes)
@@ -116,6 +111,11 @@ def ingest(
         tables.write_parquet(sightings.frame(rows), data / "sightings" / f"{batch}.parquet")
     refused = sum(row["status"] == "refused" for row in rows)
     return Taken(batch, len(rows), writer.stored, refused, writer.shards)
+
+
+def _identities(seen: pd.DataFrame) -> set[tuple[str | None, ...]]:
+    columns = seen[["sha256", "label", "origin", "source"]].astype(object)
+    return set(columns.where(columns.notna(), None).itertuples(index=False, name=None))
 
 
 def prepare(data: Path) -> None:

@@ -59,7 +59,7 @@ def make_room(source: str, *, fresh: bool, keep_sample: bool) -> None:
         return
     if _POINTER.exists() and not paths.SIGHTINGS.is_dir():
         raise UserError(
-            "data.dvc tracks a data/ that is not here. Fetch it with `dvc pull data.dvc`, or begin an empty one with --fresh."
+            "data.dvc tracks a data/ that is not here. Fetch it with `dvc pull data.dvc`, or begin anew with --fresh."
         )
     if source != sightings.SAMPLE_SOURCE and not keep_sample and holds_sample(sightings.load(paths.SIGHTINGS)):
         raise UserError(

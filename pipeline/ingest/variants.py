@@ -102,7 +102,7 @@ def _plain(image: Image.Image) -> bytes:
     return encode(image, quality=85)
 
 
-# What it is -> how its file name ends (or its whole name, where it holds a letter before the dot), and its bytes.
+# What it is -> how its file name ends (a whole name where it begins with no dot), and its bytes.
 UNUSUAL: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
     "cmyk": (".jpg", lambda image: encode(image.convert("CMYK"), quality=80)),
     "grey16": (".png", _grey16),

@@ -37,7 +37,7 @@ def _compose(
     flip: np.ndarray,
     size: int,
 ) -> np.ndarray:
-    """Return (n, 3, 3) matrices from output to input (row, column, 1): Keras' rotation @ shift @ shear @ zoom, centred."""
+    """Return (n, 3, 3) matrices from output to input (row, column, 1): rotation @ shift @ shear @ zoom, centred."""
     zero, one = np.zeros_like(theta), np.ones_like(theta)
     cos, sin = np.cos(theta), np.sin(theta)
     rotate = _stack([[cos, -sin, zero], [sin, cos, zero], [zero, zero, one]])
@@ -50,7 +50,8 @@ def _compose(
     # The flip comes last on the way out, so first on the way in: column -> size - 1 - column.
     mirror = np.where(flip, -1.0, 1.0)
     flipped = _stack([[one, zero, zero], [zero, mirror, np.where(flip, size - 1.0, 0.0)], [zero, zero, one]])
-    return centre @ rotate @ shift @ skew @ scale @ back @ flipped
+    matrix: np.ndarray = centre @ rotate @ shift @ skew @ scale @ back @ flipped
+    return matrix
 
 
 def _stack(rows: list[list[np.ndarray]]) -> np.ndarray:

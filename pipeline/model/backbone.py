@@ -1,4 +1,4 @@
-"""The network whose features are transferred: by name from keras.applications, with weights, scaling and block names."""
+"""The network whose features are transferred: by name from keras.applications, with weights and block names."""
 
 import logging
 from pathlib import Path

@@ -50,8 +50,7 @@ def issues(features: np.ndarray, splits: pd.DataFrame, params: Params) -> pd.Dat
 
 def summarize(found: pd.DataFrame, pictures: int, names: Sequence[str]) -> dict[str, object]:
     """Return counts: pictures looked at, suspicious labels, and these by (label -> suggested) pair."""
-    pairs = found.groupby(["label", "suggested"]).size()
-    by_pair = {f"{label} -> {suggested}": int(count) for (label, suggested), count in pairs.items()}
+    by_pair = (found["label"] + " -> " + found["suggested"]).value_counts().sort_index().to_dict()
     by_label = found["label"].value_counts().reindex(list(names), fill_value=0)
     return {"pictures": pictures, "suspicious": len(found), "by_label": by_label.to_dict(), "by_pair": by_pair}
 

@@ -77,7 +77,7 @@ def check_enough(counts: pd.DataFrame, minimum: int) -> None:
     if thin:
         raise UserError(
             f"too few pictures to split, at least {minimum} of each class are wanted in each part: {'; '.join(thin)}.\n"
-            "Ingest more of them, take the label out of labels.names, change split.fractions, or lower split.min_per_split."
+            "Ingest more, take the label out of labels.names, change split.fractions, or lower split.min_per_split."
         )
 
 

@@ -81,8 +81,7 @@ class Publication:
         fresh = {file: read_lines(self.folder / file, offset) for file, offset in self._offsets.items()}
         if self.run_id and status is None and not any(lines for lines, _ in fresh.values()):
             return
-        client = server.connect()
-        with server.exclusive():
+        with server.session() as client:
             run = _find_or_create(client, record)
             self.run_id = run.info.run_id
             if run.data.tags.get(_COMPLETE_TAG) != "true":

@@ -120,11 +120,10 @@ def register(candidate: Candidate, *, only_forward: bool = False) -> Registratio
 
 
 def _register(candidate: Candidate, record: RunRecord, run_id: str, sha256: str, *, only_forward: bool) -> int:
-    client = server.connect()
-    with server.exclusive():
+    with server.session() as client:
         number = _existing(client, candidate.name, record.id, sha256)
         if number is None:
-            model_id = _logged(client, run_id, sha256) or _log(candidate, record, run_id, sha256)
+            model_id = _logged(client, run_id, sha256) or _log(client, candidate, record, run_id)
             _log_evidence(client, run_id, record, candidate.evidence)
             number = _create_version(client, candidate, run_id, model_id, _tags(candidate, record, sha256))
         if not only_forward or number > _aliased(client, candidate):
@@ -149,26 +148,35 @@ def _logged(client: MlflowClient, run_id: str, sha256: str) -> str | None:
     return str(ready[0].model_id) if ready else None
 
 
-def _log(candidate: Candidate, record: RunRecord, run_id: str, sha256: str) -> str:
+def _log(client: MlflowClient, candidate: Candidate, record: RunRecord, run_id: str) -> str:
     import mlflow
     from mlflow.models import Model
 
+    sha256 = digest(candidate.model_file)
+    # Model.log itself would make it in the default experiment, whatever the run's.
+    model = client.create_logged_model(
+        server.experiment_id(client),
+        name=candidate.name,
+        source_run_id=run_id,
+        tags={SHA_TAG: sha256, ID_TAG: record.id},
+        params=client.get_run(run_id).data.params,
+    )
     with tempfile.TemporaryDirectory() as scratch:
         spec = Path(scratch) / "model.json"
         write_json(_spec(candidate, record, sha256), spec)
-        info = Model.log(
+        Model.log(
             artifact_path=None,
             name=candidate.name,
             flavor=mlflow.pyfunc,
             run_id=run_id,
-            tags={SHA_TAG: sha256, ID_TAG: record.id},
+            model_id=model.model_id,
             python_model=str(_ENTRY),
             artifacts={"model": str(candidate.model_file.resolve()), "spec": str(spec)},
             code_paths=[str(_code(Path(scratch)))],
             signature=_signature(candidate.labels),
             pip_requirements=[f"{package}=={version(package)}" for package in _REQUIREMENTS],
         )
-    return str(info.model_id)
+    return str(model.model_id)
 
 
 def _spec(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, Any]:

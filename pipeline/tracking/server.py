@@ -107,11 +107,12 @@ def _reason(error: BaseException) -> str:
     return str(getattr(reason, "strerror", None) or reason)
 
 
-def connect() -> MlflowClient:
-    """Return an MlflowClient on the tracking server, which has just answered.
+@contextmanager
+def session() -> Iterator[MlflowClient]:
+    """Yield an MlflowClient on the tracking server, which has just answered; this machine's sessions take turns.
 
     Raises:
-        Unreachable: it does not.
+        Unreachable: the server does not answer, or another session has lasted two minutes.
 
     """
     uri = tracking_uri()
@@ -119,8 +120,9 @@ def connect() -> MlflowClient:
     prepare_environment()
     import mlflow
 
-    mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient(uri)
+    with _turn(uri):  # from the client on: two that make a sqlite file's schema at once fail
+        mlflow.set_tracking_uri(uri)
+        yield mlflow.MlflowClient(uri)
 
 
 def experiment_id(client: MlflowClient) -> str:
@@ -151,14 +153,8 @@ def _artifacts(uri: str) -> str | None:
 
 
 @contextmanager
-def exclusive() -> Iterator[None]:
-    """Hold the lock that keeps this machine's publications to the present server apart.
-
-    Raises:
-        Unreachable: another one has held it for two minutes.
-
-    """
-    name = hashlib.sha256(tracking_uri().encode()).hexdigest()[:12]
+def _turn(uri: str) -> Iterator[None]:
+    name = hashlib.sha256(uri.encode()).hexdigest()[:12]
     path = paths.CACHE / f"mlflow-{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
