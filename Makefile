@@ -25,11 +25,13 @@ $(STAMP): uv.lock pyproject.toml
 	@touch $@
 
 run: install
-	dvc repro --pull
+	@test -d data || dvc pull --quiet data.dvc
+	dvc repro
 	@nsfw summary
 
+# All tests, slow ones too; a plain `pytest` runs the fast ones.
 test: install
-	pytest --cov --cov-report=term $(ARGS)
+	pytest -m "" --cov --cov-report=term $(ARGS)
 
 lint: install
 	ruff check .

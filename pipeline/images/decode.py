@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO")
+_OPENERS = tuple(name for name in FORMATS if name != "MPO")  # Pillow's JPEG opener tells MPO apart by itself
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -83,7 +84,7 @@ def decode(data: bytes, limits: Limits | None = None) -> Picture:
 
 
 def _decode(data: bytes, limits: Limits) -> Picture:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with Image.open(io.BytesIO(data), formats=_OPENERS) as image:
         _check_size(*image.size, limits)
         mode, frames = image.mode, int(getattr(image, "n_frames", 1))
         orientation = _orientation(image)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +26,10 @@ _PARAMS_LIMIT = 100  # of one request
 def run_tags(record: RunRecord) -> dict[str, str]:
     """Return the tags of a record's run: its id, its lineage and its own."""
     tags = {ID_TAG: record.id, "nsfw.kind": record.kind, "mlflow.source.name": f"dvc repro {record.kind}"}
-    tags |= lineage_tags(record.document.get("lineage") or {})
+    with suppress(OSError, KeyError):  # a user without a name, in a container
+        tags["mlflow.user"] = getpass.getuser()
+    lineage = record.document.get("lineage") or {}
+    tags |= lineage_tags(lineage) | _machine_tags(lineage)
     commit = tags.get("nsfw.git_commit")
     if commit:
         tags["mlflow.source.git.commit"] = commit
@@ -32,19 +37,25 @@ def run_tags(record: RunRecord) -> dict[str, str]:
 
 
 def lineage_tags(lineage: Mapping[str, Any]) -> dict[str, str]:
-    """Return a record's lineage as MLflow tags, without the fields that are null."""
-    git, hardware = lineage.get("git") or {}, lineage.get("hardware") or {}
+    """Return the lineage by content as MLflow tags: code and data, without the fields that are null."""
+    git = lineage.get("git") or {}
+    dirty = None if git.get("dirty") is None else str(git["dirty"]).lower()
+    return _known({"git_commit": git.get("commit"), "git_dirty": dirty, "data_md5": lineage.get("data_md5")})
+
+
+def _machine_tags(lineage: Mapping[str, Any]) -> dict[str, str]:
+    hardware = lineage.get("hardware") or {}
     values = {
-        "nsfw.git_commit": git.get("commit"),
-        "nsfw.git_dirty": None if git.get("dirty") is None else str(git["dirty"]).lower(),
-        "nsfw.data_md5": lineage.get("data_md5"),
-        "nsfw.python": lineage.get("python"),
-        "nsfw.cpu": hardware.get("cpu"),
-        "nsfw.cores": hardware.get("cores"),
-        "nsfw.gpus": "; ".join(hardware.get("gpus") or []) or None,
+        "python": lineage.get("python"),
+        "cpu": hardware.get("cpu"),
+        "cores": hardware.get("cores"),
+        "gpus": "; ".join(hardware.get("gpus") or []) or None,
     }
-    values |= {f"nsfw.version.{name}": version for name, version in (lineage.get("packages") or {}).items()}
-    return {name: str(value) for name, value in values.items() if value is not None}
+    return _known(values | {f"version.{name}": version for name, version in (lineage.get("packages") or {}).items()})
+
+
+def _known(values: Mapping[str, object]) -> dict[str, str]:
+    return {f"nsfw.{name}": str(value) for name, value in values.items() if value is not None}
 
 
 def log_facts(client: MlflowClient, run_id: str, record: RunRecord) -> None:

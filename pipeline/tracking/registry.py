@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -161,7 +162,8 @@ def _log(client: MlflowClient, candidate: Candidate, record: RunRecord, run_id: 
         tags={SHA_TAG: sha256, ID_TAG: record.id},
         params=client.get_run(run_id).data.params,
     )
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
         spec = Path(scratch) / "model.json"
         write_json(_spec(candidate, record, sha256), spec)
         Model.log(
@@ -232,7 +234,12 @@ def _create_version(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     created = client.create_model_version(
-        candidate.name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id
+        candidate.name,
+        f"models:/{model_id}",
+        run_id=run_id,
+        tags=tags,
+        model_id=model_id,
+        description=_description(candidate),
     )
     return int(created.version)
 
@@ -243,6 +250,11 @@ def _tags(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, str
     tags |= {"nsfw.labels": ",".join(candidate.labels), "nsfw.unsafe": ",".join(candidate.unsafe)}
     tags |= {"nsfw.size": str(candidate.size), "nsfw.rescaling": candidate.rescaling}
     return tags | {f"nsfw.test_{key(name)}": f"{value:.4f}" for name, value in candidate.evidence.items()}
+
+
+def _description(candidate: Candidate) -> str:
+    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in candidate.evidence.items())
+    return f"On the test set:\n\n| figure | value |\n| --- | --- |\n{rows}\n"
 
 
 def _aliased(client: MlflowClient, candidate: Candidate) -> int:

@@ -41,6 +41,7 @@ _ENVIRONMENT = {
     "MLFLOW_UV_AUTO_DETECT": "false",  # a model's requirements are the few that it needs, not this project's lock
     "GIT_PYTHON_REFRESH": "quiet",
 }
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages for training, not for agents
 _HEALTH_SECONDS = 2.0
 _CHECK_SECONDS = 3.0
 _LOCK_SECONDS = 120.0
@@ -133,7 +134,8 @@ def experiment_id(client: MlflowClient) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=_artifacts(tracking_uri())))
+            location = _artifacts(tracking_uri())
+            return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
         except MlflowException:  # another process was faster
             found = client.get_experiment_by_name(name)
             if found is None:

@@ -1,0 +1,35 @@
+"""What every test may ask for: numbers to draw from, and a small project to stand in."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+# The real params, shrunk: whole runs on a handful of pictures.
+SMALL: dict[str, dict[str, Any]] = {
+    "backbone": {"size": 32},
+    "split": {"fractions": {"train": 0.5, "val": 0.25, "test": 0.25}, "min_per_split": 1},
+    "pack": {"pictures_per_file": 4},
+}
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's root with the real params.yaml, shrunk; the working directory."""
+    root = tmp_path / "project"
+    root.mkdir()
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in SMALL.items():
+        params[section] |= values
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    monkeypatch.chdir(root)
+    return root

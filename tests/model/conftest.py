@@ -1,0 +1,48 @@
+"""A small backbone, its weights on disk, and what varies one of its params."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.params import Augment, Backbone, Params, load_params
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The project's own."""
+    return load_params(Path(__file__).parents[2] / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def backbone_params() -> Callable[..., Backbone]:
+    """MobileNetV2 0.35 at 32 px from scratch, but for what is said."""
+
+    def make(**changes) -> Backbone:
+        plain = {
+            "name": "mobilenet_v2",
+            "alpha": 0.35,
+            "weights": None,
+            "size": 32,
+            "rescaling": None,
+            "batchnorm_momentum": None,
+        }
+        return Backbone.model_validate(plain | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def weights_file(tmp_path_factory, backbone_params) -> Path:
+    """Random weights that stand for learned ones."""
+    from pipeline.model import backbone
+
+    path = tmp_path_factory.mktemp("weights") / "random.weights.h5"
+    backbone.build(backbone_params()).save_weights(path)
+    return path
+
+
+@pytest.fixture
+def no_augmentation() -> Augment:
+    """Ranges that leave a picture as it is."""
+    return Augment(rotation=0.0, shift=0.0, shear=0.0, zoom=0.0, flip=False, channel_shift=0.0)

@@ -1,0 +1,177 @@
+"""The graph, the params and the code must tell the same story."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from pipeline.params import Params
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "pipeline"
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+MODULES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
+
+BASE = {"params", "compute", "paths", "tables", "files", "errors", "decisions", "expectations", "data_docs"}
+MIDDLE = {"ingest", "images", "model", "evaluation", "tracking", "serving"}
+ARROWS = {("serving", "model"), ("serving", "images"), ("ingest", "images")}
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Every project module that a file imports itself, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative imports hide where they lead"
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found |= {path for name in names if (path := name.replace(".", "/") + ".py") in MODULES}
+    return frozenset(found)
+
+
+def closure(*modules: str) -> set[str]:
+    seen, todo = set(modules), list(modules)
+    while todo:
+        new = imports(todo.pop()) - seen
+        seen |= new
+        todo += new
+    return seen
+
+
+def stage_modules(stage: str) -> set[str]:
+    return closure(f"pipeline/stages/{stage}.py", "pipeline/__main__.py")
+
+
+def part(module: str) -> str:
+    """The package, or the module's own name where it lies at the top: `images`, `params`."""
+    return Path(module).parts[1].removesuffix(".py")
+
+
+def keys(document: dict[str, Any], above: str = "") -> Iterator[str]:
+    """Every leaf of params.yaml, dotted; a schedule's keys depend on its kind, so it counts as one."""
+    for key, value in document.items():
+        if isinstance(value, dict) and key != "schedule":
+            yield from keys(value, f"{above}{key}.")
+        else:
+            yield above + key
+
+
+def fields(model: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Every leaf of the models, dotted."""
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from fields(field.annotation, f"{above}{key}.")
+        else:
+            yield above + key
+
+
+def covers(entry: str, key: str) -> bool:
+    return key == entry or key.startswith(entry + ".")
+
+
+def test_params_yaml_and_the_models_have_the_same_keys_in_the_same_order():
+    document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert list(keys(document)) == list(fields(Params))
+    kinds = get_args(get_args(Params.model_fields["finetune"].annotation.model_fields["schedule"].annotation)[0])
+    kinds = kinds or get_args(Params.model_fields["finetune"].annotation.model_fields["schedule"].annotation)
+    of_kind = [set(kind.model_fields) for kind in kinds if document["finetune"]["schedule"]["kind"] in str(kind.model_fields["kind"])]
+    assert of_kind == [set(document["finetune"]["schedule"])]
+
+
+def test_every_key_reaches_a_stage_and_every_entry_is_a_key():
+    known = list(fields(Params))
+    entries = {entry for stage in STAGES.values() for entry in stage["params"]}
+    assert [key for key in known if not any(covers(entry, key) for entry in entries)] == []
+    assert [entry for entry in entries if not any(covers(entry, key) for key in known)] == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_lists_the_params_that_its_modules_read(stage):
+    read = set()
+    for module in stage_modules(stage):
+        for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
+            chain = attributes(node)
+            section = chain[1].removesuffix("_") if len(chain) > 1 else ""
+            if chain[:1] == ["params"] and any(covers(section, key) for key in fields(Params)):
+                read.add(".".join([section, *chain[2:]]))
+    unlisted = {key for key in read if not any(covers(entry, key) or covers(key, entry) for entry in STAGES[stage]["params"])}
+    assert unlisted == set()
+
+
+def attributes(node: ast.AST) -> list[str]:
+    """`params.split.salt` as [params, split, salt]; [] for anything else."""
+    if isinstance(node, ast.Name):
+        return [node.id]
+    if isinstance(node, ast.Attribute) and (before := attributes(node.value)):
+        return [*before, node.attr]
+    return []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_every_module_that_it_imports_and_no_other(stage):
+    assert STAGES[stage]["cmd"] == f"python -m pipeline {stage}"
+    listed = [dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")]
+    assert listed == sorted(listed)
+    assert set(listed) == stage_modules(stage)
+
+
+def test_every_stage_module_is_in_the_graph():
+    assert {path.stem for path in (PACKAGE / "stages").glob("*.py")} - {"__init__"} == set(STAGES)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.endswith("__init__.py")])
+def test_a_package_holds_a_docstring_alone(module):
+    """So importing `pipeline.images.decode` runs no code of another module, and needs no other dep."""
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if part(module) in BASE | MIDDLE])
+def test_imports_run_one_way(module):
+    here = part(module)
+    allowed = BASE | {here} | {there for origin, there in ARROWS if origin == here} if here in MIDDLE else BASE
+    assert {part(imported) for imported in imports(module)} <= allowed
+
+
+def test_what_is_not_named_here_is_the_top_layer():
+    assert {part(module) for module in MODULES} - BASE - MIDDLE == {
+        "__init__", "__main__", "cli", "stages", "summary", "training",
+    }  # fmt: skip
+
+
+def outs() -> list[str]:
+    listed = [out for stage in STAGES.values() for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+    return [next(iter(out)) if isinstance(out, dict) else out for out in listed]
+
+
+def test_git_ignores_every_out():
+    """By hand, in .gitignore: DVC writes none for the stages of a run that failed later."""
+    paths = [*outs(), "data", ".cache/catalog/a.parquet", "mlflow.db"]
+    command = ["git", "check-ignore", "--verbose", "--no-index", *paths]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    by_hand = [line.split("\t")[1] for line in done.stdout.splitlines() if line.startswith(".gitignore:")]
+    assert by_hand == paths
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["ingest", "folder", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    command = [str(Path(sys.executable).with_name("nsfw")), *arguments]
+    environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert {"typer", "pipeline"} <= imported
+    heavy = {"tensorflow", "keras", "mlflow", "pandas", "numpy", "sklearn", "great_expectations", "matplotlib", "PIL", "dvc"}
+    assert imported & heavy == set()

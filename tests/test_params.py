@@ -1,0 +1,138 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from pipeline.errors import UserError
+from pipeline.params import UNFREEZE_POINTS, load_params, parse_params
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+DOCUMENT = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+# What the cases below start from, whatever the project is set to today.
+DOCUMENT["labels"] = {"names": ["drawings", "hentai", "neutral", "porn", "sexy"], "unsafe": ["hentai", "porn", "sexy"]}
+DOCUMENT["backbone"] |= {"name": "mobilenet_v2", "alpha": 0.35, "weights": "imagenet", "size": 96}
+DOCUMENT["split"]["fractions"] = {"train": 0.7, "val": 0.15, "test": 0.15}
+EXPONENTIAL = {"kind": "exponential", "initial": 0.001, "rate": 0.9, "every_epochs": 1.0, "warmup_epochs": 1.0}
+DOCUMENT["finetune"] |= {"unfreeze": "all", "schedule": EXPONENTIAL}
+INCEPTION = {"name": "inception_v3", "alpha": 1.0, "weights": "imagenet", "size": 299}
+
+
+def changed(**changes):
+    """params.yaml with some keys replaced: `split__salt="x"`; a dict is merged into its section."""
+    document = copy.deepcopy(DOCUMENT)
+    for name, value in changes.items():
+        *way, last = name.split("__")
+        section = document
+        for key in way:
+            section = section[key]
+        if isinstance(value, dict) and isinstance(section.get(last), dict) and last != "schedule":
+            section[last] |= value
+        else:
+            section[last] = value
+    return document
+
+
+def test_the_projects_own_params_load():
+    params = load_params(PARAMS)
+    assert set(params.labels.unsafe) < set(params.labels.names)
+    assert params.finetune.schedule.kind == yaml.safe_load(PARAMS.read_text())["finetune"]["schedule"]["kind"]
+    with pytest.raises(ValidationError, match="frozen"):
+        params.seed = 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train__dropuot": 0.5}, ["train.dropuot", "unknown key", "dropout", "l2"]),
+        ({"tune": {}}, ["tune: unknown key", "finetune", "split"]),
+        ({"split__fractions": {"dev": 0.1}}, ["split.fractions.dev", "unknown key", "train, val, test"]),
+        ({"train__dropout": [1.5, 0.25]}, ["train.dropout.0", "less than 1", "1.5"]),
+        ({"train__dropout": [0.5]}, ["train.dropout"]),
+        ({"train__epochs": 0}, ["train.epochs", "greater than or equal to 1", "0"]),
+        ({"train__epochs": 3.5}, ["train.epochs", "valid integer", "3.5"]),
+        ({"train__l2": float("nan")}, ["train.l2", "finite", "nan"]),
+        ({"augment__flip": "yes"}, ["augment.flip", "valid boolean"]),
+        ({"finetune__unfreeze": "mixed5"}, ["finetune.unfreeze", "'mixed5'", *UNFREEZE_POINTS["mobilenet_v2"]]),
+        (
+            {"backbone": INCEPTION, "finetune__unfreeze": "conv2d_57"},
+            ["'conv2d_57'", *UNFREEZE_POINTS["inception_v3"]],
+        ),
+        ({"backbone__name": "resnet50"}, ["backbone.name", "'inception_v3'", "'mobilenet_v2'", "resnet50"]),
+        ({"backbone__alpha": 0.3}, ["backbone: alpha is 0.3", "0.35", "1.4"]),
+        ({"backbone": INCEPTION | {"size": 64}}, ["backbone: size is 64", "75"]),
+        ({"backbone": INCEPTION | {"alpha": 0.5}}, ["backbone: alpha is 0.5", "1.0"]),
+        ({"backbone__weights": None, "finetune__unfreeze": "none"}, ["finetune.unfreeze must be all"]),
+        ({"split__fractions": {"test": 0.25}}, ["split.fractions", "1.1, not 1"]),
+        ({"split__fractions": {"train": 0.85, "val": 0.0}}, ["split.fractions", "val must be above 0"]),
+        ({"labels__names": ["a", "b/c"], "labels__unsafe": ["a"]}, ["labels", "'b/c'", "letters, digits, _ and -"]),
+        ({"labels__names": ["a", "a", "b"], "labels__unsafe": ["a"]}, ["labels", "twice"]),
+        ({"labels__unsafe": ["gore"]}, ["labels", "unsafe names gore", "drawings, hentai, neutral, porn, sexy"]),
+        ({"labels__unsafe": DOCUMENT["labels"]["names"]}, ["labels", "at least one must be safe"]),
+        ({"validate__class_ratio": {"severity": "fatal"}}, ["validate.class_ratio.severity", "'error'", "'warn'"]),
+        ({"register__model": "a/b"}, ["register.model", "a/b"]),
+    ],
+)  # fmt: skip
+def test_an_impossible_value_is_named_with_what_is_allowed(changes, words):
+    with pytest.raises(UserError) as caught:
+        parse_params(changed(**changes))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_every_mistake_is_told_at_once_and_a_missing_key_too():
+    document = changed(train__dropout=[2.0, 0.1], pack__encoding="gif")
+    del document["audit"]["folds"]
+    with pytest.raises(UserError) as caught:
+        parse_params(document)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert "  audit.folds: missing" in lines
+
+
+COSINE = {"kind": "cosine", "initial": 0.01, "final": 0.0, "warmup_epochs": 1.0}
+PIECEWISE = {"kind": "piecewise", "boundaries": [5.0, 10.0], "values": [0.1, 0.01, 0.001], "warmup_epochs": 0.0}
+
+
+@pytest.mark.parametrize("schedule", [EXPONENTIAL, COSINE, PIECEWISE])
+def test_schedules_are_accepted(schedule):
+    parsed = parse_params(changed(finetune__schedule=schedule)).finetune.schedule
+    assert parsed.model_dump() == {k: tuple(v) if isinstance(v, list) else v for k, v in schedule.items()}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        (EXPONENTIAL | {"rate": 1.1}, ["finetune.schedule.rate", "less than or equal to 1"]),
+        (COSINE | {"rate": 0.9}, ["finetune.schedule.rate", "unknown key"]),
+        (COSINE | {"initial": 0.0}, ["finetune.schedule.initial", "greater than 0"]),
+        (PIECEWISE | {"values": [0.1]}, ["finetune.schedule:", "2 boundaries need 3 values, not 1"]),
+        (PIECEWISE | {"boundaries": [10.0, 5.0]}, ["finetune.schedule:", "ascend"]),
+        (COSINE | {"kind": "step"}, ["finetune.schedule", "'exponential', 'cosine', 'piecewise'", "step"]),
+        ({"initial": 0.1}, ["finetune.schedule", "kind"]),
+    ],
+)
+def test_schedules_are_refused(schedule, words):
+    with pytest.raises(UserError) as caught:
+        parse_params(changed(finetune__schedule=schedule))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_articles_unfreeze_point_is_an_alias():
+    params = parse_params(changed(backbone=INCEPTION, finetune__unfreeze="conv2d_56"))
+    assert params.finetune.unfreeze == "conv2d_56"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(None, "does not exist"), ("seed: [", "not valid YAML"), ("", "is wrong"), ("- 1", "is wrong")],
+)
+def test_a_file_that_is_no_params_is_named(tmp_path, text, words):
+    path = tmp_path / "params.yaml"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=words) as caught:
+        load_params(path)
+    assert str(path) in str(caught.value)
