@@ -84,10 +84,12 @@ def covers(entry: str, key: str) -> bool:
 def test_params_yaml_and_the_models_have_the_same_keys_in_the_same_order():
     document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     assert list(keys(document)) == list(fields(Params))
-    kinds = get_args(get_args(Params.model_fields["finetune"].annotation.model_fields["schedule"].annotation)[0])
-    kinds = kinds or get_args(Params.model_fields["finetune"].annotation.model_fields["schedule"].annotation)
-    of_kind = [set(kind.model_fields) for kind in kinds if document["finetune"]["schedule"]["kind"] in str(kind.model_fields["kind"])]
-    assert of_kind == [set(document["finetune"]["schedule"])]
+    schedule = document["finetune"]["schedule"]
+    of_kind = {
+        get_args(kind.model_fields["kind"].annotation)[0]: set(kind.model_fields)
+        for kind in get_args(Params.model_fields["finetune"].annotation.model_fields["schedule"].annotation)
+    }
+    assert set(schedule) == of_kind[schedule["kind"]]
 
 
 def test_every_key_reaches_a_stage_and_every_entry_is_a_key():
@@ -98,16 +100,21 @@ def test_every_key_reaches_a_stage_and_every_entry_is_a_key():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_lists_the_params_that_its_modules_read(stage):
-    read = set()
+def test_a_stage_lists_the_params_that_its_modules_read_and_no_other(stage):
+    read, listed = params_read(stage), STAGES[stage]["params"]
+    assert [key for key in read if not any(covers(entry, key) or covers(key, entry) for entry in listed)] == []
+    assert [entry for entry in listed if not any(covers(entry, key) or covers(key, entry) for key in read)] == []
+
+
+def params_read(stage: str) -> set[str]:
+    """Every `params.<section>...` in the stage's modules, as a key of params.yaml."""
+    sections, read = set(Params.model_fields), set()
     for module in stage_modules(stage):
         for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
-            chain = attributes(node)
-            section = chain[1].removesuffix("_") if len(chain) > 1 else ""
-            if chain[:1] == ["params"] and any(covers(section, key) for key in fields(Params)):
-                read.add(".".join([section, *chain[2:]]))
-    unlisted = {key for key in read if not any(covers(entry, key) or covers(key, entry) for entry in STAGES[stage]["params"])}
-    assert unlisted == set()
+            name, *chain = attributes(node) or [""]
+            if name == "params" and chain and chain[0] in sections:
+                read.add(".".join([chain[0].removesuffix("_"), *chain[1:]]))
+    return read
 
 
 def attributes(node: ast.AST) -> list[str]:
@@ -173,5 +180,16 @@ def test_help_imports_nothing_heavy(arguments):
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert {"typer", "pipeline"} <= imported
-    heavy = {"tensorflow", "keras", "mlflow", "pandas", "numpy", "sklearn", "great_expectations", "matplotlib", "PIL", "dvc"}
+    heavy = {
+        "tensorflow",
+        "keras",
+        "mlflow",
+        "pandas",
+        "numpy",
+        "sklearn",
+        "great_expectations",
+        "matplotlib",
+        "PIL",
+        "dvc",
+    }
     assert imported & heavy == set()

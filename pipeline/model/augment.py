@@ -19,37 +19,37 @@ def draw(rng: np.random.Generator, n: int, ranges: Augment, size: int) -> tuple[
     float32 (n,) shifts of all channels, of 255.
     """
     theta = np.deg2rad(rng.uniform(-ranges.rotation, ranges.rotation, n))
-    down, right = rng.uniform(-ranges.shift, ranges.shift, (2, n)) * size
+    right, down = rng.uniform(-ranges.shift, ranges.shift, (2, n)) * size
     shear = np.deg2rad(rng.uniform(-ranges.shear, ranges.shear, n))
     zoom = rng.uniform(1 - ranges.zoom, 1 + ranges.zoom, (2, n))
     flip = (rng.random(n) < 0.5) & ranges.flip
     channel = rng.uniform(-ranges.channel_shift, ranges.channel_shift, n)
-    matrix = _compose(theta, down, right, shear, zoom, flip, size)
+    matrix = _compose(theta, right, down, shear, zoom, flip, size)
     return _coefficients(matrix), channel.astype(np.float32)
 
 
 def _compose(
     theta: np.ndarray,
-    down: np.ndarray,
     right: np.ndarray,
+    down: np.ndarray,
     shear: np.ndarray,
     zoom: np.ndarray,
     flip: np.ndarray,
     size: int,
 ) -> np.ndarray:
-    """Return (n, 3, 3) matrices from output to input (row, column, 1): rotation @ shift @ shear @ zoom, centred."""
+    """Return (n, 3, 3) matrices from output to input (x, y, 1): rotation @ shift @ shear @ zoom, centred."""
     zero, one = np.zeros_like(theta), np.ones_like(theta)
     cos, sin = np.cos(theta), np.sin(theta)
     rotate = _stack([[cos, -sin, zero], [sin, cos, zero], [zero, zero, one]])
-    shift = _stack([[one, zero, down], [zero, one, right], [zero, zero, one]])
+    shift = _stack([[one, zero, right], [zero, one, down], [zero, zero, one]])
     skew = _stack([[one, -np.sin(shear), zero], [zero, np.cos(shear), zero], [zero, zero, one]])
     scale = _stack([[zoom[0], zero, zero], [zero, zoom[1], zero], [zero, zero, one]])
     middle = np.full_like(theta, size / 2 - 0.5)
     centre = _stack([[one, zero, middle], [zero, one, middle], [zero, zero, one]])
     back = _stack([[one, zero, -middle], [zero, one, -middle], [zero, zero, one]])
-    # The flip comes last on the way out, so first on the way in: column -> size - 1 - column.
+    # The flip comes last on the way out, so first on the way in: x -> size - 1 - x.
     mirror = np.where(flip, -1.0, 1.0)
-    flipped = _stack([[one, zero, zero], [zero, mirror, np.where(flip, size - 1.0, 0.0)], [zero, zero, one]])
+    flipped = _stack([[mirror, zero, np.where(flip, size - 1.0, 0.0)], [zero, one, zero], [zero, zero, one]])
     matrix: np.ndarray = centre @ rotate @ shift @ skew @ scale @ back @ flipped
     return matrix
 
@@ -59,10 +59,8 @@ def _stack(rows: list[list[np.ndarray]]) -> np.ndarray:
 
 
 def _coefficients(matrix: np.ndarray) -> np.ndarray:
-    """Turn (n, 3, 3) (row, column) matrices into TensorFlow's (n, 8) of (x, y)."""
-    (m00, m01, m02), (m10, m11, m12), _ = np.moveaxis(matrix, 0, -1)
-    zero = np.zeros_like(m00)
-    return np.stack([m11, m10, m12, m01, m00, m02, zero, zero], axis=-1).astype(np.float32)
+    """Turn (n, 3, 3) matrices into TensorFlow's (n, 8): without the last one, which is 1."""
+    return matrix.reshape(-1, 9)[:, :8].astype(np.float32)
 
 
 def apply(pictures: Any, coefficients: Any, channel: Any) -> Any:

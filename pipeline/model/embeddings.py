@@ -1,5 +1,6 @@
 """Pooled backbone features on disk: one .npz a split, `features` (views, n, features) and `sha256`, `label` (n)."""
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,5 +36,5 @@ class Embeddings:
                 return cls(arrays["features"], arrays["sha256"], arrays["label"])
         except FileNotFoundError:
             raise UserError(files.missing(path)) from None
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is not readable ({error}). {files.REBUILD.format(path=path)}") from None

@@ -33,7 +33,7 @@ def read_weights(model_json: Path) -> dict[str, np.ndarray]:
                 weights[entry["name"]], offset = _weight(entry, data, offset)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} does not exist. Keep model.json and its shards in one folder.") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{model_json} is not a TensorFlow.js layers model: {error!r}. Give its model.json.") from None
     return weights
 

@@ -13,8 +13,9 @@ from pipeline import paths
 from pipeline.errors import UserError, run
 from pipeline.files import read_json, write_json
 from pipeline.params import Params, load_params
+from pipeline.tracking.package import Candidate
 from pipeline.tracking.record import RunRecord, flatten
-from pipeline.tracking.registry import Candidate, Registration, register
+from pipeline.tracking.registry import Registration, register
 
 EVALUATION = paths.METRICS / "evaluate.json"
 _log = logging.getLogger(__name__)

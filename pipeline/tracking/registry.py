@@ -2,78 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pipeline import paths
-from pipeline.files import write_json
 from pipeline.tracking import server
 from pipeline.tracking.facts import ID_TAG, chunks, key, lineage_tags, milliseconds
 from pipeline.tracking.lineage import digest
+from pipeline.tracking.package import SHA_TAG, Candidate, log_model
 from pipeline.tracking.publish import describe, publish
 from pipeline.tracking.record import RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.models import ModelSignature
-
-SHA_TAG = "nsfw.model_sha256"
-# All that serving imports: the model loads anywhere with these.
-_REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow")
-_PACKAGE = Path(__file__).resolve().parents[1]
-_ENTRY = _PACKAGE / "serving" / "pyfunc_model.py"
-_CODE = ("__init__.py", "errors.py", "images", "serving")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model to register: the finished run record that holds it, where it goes, and what a caller must know of it.
-
-    Attributes:
-        folder: the run record; its model.keras is the model.
-        name: the registered model.
-        alias: what is to point at the version.
-        labels: class names, in the order of the model's outputs.
-        unsafe: those of them that a moderator must not miss.
-        size: side of the square input, px; values 0 to 255.
-        rescaling: what the model itself does to them: `symmetric` [-1, 1] or `unit` [0, 1].
-        evidence: test metrics, each 0 to 1, under flat names such as `recall/porn`.
-
-    """
-
-    folder: Path
-    name: str
-    alias: str
-    labels: tuple[str, ...]
-    unsafe: tuple[str, ...]
-    size: int
-    rescaling: str
-    evidence: Mapping[str, float]
-
-    @property
-    def model_file(self) -> Path:
-        """The model."""
-        return self.folder / paths.MODEL_FILE
-
-    def to_document(self) -> dict[str, Any]:
-        """Return all but the folder, for JSON."""
-        document = asdict(self)
-        del document["folder"]
-        return document
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any], folder: Path) -> Self | None:
-        """Return the candidate that build/registered.json asks for, or None if `folder` holds another model by now."""
-        request = dict(document["request"])
-        if document["model_sha256"] != digest(folder / paths.MODEL_FILE):
-            return None
-        return cls(folder=folder, **request | {key: tuple(request[key]) for key in ("labels", "unsafe")})
 
 
 @dataclass(frozen=True)
@@ -124,7 +65,7 @@ def _register(candidate: Candidate, record: RunRecord, run_id: str, sha256: str,
     with server.session() as client:
         number = _existing(client, candidate.name, record.id, sha256)
         if number is None:
-            model_id = _logged(client, run_id, sha256) or _log(client, candidate, record, run_id)
+            model_id = _logged(client, run_id, sha256) or log_model(client, candidate, record, run_id)
             _log_evidence(client, run_id, record, candidate.evidence)
             number = _create_version(client, candidate, run_id, model_id, _tags(candidate, record, sha256))
         if not only_forward or number > _aliased(client, candidate):
@@ -147,70 +88,6 @@ def _logged(client: MlflowClient, run_id: str, sha256: str) -> str | None:
     found = client.search_logged_models([experiment], filter_string=f"tags.`{SHA_TAG}` = '{sha256}'")
     ready = [model for model in found if model.source_run_id == run_id and str(model.status) == "READY"]
     return str(ready[0].model_id) if ready else None
-
-
-def _log(client: MlflowClient, candidate: Candidate, record: RunRecord, run_id: str) -> str:
-    import mlflow
-    from mlflow.models import Model
-
-    sha256 = digest(candidate.model_file)
-    # Model.log itself would make it in the default experiment, whatever the run's.
-    model = client.create_logged_model(
-        server.experiment_id(client),
-        name=candidate.name,
-        source_run_id=run_id,
-        tags={SHA_TAG: sha256, ID_TAG: record.id},
-        params=client.get_run(run_id).data.params,
-    )
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
-        spec = Path(scratch) / "model.json"
-        write_json(_spec(candidate, record, sha256), spec)
-        Model.log(
-            artifact_path=None,
-            name=candidate.name,
-            flavor=mlflow.pyfunc,
-            run_id=run_id,
-            model_id=model.model_id,
-            python_model=str(_ENTRY),
-            artifacts={"model": str(candidate.model_file.resolve()), "spec": str(spec)},
-            code_paths=[str(_code(Path(scratch)))],
-            signature=_signature(candidate.labels),
-            pip_requirements=[f"{package}=={version(package)}" for package in _REQUIREMENTS],
-        )
-    return str(model.model_id)
-
-
-def _spec(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, Any]:
-    return {
-        "labels": candidate.labels,
-        "unsafe": candidate.unsafe,
-        "size": candidate.size,
-        "rescaling": candidate.rescaling,
-        "model_sha256": sha256,
-        "record_id": record.id,
-    }
-
-
-def _code(scratch: Path) -> Path:
-    """Copy what serving imports, and nothing else, into a folder of the package's name."""
-    target = scratch / _PACKAGE.name
-    target.mkdir()
-    for name in _CODE:
-        source = _PACKAGE / name
-        if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(source, target / name)
-    return target
-
-
-def _signature(labels: tuple[str, ...]) -> ModelSignature:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    outputs = [*(ColSpec("double", label) for label in labels), ColSpec("string", "error")]
-    return ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema(outputs))
 
 
 def _log_evidence(client: MlflowClient, run_id: str, record: RunRecord, evidence: Mapping[str, float]) -> None:

@@ -10,9 +10,10 @@ from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.tracking import server
+from pipeline.tracking.package import Candidate
 from pipeline.tracking.publish import Published, ended, publish
 from pipeline.tracking.record import RECORD_FILE, RunRecord
-from pipeline.tracking.registry import Candidate, Registration, register
+from pipeline.tracking.registry import Registration, register
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.params import Augment, Backbone, Params, load_params
@@ -34,11 +35,15 @@ def backbone_params() -> Callable[..., Backbone]:
 
 @pytest.fixture(scope="session")
 def weights_file(tmp_path_factory, backbone_params) -> Path:
-    """Random weights that stand for learned ones."""
+    """Random weights that stand for learned ones: BatchNorm's statistics fit, or the features would vanish."""
     from pipeline.model import backbone
 
     path = tmp_path_factory.mktemp("weights") / "random.weights.h5"
-    backbone.build(backbone_params()).save_weights(path)
+    model = backbone.build(backbone_params())
+    for layer in backbone.batchnorms(model):
+        layer.momentum = 0.0
+    model(np.random.default_rng(0).uniform(-1, 1, (16, 32, 32, 3)), training=True)
+    model.save_weights(path)
     return path
 
 

@@ -54,11 +54,11 @@ def test_a_warp_is_keras_own(seed):
 
 def recovered(warps: np.ndarray) -> dict[str, np.ndarray]:
     """The parameters that made each warp: the flip and the centring undone, then rotation out of the linear part."""
-    m11, m10, m12, m01, m00, m02 = warps.astype("float64")[:, :6].T
+    m00, m01, m02, m10, m11, m12 = warps.astype("float64")[:, :6].T
     flip = m00 * m11 - m01 * m10 < 0
     sign = np.where(flip, -1, 1)
-    m02, m12 = m02 + np.where(flip, m01 * (SIZE - 1), 0), m12 + np.where(flip, m11 * (SIZE - 1), 0)
-    m01, m11 = m01 * sign, m11 * sign
+    m02, m12 = m02 + np.where(flip, m00 * (SIZE - 1), 0), m12 + np.where(flip, m10 * (SIZE - 1), 0)
+    m00, m10 = m00 * sign, m10 * sign
     middle = SIZE / 2 - 0.5
     theta = np.arctan2(m10, m00)
     cos, sin = np.cos(theta), np.sin(theta)

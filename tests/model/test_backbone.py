@@ -126,8 +126,8 @@ def test_batchnorm_momentum_is_the_params(backbone_params, said, found):
 
 
 @pytest.mark.parametrize("learned", [True, False])
-def test_batchnorm_statistics_move_only_where_nothing_was_learned(backbone_params, params, learned):
-    embed = network.embedder(backbone_params())
+def test_batchnorm_statistics_move_only_where_nothing_was_learned(backbone_params, params, weights_file, learned):
+    embed = network.embedder(backbone_params(weights=str(weights_file) if learned else None))
     model = network.classifier(embed, network.head(1280, 3, params.train, seed=1))
     base = model.get_layer(backbone.NAME)
     backbone.unfreeze(base, "mobilenet_v2", "all", learned=learned)

@@ -1,3 +1,4 @@
+import json
 import zipfile
 
 import h5py
@@ -66,7 +67,7 @@ def test_a_model_comes_back_as_it_was_without_its_optimizer(parts, pictures, tmp
     assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
     with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights, h5py.File(weights) as stored:
         assert "optimizer" not in stored
-        assert b'"compile_config": null' in archive.read("config.json")
+        assert not json.loads(archive.read("config.json"))["compile_config"]
     assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
 
 

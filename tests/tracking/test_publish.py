@@ -229,6 +229,7 @@ def test_sync_goes_past_a_broken_record(client):
     assert "a-broken-one" in report.problems[0]
 
 
+@pytest.mark.slow
 def test_a_killed_publication_leaves_no_lock(client):
     code = (
         "import os, signal; from pipeline.tracking import server\n"

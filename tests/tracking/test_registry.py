@@ -14,7 +14,8 @@ from pipeline import paths
 from pipeline.files import write_json
 from pipeline.stages.register import document
 from pipeline.tracking import registry
-from pipeline.tracking.registry import Candidate, register
+from pipeline.tracking.package import Candidate
+from pipeline.tracking.registry import register
 from pipeline.tracking.sync import sync
 
 LABELS = ("drawings", "neutral", "porn")

@@ -1,0 +1,219 @@
+import struct
+import zlib
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import draw, encode, jpeg, png
+from PIL import Image
+
+from pipeline.images.decode import FORMATS, Limits, Rejected, decode
+
+LIMITS = Limits(min_side=8)
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.asarray(decode(data, LIMITS).image).astype(int)
+
+
+def code(data: bytes, limits: Limits = LIMITS) -> str:
+    with pytest.raises(Rejected) as caught:
+        decode(data, limits)
+    assert str(caught.value) == f"{caught.value.code}: {caught.value.detail}"
+    assert "\n" not in caught.value.detail
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "tolerance"),
+    [
+        ("JPEG", "RGB", 24), ("JPEG", "L", 24), ("PNG", "RGB", 0), ("PNG", "L", 0), ("PNG", "1", 0), ("PNG", "P", 0),
+        ("WEBP", "RGB", 48), ("GIF", "P", 0), ("GIF", "L", 0), ("BMP", "RGB", 0), ("BMP", "L", 0), ("BMP", "P", 0),
+        ("BMP", "1", 0), ("MPO", "RGB", 24),
+    ],
+)  # fmt: skip
+def test_every_format_and_mode_gives_its_own_pixels(rng, kind, mode, tolerance):
+    drawn = draw(rng, mode=mode)
+    options = {"save_all": True, "append_images": [draw(rng)]} if kind == "MPO" else {}
+    picture = decode(encode(drawn, kind, **options))
+    assert (picture.format, picture.width, picture.height, picture.orientation) == (kind, 48, 40, 1)
+    assert picture.frames == (2 if kind == "MPO" else 1)
+    assert (picture.image.mode, picture.image.size) == ("RGB", (48, 40))
+    apart = np.abs(np.asarray(picture.image).astype(int) - np.asarray(drawn.convert("RGB")).astype(int))
+    assert apart.max() <= tolerance
+
+
+def test_the_allowlist_is_covered_above():
+    assert set(FORMATS) == {"JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO"}
+
+
+def test_cmyk_as_pillow_and_browsers_show_it(rng):
+    """Adobe's CMYK JPEGs are stored inverted: a wrong reading is a negative."""
+    drawn = draw(rng)
+    assert np.abs(pixels(encode(drawn.convert("CMYK"), "JPEG", quality=95)) - np.asarray(drawn)).mean() < 5
+
+
+def test_sixteen_bit_grey_keeps_its_upper_bits_and_eight_bits_in_it_are_kept():
+    wide = np.linspace(0, 65535, 32 * 32).astype(np.uint16).reshape(32, 32)
+    data = encode(Image.fromarray(wide), "PNG")
+    assert decode(data).mode.startswith("I")
+    assert (pixels(data) == (wide >> 8)[..., None]).all()
+    narrow = (wide >> 8).astype(np.uint16)
+    assert (pixels(encode(Image.fromarray(narrow), "PNG")) == narrow[..., None]).all()
+
+
+def test_transparency_lies_over_white(rng):
+    drawn = np.asarray(draw(rng, (32, 32)))
+    alpha = np.zeros((32, 32), np.uint8)
+    alpha[:16] = 255
+    alpha[8:16] = 128
+    found = pixels(encode(Image.fromarray(np.dstack([drawn, alpha])), "PNG"))
+    assert (found[:8] == drawn[:8]).all()
+    assert (found[16:] == 255).all()
+    assert np.abs(found[8:16] - (drawn[8:16].astype(float) * 128 + 255 * 127) / 255).max() <= 1
+
+    grey = Image.merge("LA", [Image.fromarray(drawn[..., 0]), Image.fromarray(alpha)])
+    assert (pixels(encode(grey, "PNG"))[:8] == drawn[:8, :, :1]).all()
+    assert (pixels(encode(grey, "PNG"))[16:] == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_a_palettes_transparent_colour_lies_over_white(kind):
+    image = Image.new("P", (32, 32), 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.paste(1, (0, 0, 32, 16))
+    found = pixels(encode(image, kind, transparency=0))
+    assert (found[:16] == [200, 100, 50]).all()
+    assert (found[16:] == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP"])
+def test_of_an_animation_the_first_frame_counts(kind):
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "lime", "blue")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    picture = decode(encode(frames[0], kind, save_all=True, append_images=frames[1:], **options))
+    assert picture.frames == 3
+    assert (np.asarray(picture.image) == [255, 0, 0]).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_exif_orientation_turns_the_picture_upright_exactly(rng, orientation, kind):
+    stored = draw(rng, (48, 32))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    plain, tagged = encode(stored, kind), encode(stored, kind, exif=exif.tobytes())
+    # What EXIF 2.3 says of row 0 and column 0 of the stored pixels, in numpy: flips and turns of the array.
+    turned = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: a[::-1].swapaxes(0, 1),
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: a[:, ::-1].swapaxes(0, 1),
+    }[orientation](pixels(plain))
+    picture = decode(tagged)
+    assert picture.orientation == orientation
+    assert (picture.height, picture.width) == turned.shape[:2]
+    assert (np.asarray(picture.image) == turned).all()
+
+
+def short(value: int) -> bytes:
+    return b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + struct.pack("<I", value) + bytes(4)
+
+
+TEXT = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0" + b"6\0\0\0" + bytes(4)
+
+
+def test_the_exif_below_is_read_at_all(rng):
+    assert decode(jpeg(rng, exif=short(6))).orientation == 6
+
+
+@pytest.mark.parametrize(
+    "exif", [short(0), short(9), short(65535), TEXT, short(6)[:20], b"Exif\0\0II*\0" + b"\xff" * 40]
+)
+def test_an_impossible_orientation_is_upright(rng, exif):
+    picture = decode(jpeg(rng, exif=exif))
+    assert (picture.orientation, picture.width, picture.height) == (1, 48, 40)
+
+
+def bomb(side: int) -> bytes:
+    """A tiny PNG that says it is `side` x `side` pixels of one bit, and is."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(1 + (side + 7) // 8)) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_a_bomb_is_refused_before_its_pixels_are_made():
+    data = bomb(30_000)
+    assert len(data) < 200_000
+    assert code(data) == "too_many_pixels"
+    assert code(bomb(8_000)) == "too_many_pixels"  # 64 MP: above our cap, below Pillow's own
+
+
+def test_no_picture():
+    assert code(b"") == "empty"
+    assert code(b"<!doctype html><html><body>404</body></html>") == "not_a_picture"
+    assert code(b'<svg xmlns="http://www.w3.org/2000/svg" width="99" height="99"/>') == "not_a_picture"
+    assert code(b"\x00" * 1000) == "not_a_picture"
+    assert code(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n") == "not_a_picture"
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "ICO", "PPM", "JPEG2000", "AVIF", "TGA"])
+def test_a_format_outside_the_allowlist_is_not_opened(rng, kind):
+    try:
+        data = encode(draw(rng), kind)
+    except (OSError, KeyError):
+        pytest.skip(f"this Pillow writes no {kind}")
+    assert code(data) == "not_a_picture"
+
+
+def test_the_limits_are_where_they_are_said_to_be(rng):
+    limits = Limits(max_pixels=40 * 400, min_side=32, max_aspect=10.0)
+    assert decode(png(rng, (40, 400)), limits).height == 400
+    assert code(png(rng, (41, 400)), limits) == "too_many_pixels"
+    assert code(png(rng, (31, 40)), limits) == "too_small"
+    assert decode(png(rng, (32, 320)), limits).height == 320
+    assert code(png(rng, (32, 321)), limits) == "too_elongated"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_truncated_picture_is_broken(rng, kind, share):
+    data = encode(Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)), kind)
+    assert code(data[: int(len(data) * share)]) == "broken"
+
+
+SEEDS = {
+    "jpeg": jpeg(np.random.default_rng(2), (16, 12)),
+    "png": png(np.random.default_rng(2), (16, 12)),
+    "gif": encode(draw(np.random.default_rng(2), (16, 12)), "GIF"),
+    "webp": encode(draw(np.random.default_rng(2), (16, 12)), "WEBP"),
+    "16 bit png": encode(Image.fromarray(np.arange(192, dtype=np.uint16).reshape(12, 16) * 300), "PNG"),
+}
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(sorted(SEEDS)),
+    st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255), st.booleans()), max_size=12),
+    st.integers(1, 4000),
+)
+def test_hostile_bytes_are_rejected_and_nothing_else(name, changes, length):
+    data = bytearray(SEEDS[name])
+    for place, byte, insert in changes:
+        at = place % len(data)
+        data[at : at if insert else at + 1] = bytes([byte])
+    with suppress(Rejected):
+        picture = decode(bytes(data[:length]), LIMITS)
+        assert picture.image.mode == "RGB"
+        assert picture.image.size == (picture.width, picture.height)

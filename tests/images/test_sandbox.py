@@ -1,0 +1,42 @@
+import os
+import time
+
+import pytest
+from misbehaving import act
+
+from pipeline.images.sandbox import Failure, Limits, run
+
+COST = Limits(seconds=2.0, memory_mb=256, workers=2)
+
+
+def test_a_bad_item_costs_itself_alone_and_order_is_kept():
+    items = [f"item {n}" for n in range(100)]  # several chunks
+    bad = {3: "hang", 4: "exit", 40: "segfault", 41: "reject", 99: "hog"}
+    for place, what in bad.items():
+        items[place] = what
+    outcomes = list(run(act, items, COST))
+    failures = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Failure)}
+    assert {place: failure.code for place, failure in failures.items()} == {
+        3: "timeout", 4: "crashed", 40: "crashed", 41: "broken", 99: "memory",
+    }  # fmt: skip
+    assert str(failures[3]) == "timeout: not done within 2 s"
+    assert str(failures[41]) == "broken: not whole"
+    assert "exit code 3" in failures[4].detail
+    assert [item.upper() for place, item in enumerate(items) if place not in bad] == [
+        outcome for place, outcome in enumerate(outcomes) if place not in bad
+    ]
+
+
+def test_items_run_in_other_processes_that_leave_no_core_and_serve_again():
+    first, second = list(run(act, ["pid"], COST)), list(run(act, ["dump"], COST))
+    assert first != [str(os.getpid())]
+    assert second == ["(0, 0)"]
+    started = time.monotonic()
+    assert list(run(act, [], COST)) == []
+    assert list(run(act, ["a"], COST)) == ["A"]
+    assert time.monotonic() - started < 1.0  # the workers are there already
+
+
+def test_a_defect_of_ours_is_no_failure_of_a_picture():
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        list(run(act, ["a", "defect"], COST))

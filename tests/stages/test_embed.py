@@ -1,0 +1,61 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.images.decode import decode
+from pipeline.images.resize import to_square
+from pipeline.model import network
+from pipeline.model.embeddings import Embeddings
+from pipeline.params import load_params
+from pipeline.stages import embed
+
+FEATURES = 1280
+
+
+@pytest.fixture
+def parts(in_project):
+    return {split: Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in ("train", "val", "test")}
+
+
+def test_every_picture_of_a_split_is_embedded_and_train_has_a_view_more(parts):
+    splits = pd.read_parquet(paths.SPLITS).set_index("sha256")
+    names = load_params().labels.names
+    for split, part in parts.items():
+        wanted = splits[splits["split"] == split]
+        assert sorted(part.sha256) == sorted(wanted.index)
+        assert [names[index] for index in part.label] == wanted["label"].loc[part.sha256].tolist()
+        assert part.features.shape == (2 if split == "train" else 1, len(wanted), FEATURES)
+        assert part.features.dtype == np.float32
+        assert np.isfinite(part.features).all()
+
+
+def test_features_are_the_backbones_of_the_raw_picture(parts, in_project):
+    params = load_params()
+    origins = in_project.origins()
+    content = parts["val"].sha256[0]
+    picture = decode((in_project.root / "raw" / origins[content]).read_bytes()).image
+    pixels = to_square(picture, params.backbone.size)[None].astype("float32")
+    wanted = network.embedder(params.backbone)(pixels, training=False)
+    np.testing.assert_allclose(parts["val"].features[0, :1], wanted, atol=1e-4)
+
+
+def test_an_augmented_view_is_another_picture(parts):
+    clean, view = parts["train"].features
+    assert (np.abs(clean - view).max(axis=1) > 0.01).all()
+    near = np.linalg.norm(clean - view, axis=1).mean()
+    assert near < np.linalg.norm(clean - view[::-1], axis=1).mean()  # but of the same one
+
+
+def test_again_gives_the_same_bytes(project_copy):
+    before = {path.name: path.read_bytes() for path in paths.EMBEDDINGS.iterdir()}
+    embed.main()
+    assert {path.name: path.read_bytes() for path in paths.EMBEDDINGS.iterdir()} == before
+
+
+def test_without_packed_pictures_it_says_what_to_run(project_copy):
+    for path in paths.PACKED.glob("val-*"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"val-\*\.tfrecord\. Run `dvc repro pack`"):
+        embed.main()

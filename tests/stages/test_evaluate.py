@@ -1,0 +1,99 @@
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline import paths
+from pipeline.files import read_json
+from pipeline.images.decode import decode
+from pipeline.images.resize import to_square
+from pipeline.model import network
+from pipeline.params import load_params
+from pipeline.stages import evaluate
+
+NAMES = ["drawings", "neutral", "porn"]
+
+
+@pytest.fixture
+def predictions(in_project):
+    return pd.read_parquet(paths.PREDICTIONS)
+
+
+@pytest.fixture
+def metrics(in_project):
+    return read_json(paths.METRICS / "evaluate.json")
+
+
+def test_predictions_are_of_val_and_test_and_sum_to_one(predictions):
+    assert list(predictions.columns) == ["sha256", "split", "label", *(f"p_{name}" for name in NAMES)]
+    splits = pd.read_parquet(paths.SPLITS)
+    wanted = splits[splits["split"] != "train"].set_index("sha256")
+    found = predictions.set_index("sha256")
+    assert sorted(found.index) == sorted(wanted.index)
+    assert (found[["split", "label"]] == wanted.loc[found.index, ["split", "label"]]).all(axis=None)
+    probabilities = predictions[[f"p_{name}" for name in NAMES]]
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+    assert probabilities.min(axis=None) >= 0
+
+
+def test_a_prediction_is_the_fine_tuned_models_of_the_raw_picture(predictions, in_project):
+    row = predictions[predictions["split"] == "test"].iloc[0]
+    picture = decode((in_project.root / "raw" / in_project.origins()[row["sha256"]]).read_bytes()).image
+    answer = network.load(paths.FINETUNED / "model.keras")(to_square(picture, 32)[None].astype("float32"), training=False)
+    np.testing.assert_allclose(answer.numpy()[0], row[[f"p_{name}" for name in NAMES]].astype(float), atol=1e-4)
+
+
+def test_metrics_are_those_of_the_predictions(metrics, predictions):
+    assert set(metrics) == {"frozen", "finetuned", "reports"}
+    test = predictions[predictions["split"] == "test"]
+    said = test[[f"p_{name}" for name in NAMES]].to_numpy().argmax(axis=1)
+    right = said == test["label"].map(NAMES.index).to_numpy()
+    tuned = metrics["finetuned"]
+    assert tuned["pictures"] == metrics["frozen"]["pictures"] == len(test)
+    assert tuned["accuracy"] == pytest.approx(right.mean())
+    recall = {name: right[test["label"] == name].mean() for name in NAMES}
+    assert tuned["recall"] == pytest.approx(recall)
+    assert tuned["macro_recall"] == pytest.approx(np.mean(list(recall.values())))
+    for name in NAMES:
+        low, high = tuned["recall_interval"][name]
+        assert low <= recall[name] <= high
+    assert set(tuned["unsafe"]) == {"recall", "recall_interval", "precision", "precision_interval"}
+    assert "confusion" not in tuned  # has a table of its own
+
+
+def test_the_plots_and_their_tables_are_there(predictions, metrics):
+    for name in ("confusion.png", "recall.png"):
+        with Image.open(paths.PLOTS / name) as image:
+            assert min(image.size) > 200
+    confusion = pd.read_csv(paths.PLOTS / "confusion_table.csv", index_col="true")
+    assert list(confusion.columns) == list(confusion.index) == NAMES
+    assert np.trace(confusion) / confusion.sum(axis=None) == pytest.approx(metrics["finetuned"]["accuracy"])
+    pairs = pd.read_csv(paths.PLOTS / "confusion.csv")
+    assert pd.crosstab(pairs["actual"], pairs["predicted"]).reindex(NAMES, fill_value=0).reindex(
+        columns=NAMES, fill_value=0
+    ).to_numpy().tolist() == confusion.to_numpy().tolist()
+    curves = pd.read_csv(paths.PLOTS / "epochs.csv")
+    assert curves[["stage", "epoch"]].to_numpy().tolist() == [
+        *(["train", epoch] for epoch in range(3)),
+        *(["finetune", epoch] for epoch in range(2)),
+    ]
+    assert {"val_macro_recall", "val_recall/porn", "loss"} <= set(curves.columns)
+    article = (paths.REPORTS_DIR / "article.md").read_text(encoding="utf-8")
+    assert "| recall porn |" in article
+
+
+def test_reports_are_regression_cases(predictions):
+    labels = load_params().labels
+    said = predictions[[f"p_{name}" for name in NAMES]].to_numpy().argmax(axis=1)
+    contents = predictions["sha256"].tolist()
+    reports = pd.DataFrame(
+        {
+            "sha256": [contents[0], contents[1], "0" * 64],
+            "expected_label": [NAMES[said[0]], NAMES[said[1] - 1], "porn"],
+        }
+    )
+    assert evaluate.regression(reports, predictions, labels) == {"cases": 3, "right": 1, "missing": 1}
+
+
+def test_without_reports_there_are_no_cases(metrics):
+    assert metrics["reports"] == {"cases": 0, "right": 0, "missing": 0}

@@ -1,0 +1,177 @@
+"""A whole project from a scrape to a registered model, by the commands that a person types."""
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import DEAD, make
+
+pytestmark = pytest.mark.slow
+
+STAGES = ["catalog", "validate", "dedupe", "split", "pack", "embed", "train", "finetune", "evaluate", "audit", "register"]
+
+
+def test_it_runs_to_its_end_though_mlflow_is_dead(whole_run):
+    project, done = whole_run
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    assert sorted(project.ran(done)) == sorted(STAGES)
+    assert "does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+    registered = json.loads((project.root / "build/registered.json").read_text(encoding="utf-8"))
+    assert (registered["pending"], registered["version"]) == (True, None)
+    assert not (project.root / "mlflow.db").exists()
+
+
+def test_every_broken_file_is_quarantined_and_no_sound_one(whole_run, sample):
+    project, _ = whole_run
+    truth = pd.read_csv(sample[1], keep_default_na=False)
+    quarantine = pd.read_csv(project.root / "build/quarantine.csv", keep_default_na=False)
+    assert set(quarantine["origin"]) == set(truth.loc[truth["kind"] == "broken", "path"])
+    assert quarantine["reason"].str.contains(r"^[a-z_]+: .").all()
+
+
+def test_git_ignores_all_that_a_run_makes(whole_run):
+    project, _ = whole_run
+    status = project.run("git", "status", "--porcelain").stdout.split("\n")
+    assert sorted(line[3:] for line in status if line) == ["data.dvc", "dvc.lock"]
+
+
+def test_a_second_run_runs_no_stage(whole_run):
+    project, _ = whole_run
+    assert project.ran(project.repro(mlflow=DEAD)) == []
+
+
+@pytest.fixture
+def restored(whole_run):
+    """The project, whose source and params are put back after the test."""
+    project, _ = whole_run
+    kept = {path: path.read_bytes() for path in (project.root / "params.yaml", project.root / "dvc.lock")}
+    yield project
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+def test_another_dropout_reruns_train_and_what_follows(restored):
+    restored.change("train", dropout=[0.4, 0.25])
+    assert sorted(restored.ran(restored.repro("--dry"))) == ["evaluate", "finetune", "register", "train"]
+
+
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("pipeline/evaluation/label_issues.py", ["audit"]),
+        ("pipeline/serving/classifier.py", []),
+        ("pipeline/model/schedule.py", ["finetune"]),
+        ("pipeline/cli.py", []),
+    ],
+)
+def test_a_changed_module_makes_the_stages_stale_that_import_it(whole_run, module, stages):
+    project, _ = whole_run
+    path = project.root / module
+    before = path.read_bytes()
+    path.write_bytes(before + b"# changed\n")
+    try:
+        status = json.loads(project.run("python", "-m", "dvc", "status", "--json").stdout)
+        changed = [
+            name
+            for name, causes in status.items()
+            if any(module in cause.get("changed deps", {}) for cause in causes if isinstance(cause, dict))
+        ]
+    finally:
+        path.write_bytes(before)
+    assert sorted(changed) == stages
+
+
+def test_another_copy_makes_the_same_tables(whole_run, sample, tiny_weights, tmp_path):
+    project, _ = whole_run
+    other = make(tmp_path / "other", sample[0], tiny_weights)
+    other.repro("pack", mlflow=DEAD)
+    ours, theirs = project.locked(), other.locked()
+    assert list(theirs) == [name for name in STAGES if name in {"catalog", "validate", "dedupe", "split", "pack"}]
+    for name in ("catalog", "dedupe", "split", "pack"):
+        assert theirs[name] == ours[name]
+    assert theirs["validate"]["metrics/validate.json"] == ours["validate"]["metrics/validate.json"]
+    pointers = [yaml.safe_load((copy.root / "data.dvc").read_text(encoding="utf-8")) for copy in (project, other)]
+    assert pointers[0] == pointers[1]
+
+
+def test_sync_publishes_all_that_mlflow_has_missed(synced):
+    project, done = synced
+    assert done.returncode == 0, done.stderr[-4000:]
+    report = json.loads(done.stdout)
+    assert report["problems"] == []
+    assert all(record["complete"] for record in report["records"])
+    assert (report["registration"]["version"], report["registration"]["pending"]) == (1, False)
+    again = json.loads(project.nsfw("sync", "--json").stdout)
+    assert {record["run_id"] for record in again["records"]} == {record["run_id"] for record in report["records"]}
+    assert again["registration"]["version"] == 1
+
+
+_SERVE = """
+import base64, json, sys
+import mlflow, pandas as pd
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/nsfw@challenger")
+pictures = [base64.b64decode(line) for line in sys.stdin]
+answer = model.predict(pd.DataFrame({"image": pictures}))
+import pipeline
+print(json.dumps({"answer": answer.to_dict("records"), "package": pipeline.__file__}))
+"""
+
+
+def test_the_registered_model_answers_in_a_clean_process_elsewhere(synced, sample, tmp_path):
+    project, _ = synced
+    predictions = pd.read_parquet(project.root / "build/predictions.parquet")
+    sightings = pd.concat(pd.read_parquet(path) for path in (project.root / "data/sightings").glob("*.parquet"))
+    origins = sightings[sightings["origin"].str.endswith(".jpg")].drop_duplicates("sha256").set_index("sha256")["origin"]
+    known = predictions[predictions["sha256"].isin(origins.index)].head(4)
+    pictures = [(sample[0] / origins[content]).read_bytes() for content in known["sha256"]] + [b"not a picture"]
+    done = subprocess.run(
+        [sys.executable, "-c", _SERVE, f"sqlite:///{project.root}/mlflow.db"],
+        input="\n".join(base64.b64encode(data).decode() for data in pictures),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    answers = json.loads(done.stdout.splitlines()[-1])["answer"]
+    for answer, (_, row) in zip(answers, known.iterrows(), strict=False):
+        assert answer["error"] == ""
+        for column in [name for name in known.columns if name.startswith("p_")]:
+            assert answer[column.removeprefix("p_")] == pytest.approx(row[column], abs=2e-3)
+    assert answers[-1]["error"].startswith("not_a_picture")
+
+
+def test_the_first_tour_reads_what_was_made(synced):
+    project, _ = synced
+    found = json.loads(project.nsfw("summary", "--json").stdout)
+    quarantined = len(pd.read_csv(project.root / "build/quarantine.csv"))
+    assert found["quarantined"] == quarantined
+    assert found["exact_copies"] > 0
+    shown = project.run("python", "-m", "dvc", "metrics", "show", "--json").stdout
+    assert str(found["finetuned"]["accuracy"])[:6] in shown
+
+
+def test_a_truncated_table_ends_in_one_message(whole_run, tmp_path):
+    project, _ = whole_run
+    copy = tmp_path / "copy"
+    for name in ("pipeline", "build/splits.parquet", "build/catalog.parquet", "params.yaml"):
+        source, target = project.root / name, copy / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+    path = copy / "build/splits.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "pack"], cwd=copy, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "error: build/splits.parquet is not a readable parquet file" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path(copy / "build/packed").exists()

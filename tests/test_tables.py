@@ -1,0 +1,125 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pictures import sha, tree
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.tables import read_csv, read_parquet, write_csv, write_parquet
+
+
+def frame() -> pd.DataFrame:
+    return pd.DataFrame({"sha256": [sha(str(n)) for n in range(100)], "n": range(100), "labels": [["a", "b"]] * 100})
+
+
+def test_equal_frames_give_equal_bytes(tmp_path):
+    write_parquet(frame(), tmp_path / "a.parquet")
+    shuffled = frame().sample(frac=1, random_state=1).sort_values("n")  # the same rows, under another index
+    write_parquet(shuffled, tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert read_parquet(tmp_path / "a.parquet", ["n", "sha256"]).equals(frame()[["n", "sha256"]])
+
+
+def test_a_frame_that_cannot_be_written_leaves_the_old_table(tmp_path):
+    path = tmp_path / "a.parquet"
+    write_parquet(frame(), path)
+    before = tree(tmp_path)
+    with pytest.raises(Exception, match="object"):
+        write_parquet(frame().assign(n=object()), path)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("keep", [0, 3, 0.5, -1])
+def test_a_truncated_parquet_is_named_with_the_way_out(tmp_path, keep):
+    path = tmp_path / "a.parquet"
+    write_parquet(frame(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * keep) if isinstance(keep, float) else keep])
+    with pytest.raises(UserError, match="not a readable parquet") as caught:
+        read_parquet(path, ["sha256"])
+    assert str(path) in str(caught.value)
+    assert "dvc repro" in str(caught.value)
+
+
+def test_a_missing_table_or_column_is_named(tmp_path):
+    path = tmp_path / "a.parquet"
+    with pytest.raises(UserError, match=r"a\.parquet does not exist"):
+        read_parquet(path)
+    write_parquet(frame(), path)
+    with pytest.raises(UserError, match=r"a\.parquet lacks the column\(s\) cluster, split\."):
+        read_parquet(path, ["sha256", "cluster", "split"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=1, max_size=5))
+def test_any_text_survives_a_csv(tmp_path, texts):
+    """Origins are file names: quotes, commas, line ends of every kind."""
+    write_csv(pd.DataFrame({"origin": texts, "n": "1"}), tmp_path / "a.csv")
+    assert read_csv(tmp_path / "a.csv", ["origin"])["origin"].tolist() == texts
+
+
+def test_a_lone_carriage_return_ends_no_row(tmp_path):
+    write_csv(pd.DataFrame({"origin": ["a\rb.jpg"], "n": [1]}), tmp_path / "a.csv")
+    assert read_csv(tmp_path / "a.csv", ["origin"]).to_numpy().tolist() == [["a\rb.jpg", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "does not exist"),
+        (b"", "not a readable csv"),
+        (b"sha256,note\n\xff,a\n", "not a readable csv"),
+        (b"sha256,note\na,b,c\nd,e\nf,g,h,i\n", "not a readable csv"),
+        (b"sha256\na\n", r"lacks the column\(s\) note"),
+    ],
+)
+def test_a_csv_that_cannot_be_used_is_named(tmp_path, content, words):
+    path = tmp_path / "a.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=words) as caught:
+        read_csv(path, ["sha256", "note"])
+    assert str(path) in str(caught.value)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 8 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"may not mount a small file system: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_stage_on_a_full_disk_says_so_and_leaves_no_half_table(small_disk, project, monkeypatch):
+    monkeypatch.chdir(small_disk)
+    (small_disk / "params.yaml").write_bytes((project / "params.yaml").read_bytes())
+    ids = [sha(str(n)) for n in range(20_000)]
+    write_parquet(pd.DataFrame({"sha256": ids, "labels": [["neutral"]] * len(ids)}), paths.CATALOG)
+    seen = pd.DataFrame({"sha256": ids[:2], "label": "neutral", "origin": "a", "source": "b", "bytes": 1})
+    seen = seen.assign(fetched_at=pd.Timestamp("2026-01-01", tz="UTC"), status="stored", reason="")
+    write_parquet(seen, paths.SIGHTINGS / "0001-b.parquet")
+    paths.DECISIONS.write_text("sha256,old_label,new_label,reviewer,reason,decided_at,model_version\n")
+    paths.DEDUPED.write_bytes(b"of the last run")
+    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    (small_disk / "filler").write_bytes(bytes(free - 500_000))
+
+    done = subprocess.run([sys.executable, "-m", "pipeline", "dedupe"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: the disk is full while writing build/deduped.parquet; nothing half-written")
+    assert set(tree(paths.BUILD)) == {"catalog.parquet", "deduped.parquet"}
+    assert paths.DEDUPED.read_bytes() == b"of the last run"
