@@ -121,7 +121,8 @@ def ui(port: Annotated[int, typer.Option(help="Of this machine.")] = 5000) -> No
     if uri.startswith(("http://", "https://")):
         print(f"MLFLOW_TRACKING_URI is set: open {server.shown(uri)}")
         return
-    print(f"MLflow's UI on {server.shown(uri)}: http://127.0.0.1:{port}   (Ctrl-C ends it)", flush=True)
+    page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
+    print(f"MLflow's UI on {server.shown(uri)}: {page}   (Ctrl-C ends it)", flush=True)
     server.prepare_environment()
     command = [
         "mlflow",

@@ -1,5 +1,6 @@
 """Files written whole or not at all, and small JSON documents."""
 
+import errno
 import json
 import os
 import tempfile
@@ -11,11 +12,17 @@ from typing import Any
 from pipeline.errors import UserError
 
 REBUILD = "Delete {path} and run `dvc repro` (a stage's output), or `dvc checkout` (tracked data)."
+_DISK_FULL = os.strerror(errno.ENOSPC)
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it over `path` on success, remove it on any failure."""
+    """Yield a temporary path beside `path`; rename it over `path` on success, remove it on any failure.
+
+    Raises:
+        OSError: with errno ENOSPC and naming `path`, where the disk is full, whoever wrote.
+
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -26,6 +33,10 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except Exception as error:
+        if _DISK_FULL in str(error):  # TensorFlow's own error has no errno, and pyarrow's no file name
+            raise OSError(errno.ENOSPC, _DISK_FULL, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

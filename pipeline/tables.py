@@ -1,5 +1,6 @@
 """Tables on disk: written whole or not at all, read with a message a person can act on."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +20,11 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write `frame` as UTF-8 csv without its index, with line feeds on every system."""
+    text = frame.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # a file's name may hold one: unquoted, every reader takes it for a line end
+        text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     with atomic(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def png(rng: np.random.Generator, size: tuple[int, int] = (48, 40)) -> bytes:
 def scrape(folder: Path, contents: Mapping[str | bytes, bytes]) -> Path:
     """Write files below `folder`, each under its own time, and return the folder."""
     for number, (name, content) in enumerate(contents.items()):
-        path = Path(os.fsdecode(os.path.join(os.fsencode(folder), os.fsencode(name))))
+        path = folder / os.fsdecode(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         os.utime(path, (MTIME + number, MTIME + number))

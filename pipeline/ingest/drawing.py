@@ -7,8 +7,9 @@ Two families, each with nuisances that its members share, and one structure that
 - photographs of a lit relief (photograph.py), bands of one wavelength: `neutral` parallel dunes, `sexy` a labyrinth
   like brain coral, `porn` rings around a centre.
 
-Colour, scale, place, rotation, light, clutter and noise are drawn from the same distributions for all members of a
-family, so only the structure can be learned; mirrored or turned, it stays what it is.
+Place, rotation, light, clutter and noise are drawn from the same distributions for all members of a family; hue, scale
+and background lean a little to one member or another, as they do in a real scrape. Mirrored or turned, a structure
+stays what it is.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.ingest.line_art import BLOSSOM, STAR, line_art
-from pipeline.ingest.photograph import dunes, labyrinth, photograph, rings
+from pipeline.ingest.photograph import DUNES, LABYRINTH, RINGS, photograph
 
 SIDES = (108, 168)  # px, the longer side; smaller pictures lose fine structure
 SLIMMEST = 0.72  # shorter side to longer
@@ -35,17 +36,17 @@ def draw_hentai(rng: np.random.Generator) -> Image.Image:
 
 def draw_neutral(rng: np.random.Generator) -> Image.Image:
     """Return a photograph-like picture of parallel dunes, RGB."""
-    return photograph(rng, _size(rng), dunes)
+    return photograph(rng, _size(rng), DUNES)
 
 
 def draw_porn(rng: np.random.Generator) -> Image.Image:
     """Return a photograph-like picture of rings, RGB."""
-    return photograph(rng, _size(rng), rings)
+    return photograph(rng, _size(rng), RINGS)
 
 
 def draw_sexy(rng: np.random.Generator) -> Image.Image:
     """Return a photograph-like picture of a labyrinth, RGB."""
-    return photograph(rng, _size(rng), labyrinth)
+    return photograph(rng, _size(rng), LABYRINTH)
 
 
 DRAW: dict[str, Callable[[np.random.Generator], Image.Image]] = {

@@ -22,13 +22,26 @@ Rgb = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Style:
-    """One member of the family: the bend of its motifs' arms, and whether its doodles lean to corners or to curves."""
+    """One member of the family: the bend of its motifs' arms, and what it leans to. The wider apart, the easier.
+
+    Attributes:
+        bend: range of the exponent of an arm's profile.
+        sharp: whether most of its doodles have corners.
+        backdrops: how often nothing, dots, hatching and a horizon lie behind.
+        stroke: range of the line's width, px before the picture is halved.
+        night: how often it is light on dark.
+
+    """
 
     bend: tuple[float, float]
     sharp: bool
+    backdrops: tuple[float, float, float, float]
+    stroke: tuple[int, int]
+    night: float
 
 
-STAR, BLOSSOM = Style(STAR_BEND, sharp=True), Style(BLOSSOM_BEND, sharp=False)
+STAR = Style(STAR_BEND, sharp=True, backdrops=(0.15, 0.1, 0.6, 0.15), stroke=(2, 3), night=0.15)
+BLOSSOM = Style(BLOSSOM_BEND, sharp=False, backdrops=(0.15, 0.6, 0.1, 0.15), stroke=(3, 5), night=0.35)
 
 
 @dataclass(frozen=True)
@@ -58,11 +71,12 @@ class _Sheet:
 
 def line_art(rng: np.random.Generator, size: tuple[int, int], style: Style) -> Image.Image:
     """Return an RGB picture of `size` (width, height in px) in `style`."""
-    paper, ink, *fills = _palette(rng)
+    paper, ink, *fills = _palette(rng, night=rng.random() < style.night)
     large = (2 * size[0], 2 * size[1])  # reduced at the end, which smooths the edges
     image = Image.new("RGB", large, paper)
-    sheet = _Sheet(rng, ImageDraw.Draw(image), np.array(large, dtype=np.float64), ink, fills, int(rng.integers(2, 5)))
-    _backdrop(sheet, large)
+    stroke = int(rng.integers(*style.stroke, endpoint=True))
+    sheet = _Sheet(rng, ImageDraw.Draw(image), np.array(large, dtype=np.float64), ink, fills, stroke)
+    _backdrop(sheet, large, int(rng.choice(4, p=style.backdrops)))
     for _ in range(rng.integers(*DOODLES, endpoint=True)):
         _doodle(sheet, sharp=style.sharp == (rng.random() < KINDRED))
     for centre, radius in _places(sheet):
@@ -112,10 +126,10 @@ def _doodle(sheet: _Sheet, *, sharp: bool) -> None:
         sheet.disc(centre, radius)
 
 
-def _backdrop(sheet: _Sheet, size: tuple[int, int]) -> None:
-    """Draw nothing, dots, hatching or a horizon behind the shapes."""
+def _backdrop(sheet: _Sheet, size: tuple[int, int], kind: int) -> None:
+    """Draw nothing (0), dots (1), hatching (2) or a horizon (3) behind the shapes."""
     rng, pen, tint, (width, height) = sheet.rng, sheet.pen, sheet.fills[-1], size
-    kind, gap = rng.integers(4), int(rng.integers(14, 30))
+    gap = int(rng.integers(14, 30))
     if kind == 1:
         for x, y in ((x, y) for x in range(0, width, gap) for y in range(0, height, gap)):
             pen.ellipse((x, y, x + gap / 3, y + gap / 3), fill=tint)
@@ -128,11 +142,11 @@ def _backdrop(sheet: _Sheet, size: tuple[int, int]) -> None:
         pen.polygon([(0, left), (width, right), size, (0, height)], fill=tint)
 
 
-def _palette(rng: np.random.Generator) -> list[Rgb]:
-    """Return paper, ink and four fills; one picture in four is light on dark."""
+def _palette(rng: np.random.Generator, *, night: bool) -> list[Rgb]:
+    """Return paper, ink and four fills; ink is the lighter one by night."""
     hue = rng.random()
     light, dark = rng.uniform(0.88, 1.0), rng.uniform(0.08, 0.3)
-    if rng.random() < 0.25:
+    if night:
         light, dark = dark, light
     fills = [_rgb(hue + rng.normal(0.0, 0.25), rng.uniform(0.15, 0.6), rng.uniform(0.55, 0.98)) for _ in range(4)]
     return [_rgb(hue, rng.uniform(0.0, 0.2), light), _rgb(hue + 0.5, rng.uniform(0.1, 0.6), dark), *fills]

@@ -2,13 +2,13 @@
 
 import colorsys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 # What steers the difficulty: nuisances that all members of the family share.
-WAVELENGTH = (0.12, 0.2)  # of the bands, in shorter sides; shorter: harder
 WARP = (0.05, 0.3)  # how far the bands are bent out of place, in wavelengths; more: harder
 GRAIN = (0.01, 0.05)  # height of the fine roughness, that of the bands being 1; more: harder
 STONES = (0, 3)  # round things lying on the bands; more: harder
@@ -19,15 +19,31 @@ Field = NDArray[np.float64]
 Relief = Callable[[np.random.Generator, Field, float], Field]
 
 
-def photograph(rng: np.random.Generator, size: tuple[int, int], relief: Relief) -> Image.Image:
-    """Return an RGB picture of `size` (width, height in px). `relief` gives its bands from a grid and a wavelength."""
-    wavelength = rng.uniform(*WAVELENGTH) * min(size)
+@dataclass(frozen=True)
+class Scene:
+    """One member of the family: its relief, and what it leans to, as places in the world do.
+
+    Attributes:
+        relief: bands in -1..1 from a grid and a wavelength.
+        wavelength: range, in shorter sides; shorter: harder.
+        hue: range of the base hue, 0..1, sand to violet: nothing like skin. The less the members' overlap, the easier.
+
+    """
+
+    relief: Relief
+    wavelength: tuple[float, float]
+    hue: tuple[float, float]
+
+
+def photograph(rng: np.random.Generator, size: tuple[int, int], scene: Scene) -> Image.Image:
+    """Return an RGB picture of `size` (width, height in px) of a scene."""
+    wavelength = rng.uniform(*scene.wavelength) * min(size)
     grid = np.indices(size[::-1]).astype(np.float64)
     bend = np.stack([_noise(rng, grid.shape[1:], 1.5 * wavelength) for _ in range(2)])
-    bands = relief(rng, grid + rng.uniform(*WARP) * wavelength * bend, wavelength)
+    bands = scene.relief(rng, grid + rng.uniform(*WARP) * wavelength * bend, wavelength)
     surface = np.abs(0.5 + 0.5 * bands) ** rng.uniform(0.7, 1.5) * rng.choice([-1.0, 1.0])
     surface += rng.uniform(*GRAIN) * _noise(rng, surface.shape, 2.0)
-    colours = _colours(rng, surface) * _light(rng, surface * wavelength)[..., None]
+    colours = _colours(rng, surface, rng.uniform(*scene.hue)) * _light(rng, surface * wavelength)[..., None]
     for _ in range(rng.integers(*STONES, endpoint=True)):
         _lay_stone(rng, colours, grid)
     return _expose(rng, colours, grid)
@@ -53,6 +69,11 @@ def labyrinth(rng: np.random.Generator, grid: Field, wavelength: float) -> Field
     return bands
 
 
+DUNES = Scene(dunes, wavelength=(0.11, 0.17), hue=(0.12, 0.48))
+RINGS = Scene(rings, wavelength=(0.13, 0.19), hue=(0.28, 0.64))
+LABYRINTH = Scene(labyrinth, wavelength=(0.15, 0.21), hue=(0.44, 0.8))
+
+
 def _wave(turn: float, phase: float, grid: Field) -> Field:
     bands: Field = np.cos(2 * np.pi * (np.cos(turn) * grid[0] + np.sin(turn) * grid[1] + phase))
     return bands
@@ -67,9 +88,9 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> Fi
     return normalised
 
 
-def _colours(rng: np.random.Generator, surface: Field) -> Field:
+def _colours(rng: np.random.Generator, surface: Field, hue: float) -> Field:
     """Return (height, width, 3) in 0..1: one colour in the valleys, a kindred one on the crests, patches of a third."""
-    hue, saturation = rng.uniform(0.12, 0.75), rng.uniform(0.1, 0.6)  # sand to violet: nothing like skin
+    saturation = rng.uniform(0.15, 0.6)
     low, high, patch = (
         _rgb(hue + rng.uniform(-0.06, 0.06), saturation, rng.uniform(*value))
         for value in ((0.4, 0.85), (0.65, 1.0), (0.5, 1.0))

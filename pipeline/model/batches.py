@@ -41,4 +41,7 @@ def from_pictures(
 
     together = tf.data.Dataset.zip((rows, tf.data.Dataset.from_tensor_slices(draws)))
     decoded = together.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
-    return decoded.map(warp, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    warped = decoded.map(warp, num_parallel_calls=tf.data.AUTOTUNE)
+    # Where Keras does not know the length it runs into the end, and the optimizer counts that as a step.
+    known = warped.apply(tf.data.experimental.assert_cardinality(-(-pictures // batch_size)))
+    return known.prefetch(tf.data.AUTOTUNE)

@@ -1,8 +1,8 @@
 """Ingest the folders of a scrape one after the other, and die before the n-th file operation below data/.
 
-    python killed_ingest.py SCRAPE WORK
+    python killed_ingest.py SCRAPE WORK STEP
 
-Leaves WORK/whole (never killed) and, for each n, WORK/<n>/data: killed there, then run again. Each run is a fork of
+Leaves WORK/whole (never killed) and, for n = 0, STEP, 2 STEP, ..., WORK/<n>/data: killed there, then run again. Each run is a fork of
 this process, so that nothing heavy is imported twice.
 """
 
@@ -48,10 +48,10 @@ def in_a_fork(scrape: Path, data: Path, die_before: int | None) -> bool:
 
 
 def main() -> None:
-    scrape, work = Path(sys.argv[1]), Path(sys.argv[2])
+    scrape, work, step = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     folders.SHARD_PICTURES = 2
     in_a_fork(scrape, work / "whole" / "data", None)
-    for number in count():
+    for number in count(step=step):
         data = work / f"{number:03d}" / "data"
         if not in_a_fork(scrape, data, number):
             break

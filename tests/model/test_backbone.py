@@ -74,7 +74,14 @@ def test_inception_unfreezes_as_many_weights_as_measured(backbone_params, caplog
     head = 5 * 2048 + 5
     counts = {}
     # The figures count every layer after the point but BatchNorm, and a head of 10,245.
-    for point, millions in {"none": 0, "mixed9": 6.08, "mixed7": 12.8, "mixed5": 16.6, "conv2d_56": 16.6, "all": 21.8}.items():
+    for point, millions in {
+        "none": 0,
+        "mixed9": 6.08,
+        "mixed7": 12.8,
+        "mixed5": 16.6,
+        "conv2d_56": 16.6,
+        "all": 21.8,
+    }.items():
         backbone.unfreeze(model, "inception_v3", point, learned=True)
         counts[point] = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
         assert counts[point] + head == pytest.approx(millions * 1e6 + (head if point == "none" else 0), rel=0.01)

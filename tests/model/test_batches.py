@@ -36,8 +36,10 @@ def packed(tmp_path_factory):
 def epoch(packed, no_augmentation):
     def read(seed: int, number: int, ranges: Augment = no_augmentation) -> tuple[np.ndarray, np.ndarray]:
         files = records.packed_files(packed, "train")
-        made = list(batches.from_pictures(files, PICTURES, 32, ranges, 4, seed, number))
+        batched = batches.from_pictures(files, PICTURES, 32, ranges, 4, seed, number)
+        made = list(batched)
         assert [len(label) for _, label in made] == [4, 4, 3]
+        assert int(batched.cardinality()) == 3  # unknown, Keras would count a step too many
         return tuple(np.concatenate([part[place].numpy() for part in made]) for place in (0, 1))
 
     return read

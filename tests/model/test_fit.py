@@ -51,9 +51,7 @@ def test_the_best_epoch_is_kept_and_every_one_reported(model, scores, best):
 def test_each_epoch_gets_its_own_pictures(model):
     asked = []
     score = {"val_macro_recall": 1.0, "val_loss": 1.0}
-    fit.fit(
-        model, 3, lambda epoch: asked.append(epoch) or training(epoch), lambda _: score, lambda *_: None, name=""
-    )
+    fit.fit(model, 3, lambda epoch: asked.append(epoch) or training(epoch), lambda _: score, lambda *_: None, name="")
     assert asked == [0, 1, 2]
 
 

@@ -51,8 +51,8 @@ def test_the_classifier_is_its_parts_in_order(parts, pictures):
     features = embed.get_layer(backbone.NAME)(pictures / 127.5 - 1, training=False)
     by_hand = top(np.mean(features, axis=(1, 2)), training=False)
     answer = model(pictures, training=False)
-    np.testing.assert_allclose(answer, by_hand, atol=1e-6)
-    np.testing.assert_allclose(np.sum(answer, axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(answer, by_hand, atol=1e-4)  # order of additions
+    np.testing.assert_allclose(np.sum(answer, axis=1), 1.0, atol=1e-5)
     assert not embed.trainable_weights
 
 

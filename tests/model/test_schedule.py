@@ -37,9 +37,7 @@ def test_exponential(run, initial, rate, every, warmup):
 def test_cosine(run, initial, share, warmup):
     steps, epochs = run
     final = initial * share
-    built = schedule.build(
-        Cosine(kind="cosine", initial=initial, final=final, warmup_epochs=warmup), steps, epochs
-    )
+    built = schedule.build(Cosine(kind="cosine", initial=initial, final=final, warmup_epochs=warmup), steps, epochs)
     half = lambda step: (1 + np.cos(np.pi * step / (epochs * steps))) / 2  # noqa: E731 -- shorter than its def
     check(built, epochs, steps, warmup, lambda step: final + (initial - final) * half(step))
 

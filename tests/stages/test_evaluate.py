@@ -39,7 +39,9 @@ def test_predictions_are_of_val_and_test_and_sum_to_one(predictions):
 def test_a_prediction_is_the_fine_tuned_models_of_the_raw_picture(predictions, in_project):
     row = predictions[predictions["split"] == "test"].iloc[0]
     picture = decode((in_project.root / "raw" / in_project.origins()[row["sha256"]]).read_bytes()).image
-    answer = network.load(paths.FINETUNED / "model.keras")(to_square(picture, 32)[None].astype("float32"), training=False)
+    answer = network.load(paths.FINETUNED / "model.keras")(
+        to_square(picture, 32)[None].astype("float32"), training=False
+    )
     np.testing.assert_allclose(answer.numpy()[0], row[[f"p_{name}" for name in NAMES]].astype(float), atol=1e-4)
 
 
@@ -69,9 +71,14 @@ def test_the_plots_and_their_tables_are_there(predictions, metrics):
     assert list(confusion.columns) == list(confusion.index) == NAMES
     assert np.trace(confusion) / confusion.sum(axis=None) == pytest.approx(metrics["finetuned"]["accuracy"])
     pairs = pd.read_csv(paths.PLOTS / "confusion.csv")
-    assert pd.crosstab(pairs["actual"], pairs["predicted"]).reindex(NAMES, fill_value=0).reindex(
-        columns=NAMES, fill_value=0
-    ).to_numpy().tolist() == confusion.to_numpy().tolist()
+    assert (
+        pd.crosstab(pairs["actual"], pairs["predicted"])
+        .reindex(NAMES, fill_value=0)
+        .reindex(columns=NAMES, fill_value=0)
+        .to_numpy()
+        .tolist()
+        == confusion.to_numpy().tolist()
+    )
     curves = pd.read_csv(paths.PLOTS / "epochs.csv")
     assert curves[["stage", "epoch"]].to_numpy().tolist() == [
         *(["train", epoch] for epoch in range(3)),

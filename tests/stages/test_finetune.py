@@ -58,7 +58,9 @@ def test_the_same_seed_gives_the_same_weights_and_metrics(project_copy):
     assert epochs(RunRecord.load(paths.FINETUNED)) == lines
 
 
-@pytest.mark.parametrize("section", [{"labels": {"names": ["drawings", "neutral"], "unsafe": ["neutral"]}}, {"backbone": {"size": 64}}])
+@pytest.mark.parametrize(
+    "section", [{"labels": {"names": ["drawings", "neutral"], "unsafe": ["neutral"]}}, {"backbone": {"size": 64}}]
+)
 def test_a_head_made_for_something_else_is_refused(project_copy, section):
     for name, values in section.items():
         change(name, **values)

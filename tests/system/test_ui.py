@@ -76,7 +76,13 @@ def test_a_browser_sees_the_runs(ui, synced, tmp_path):
     experiment = client.get_experiment_by_name("nsfw").experiment_id
     names = [run.info.run_name for run in client.search_runs([experiment])]
     assert len(names) == 2
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path}"]
+    flags = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={tmp_path}",
+    ]
     page = f"{url}/#/experiments/{experiment}/runs"
     for patience in (15_000, 45_000):  # ms of the page's own time
         dom = subprocess.run(

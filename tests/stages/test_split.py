@@ -1,0 +1,125 @@
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import LABELS, sha
+
+from pipeline import files, paths, tables
+from pipeline.errors import UserError
+from pipeline.ingest import sightings
+from pipeline.params import Fractions
+from pipeline.stages import split
+
+FRACTIONS = Fractions(train=0.7, val=0.15, test=0.15)
+clusters = st.lists(st.integers(0, 10_000).map(str), unique=True, min_size=1, max_size=60)
+shares = st.tuples(st.integers(1, 50), st.integers(1, 30), st.integers(0, 30)).map(
+    lambda parts: Fractions(train=parts[0] / sum(parts), val=parts[1] / sum(parts), test=parts[2] / sum(parts))
+)
+
+
+def assign(names, fractions=FRACTIONS, **options):
+    return split.assign(pd.Series(names, dtype="str"), fractions, salt=options.pop("salt", "s"), **options)
+
+
+@settings(deadline=None, max_examples=60)
+@given(clusters, clusters, shares)
+def test_growing_data_moves_nothing_and_order_does_not_matter(old, new, fractions):
+    before = dict(zip(old, assign(old, fractions), strict=True))
+    everything = sorted({*old, *new})
+    after = dict(zip(everything, assign(everything, fractions), strict=True))
+    assert {name: after[name] for name in old} == before
+
+
+@settings(deadline=None, max_examples=60)
+@given(clusters, shares, st.floats(0.01, 0.5))
+def test_a_growing_test_fraction_never_takes_from_test(names, fractions, more):
+    grown = Fractions(
+        train=fractions.train * (1 - more), val=fractions.val * (1 - more), test=1 - (1 - fractions.test) * (1 - more)
+    )
+    before, after = assign(names, fractions), assign(names, grown)
+    assert (after[before == "test"] == "test").all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=40), shares, st.sets(st.sampled_from("abcdefgh")))
+def test_no_cluster_straddles_and_what_is_held_out_is_test(names, fractions, held_out):
+    found = assign(names, fractions, held_out=held_out)
+    split.check_no_cluster_straddles(pd.DataFrame({"cluster": names, "split": found}))
+    assert all(found[place] == "test" for place, name in enumerate(names) if name in held_out)
+    free = assign(names, fractions)
+    assert all(found[place] == free[place] for place, name in enumerate(names) if name not in held_out)
+
+
+def test_a_straddling_cluster_is_a_defect():
+    with pytest.raises(AssertionError, match="a"):
+        split.check_no_cluster_straddles(pd.DataFrame({"cluster": ["a", "a", "b"], "split": ["train", "val", "val"]}))
+
+
+def test_fractions_are_met_and_another_salt_is_another_test_set():
+    names = [sha(str(number)) for number in range(20_000)]
+    found = assign(names)
+    share = found.value_counts(normalize=True)
+    assert share["train"] == pytest.approx(0.7, abs=0.015)
+    assert share["val"] == pytest.approx(0.15, abs=0.01)
+    both = (found == "test") & (assign(names, salt="other") == "test")
+    assert both.mean() == pytest.approx(0.15**2, abs=0.005)  # two independent draws
+
+
+DEDUPED = pd.DataFrame({"sha256": list("abcd"), "label": "porn", "cluster": ["1", "1", "2", "3"]})
+SEEN = pd.DataFrame({"sha256": ["a", "c", None, "d"], "source": ["web", "held-out", "held-out", "web"]})
+
+
+def test_a_test_batch_and_a_reported_picture_take_their_whole_cluster_to_test():
+    assert split.held_out_clusters(DEDUPED, SEEN, ["held-out"], set()) == {"2"}
+    assert split.held_out_clusters(DEDUPED, SEEN, [], {"b", "unknown"}) == {"1"}
+
+
+def test_a_test_batch_that_nobody_ingested_is_named():
+    with pytest.raises(UserError, match="names other, but data/ holds the batches held-out, web"):
+        split.held_out_clusters(DEDUPED, SEEN, ["other", "web"], set())
+
+
+def test_a_class_too_small_to_split_is_named_with_its_numbers():
+    splits = pd.DataFrame({"label": ["porn", "porn", "sexy"], "split": ["train", "test", "train"]})
+    counts = split.count(splits, ["neutral", "porn", "sexy"])
+    assert counts.to_numpy().tolist() == [[0, 0, 0], [1, 0, 1], [1, 0, 0]]
+    with pytest.raises(UserError) as caught:
+        split.check_enough(counts, 1)
+    assert "neutral has 0 in train; neutral has 0 in val; porn has 0 in val" in str(caught.value)
+    assert "sexy has 0 in test" in str(caught.value)
+    assert "porn has 1" not in str(caught.value)
+    split.check_enough(counts, 0)
+
+
+def write_inputs(per_label: int, report: str = "") -> None:
+    rows = [(sha(f"{label}{number}"), label) for label in LABELS for number in range(per_label)]
+    deduped = pd.DataFrame(rows, columns=["sha256", "label"])
+    tables.write_parquet(deduped.assign(cluster=deduped["sha256"]), paths.DEDUPED)
+    seen = deduped.assign(origin=deduped["sha256"], source="batch", bytes=1, status="stored", reason="")
+    seen = seen.assign(fetched_at=pd.Timestamp("2026-01-01", tz="UTC"))
+    tables.write_parquet(sightings.frame(seen.to_dict("records")), paths.SIGHTINGS / "0001-batch.parquet")
+    paths.REPORTS.write_text(f"{','.join(split.REPORT_COLUMNS)}\n{report}", encoding="utf-8")
+
+
+def test_a_run_splits_counts_and_keeps_a_reported_picture_in_test(project):
+    write_inputs(30)
+    split.main()
+    splits = tables.read_parquet(paths.SPLITS)
+    assert list(splits.columns) == ["sha256", "label", "cluster", "split"]
+    metrics = files.read_json(paths.METRICS / "split.json")
+    assert sum(n for counts in metrics["pictures"].values() for n in counts.values()) == len(splits) == 150
+    assert all(sum(share.values()) == pytest.approx(1.0, abs=0.001) for share in metrics["share"].values())
+
+    trained = splits.loc[splits["split"] == "train", "sha256"].iloc[0]
+    write_inputs(30, f"{trained},porn,,T-1,2026-01-02\n")
+    split.main()
+    after = tables.read_parquet(paths.SPLITS).set_index("sha256")["split"]
+    assert after[trained] == "test"
+    assert (after.drop(trained) == splits.set_index("sha256")["split"].drop(trained)).all()
+
+
+def test_a_run_with_too_few_pictures_writes_nothing(project):
+    write_inputs(1)
+    with pytest.raises(UserError, match="too few pictures to split"):
+        split.main()
+    assert not paths.SPLITS.exists()
