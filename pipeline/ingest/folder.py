@@ -216,6 +216,8 @@ def _read(file: Found, max_bytes: int) -> tuple[bytes | None, int, int, str]:
         handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(handle, "rb") as opened:  # noqa: PTH123 -- a descriptor: what lstat saw cannot become a link
             content = opened.read(max_bytes + 1)
+        if len(content) > max_bytes:  # it grew since lstat
+            return None, modified, len(content), f"too_large: more than {max_bytes:,} bytes"
         return content, modified, len(content), ""
     except OSError as error:
         return None, 0, 0, f"unreadable: {error.strerror}"

@@ -42,6 +42,4 @@ def from_pictures(
     together = tf.data.Dataset.zip((rows, tf.data.Dataset.from_tensor_slices(draws)))
     decoded = together.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     warped = decoded.map(warp, num_parallel_calls=tf.data.AUTOTUNE)
-    # Where Keras does not know the length it runs into the end, and the optimizer counts that as a step.
-    known = warped.apply(tf.data.experimental.assert_cardinality(-(-pictures // batch_size)))
-    return known.prefetch(tf.data.AUTOTUNE)
+    return records.of_length(warped, pictures, batch_size).prefetch(tf.data.AUTOTUNE)

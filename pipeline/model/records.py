@@ -53,3 +53,11 @@ def pictures(paths: Sequence[str], size: int, batch_size: int) -> Any:
     """Return a tf.data.Dataset of batches of `parse`'s triples, in stored order."""
     rows = read(paths).map(lambda row: parse(row, size), num_parallel_calls=tf.data.AUTOTUNE)
     return rows.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def of_length(batches: Any, pictures: int, batch_size: int) -> Any:
+    """Return the same batches with their number known.
+
+    Where Keras does not know it, it runs into the end of the data: it warns, and the optimizer counts a step too many.
+    """
+    return batches.apply(tf.data.experimental.assert_cardinality(-(-pictures // batch_size)))

@@ -2,8 +2,8 @@
 
     python killed_ingest.py SCRAPE WORK STEP
 
-Leaves WORK/whole (never killed) and, for n = 0, STEP, 2 STEP, ..., WORK/<n>/data: killed there, then run again. Each run is a fork of
-this process, so that nothing heavy is imported twice.
+Leaves WORK/whole (never killed) and, for n = 0, STEP, 2 STEP, ..., WORK/<n>/data: killed there, then run again. Each
+run is a fork of this process, so that nothing heavy is imported twice.
 """
 
 import os

@@ -48,6 +48,7 @@ def test_an_augmented_view_is_another_picture(parts):
     assert near < np.linalg.norm(clean - view[::-1], axis=1).mean()  # but of the same one
 
 
+@pytest.mark.slow
 def test_again_gives_the_same_bytes(project_copy):
     before = {path.name: path.read_bytes() for path in paths.EMBEDDINGS.iterdir()}
     embed.main()

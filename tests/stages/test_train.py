@@ -68,6 +68,7 @@ def test_the_model_is_the_best_epochs_from_pixels_on(in_project):
     assert params.labels.names == NAMES
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_metrics(project_copy):
     before, lines = network.load(paths.HEAD / "model.keras").get_weights(), epochs(RunRecord.load(paths.HEAD))
     train.main()

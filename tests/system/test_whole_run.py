@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import DEAD, make
+from system_helpers import DEAD, make
 
 pytestmark = pytest.mark.slow
 
