@@ -63,7 +63,8 @@ def ingest_folder(
     project.check_root()
     if fresh and keep_sample:
         raise typer.BadParameter("--fresh and --keep-sample exclude each other")
-    name = folders.check_source(source or folders.default_source(folder))
+    project.check_outside(folder)
+    name = folders.check_source(folders.default_source(folder) if source is None else source)
     found = folders.scan(folder, load_params().labels.names)
     with project.only_one():
         project.make_room(name, fresh=fresh, keep_sample=keep_sample)

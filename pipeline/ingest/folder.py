@@ -226,8 +226,3 @@ def _read(file: Found, max_bytes: int) -> tuple[bytes | None, int, int, str]:
 def _extension(origin: str) -> str:
     suffix = Path(origin).suffix.lower()
     return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""
-
-
-def holds_sample(seen: pd.DataFrame) -> bool:
-    """Tell whether the bundled sample is among the sightings."""
-    return bool((seen["source"] == sightings.SAMPLE_SOURCE).any())

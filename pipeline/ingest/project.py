@@ -14,7 +14,6 @@ import yaml
 from pipeline import files, paths
 from pipeline.errors import UserError
 from pipeline.ingest import sightings
-from pipeline.ingest.folder import holds_sample
 
 _POINTER = Path("data.dvc")
 _SAMPLE_REMOTE = "sample"  # in .dvc/config: the folder .dvc/sample
@@ -26,6 +25,12 @@ def check_root() -> None:
         raise UserError(
             f"{Path.cwd()} is not the project's root (params.yaml and .dvc/). Change to it and run this again."
         )
+
+
+def check_outside(folder: Path) -> None:
+    """Raise UserError where `folder` lies in data/: --fresh would delete it, and DVC would track it twice."""
+    if folder.resolve().is_relative_to(paths.DATA.resolve()):
+        raise UserError(f"{folder} lies in data/, which only `nsfw` writes. Move it elsewhere and run this again.")
 
 
 @contextmanager
@@ -61,11 +66,13 @@ def make_room(source: str, *, fresh: bool, keep_sample: bool) -> None:
         raise UserError(
             "data.dvc tracks a data/ that is not here. Fetch it with `dvc pull data.dvc`, or begin anew with --fresh."
         )
-    if source != sightings.SAMPLE_SOURCE and not keep_sample and holds_sample(sightings.load(paths.SIGHTINGS)):
+    sources = {source, *sightings.load(paths.SIGHTINGS)["source"]}
+    if sightings.SAMPLE_SOURCE in sources and len(sources) > 1 and not keep_sample:
+        held = "holds other pictures than" if source == sightings.SAMPLE_SOURCE else "still holds"
         raise UserError(
-            "data/ still holds the bundled sample: drawings by a program, which would teach a model of real pictures "
-            "nothing and spoil its test set.\n"
-            "  --fresh        begin an empty data/ (the sample stays in git's history)\n"
+            f"data/ {held} the bundled sample: drawings by a program, which would teach a model of real "
+            "pictures nothing and spoil its test set.\n"
+            "  --fresh        begin an empty data/ (what it holds stays in DVC's cache)\n"
             "  --keep-sample  mix them all the same"
         )
 

@@ -44,7 +44,9 @@ def fit(
     weights: list[np.ndarray] = []
     with tqdm(desc=name, total=epochs, unit="epoch", disable=None) as bar:
         for epoch in range(epochs):
-            history = model.fit(training(epoch), epochs=epoch + 1, initial_epoch=epoch, shuffle=False, verbose=0).history
+            history = model.fit(
+                training(epoch), epochs=epoch + 1, initial_epoch=epoch, shuffle=False, verbose=0
+            ).history
             metrics = {"loss": float(history["loss"][-1]), "learning_rate": _rate(model), **validate(model)}
             report(epoch, metrics)
             if not best or _rank(metrics) > _rank(best):

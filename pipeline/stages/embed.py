@@ -28,7 +28,7 @@ def embed(model: Any, packed: list[str], params: Params, extra_views: int, name:
         for view in range(1, extra_views + 1):
             draws = views.draw_views(contents, view, params.augment, size, params.seed)
             seen.append(augment.apply(pictures, *draws))
-        features.append(np.stack([model(batch, training=False).numpy() for batch in seen]))
+        features.append(np.stack([model.predict_on_batch(batch) for batch in seen]))
         sha256.extend(contents)
         labels.append(label.numpy())
     return Embeddings(np.concatenate(features, axis=1), np.array(sha256), np.concatenate(labels))

@@ -22,6 +22,7 @@ from pipeline.training import log_result
 
 INPUTS = (paths.SPLITS, paths.PACKED)
 SECTIONS = ("seed", "labels", "backbone", "augment", "train", "finetune")
+_VAL_BATCH = 128
 
 
 def prepare(model: Any, pictures: int, params: Params) -> Any:
@@ -53,9 +54,10 @@ def finetune(
 
 def validation(params: Params) -> tuple[Any, np.ndarray]:
     """Return the validation pictures as batches of pixels, and their label indices."""
-    pictures = records.pictures(records.packed_files(paths.PACKED, "val"), params.backbone.size, 128)
+    pictures = records.pictures(records.packed_files(paths.PACKED, "val"), params.backbone.size, _VAL_BATCH)
     truth = np.concatenate([label.numpy() for _, label, _ in pictures])
-    return pictures.map(lambda picture, _label, _sha256: picture), truth
+    pixels = pictures.map(lambda picture, _label, _sha256: picture)
+    return records.of_length(pixels, len(truth), _VAL_BATCH), truth
 
 
 def check_fits(model: Any, params: Params, path: Path) -> None:

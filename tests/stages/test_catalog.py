@@ -1,0 +1,210 @@
+"""What is usable, what is not and why; and what a second batch costs."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import LABELS, draw, encode, jpeg, png, scrape, sha
+
+from pipeline import paths, tables
+from pipeline.errors import UserError
+from pipeline.images import measure, shards
+from pipeline.ingest import folder as folders
+from pipeline.ingest import sightings
+from pipeline.params import load_params
+from pipeline.stages import catalog
+
+OUTS = (paths.CATALOG, paths.QUARANTINE)
+CONTENTS = [sha(name) for name in "abcd"]
+REASONS = ["", "broken: image file is truncated", "timeout: not done within 20 s"]
+REFUSED = "too_large: 101 bytes, more than 100"
+
+texts = st.sampled_from(["b", "a", "c a", "é"])
+sighted = st.lists(st.tuples(st.sampled_from([None, *CONTENTS]), texts, texts, st.integers(0, 9)), max_size=12)
+judged = st.dictionaries(st.sampled_from(CONTENTS), st.sampled_from(REASONS))
+
+
+def seen(rows) -> pd.DataFrame:
+    """(content or None where refused, label, source, day) as sightings."""
+    return sightings.frame(
+        [
+            {
+                "sha256": content,
+                "label": label,
+                "origin": f"{label}/{number}",
+                "source": source,
+                "fetched_at": pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(days=day),
+                "bytes": 101 if content is None else CONTENTS.index(content),
+                "status": "refused" if content is None else "stored",
+                "reason": REFUSED if content is None else "",
+            }
+            for number, (content, label, source, day) in enumerate(rows)
+        ]
+    )
+
+
+def results(reasons: Mapping[str, str]) -> pd.DataFrame:
+    """Each content's outcome; each lies in two shards, as in a data/ that was put together by hand."""
+    fine = measure.Measure("PNG", "RGB", 48, 40, 1, 1, 1.0, 2.0, 0.5)
+    rows = [
+        (content, shard, 512, 7, reason, *fine) for shard in ("a.tar", "b.tar") for content, reason in reasons.items()
+    ]
+    return pd.DataFrame(rows, columns=list(measure.RESULT))
+
+
+@given(st.lists(st.lists(texts, min_size=1), max_size=6), st.randoms())
+def test_distinct_is_each_owners_sorted_set(lists, random):
+    pairs = [(owner, value) for owner, values in enumerate(lists) for value in values]
+    random.shuffle(pairs)
+    owners = np.array([owner for owner, _ in pairs], dtype=np.intp)
+    values = pd.Series([value for _, value in pairs], dtype="str")
+    assert catalog.distinct(owners, values) == [sorted(set(values)) for values in lists]
+
+
+@given(sighted, judged)
+def test_every_sighting_is_in_the_catalog_or_in_quarantine_with_its_reason(rows, reasons):
+    sightings = seen(rows)
+    usable = {content for content, reason in reasons.items() if not reason} & set(sightings["sha256"].dropna())
+
+    found = catalog.catalog(sightings, results(reasons))
+    assert list(found.columns) == list(catalog.COLUMNS)
+    assert found["sha256"].tolist() == sorted(usable)
+    for row in found.itertuples():
+        own = [(label, source, day) for content, label, source, day in rows if content == row.sha256]
+        labels, sources, days = (set(column) for column in zip(*own, strict=True))
+        assert (row.labels, row.sources, row.bytes) == (sorted(labels), sorted(sources), CONTENTS.index(row.sha256))
+        assert row.first_seen == pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(days=min(days))
+        assert (row.shard, row.offset, row.size, row.width, row.quality) == ("a.tar", 512, 7, 48, 0.5)
+
+    kept = catalog.quarantine(sightings, results(reasons))
+    expected = {
+        f"{label}/{number}": REFUSED
+        if content is None
+        else reasons.get(content, "missing_bytes: in no shard of data/shards")
+        for number, (content, label, _, _) in enumerate(rows)
+        if content not in usable
+    }
+    assert kept.set_index("origin")["reason"].to_dict() == expected
+    assert kept["origin"].is_unique
+    assert list(zip(kept["source"], kept["origin"], strict=True)) == sorted(
+        zip(kept["source"], kept["origin"], strict=True)
+    )
+
+
+def test_the_order_of_sightings_and_results_does_not_matter():
+    sightings = seen([(content, label, source, 1) for content in CONTENTS for label in "xy" for source in "pq"])
+    judged = results(dict(zip(CONTENTS, ["", "", *REASONS[1:]], strict=True)))
+    for table in (catalog.catalog, catalog.quarantine):
+        shuffled = table(sightings.sample(frac=1, random_state=1), judged.iloc[::-1].sort_values("shard", kind="stable"))
+        pd.testing.assert_frame_equal(shuffled.reset_index(drop=True), table(sightings, judged).reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("max_megapixels", 1.0), ("min_side", 33), ("max_aspect", 9.0), ("seconds", 1.0), ("memory_mb", 512)]
+)
+def test_results_are_kept_for_the_bytes_the_name_and_the_params_that_made_them(project, key, value):
+    params = load_params().catalog
+    first, digest = Path("0001-a-00000.tar"), catalog.recipe(params)
+    first.write_bytes(b"content")
+    place = catalog.kept_at(first, digest)
+    assert place == catalog.kept_at(first, catalog.recipe(params))
+    assert place.parent == paths.CATALOG_CACHE
+    others = [catalog.kept_at(first, catalog.recipe(params.model_copy(update={key: value})))]
+    renamed = first.rename("0002-a-00000.tar")  # a result names its shard
+    others.append(catalog.kept_at(renamed, digest))
+    renamed.rename(first).write_bytes(b"Content")
+    others.append(catalog.kept_at(first, digest))
+    assert len({place, *others}) == 4
+
+
+def take(name: str, contents: Mapping[str, bytes]) -> None:
+    folders.ingest(folders.scan(scrape(Path(name), contents), LABELS), paths.DATA, name, max_bytes=100_000)
+
+
+def outputs() -> list[bytes]:
+    return [path.read_bytes() for path in OUTS]
+
+
+def kept() -> dict[str, tuple[int, int]]:
+    """Every file of the cache with what changes when it is written again."""
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths.CATALOG_CACHE.iterdir()}
+
+
+def test_a_batch_costs_its_own_shard_and_cached_results_are_no_other(project, rng):
+    sound = {f"neutral/{number}": jpeg(rng) for number in range(3)} | {"porn/turned.png": png(rng, (40, 90))}
+    broken = {
+        "drawings/half.jpg": jpeg(rng)[:400],
+        "drawings/page.jpg": b"<html>404</html>",
+        "drawings/nothing": b"",
+        "hentai/dot.png": png(rng, (8, 8)),
+        "hentai/line.png": png(rng, (400, 33)),
+        "sexy/large.bin": bytes(100_001),
+        "loose.jpg": sound["neutral/0"],
+    }
+    take("first", {**sound, "sexy/copy.jpg": sound["neutral/0"], **broken})
+    catalog.main()
+    whole, table, reasons = outputs(), tables.read_parquet(paths.CATALOG), pd.read_csv(paths.QUARANTINE)
+    assert table["sha256"].tolist() == sorted(map(sha, sound.values()))
+    labels = table.set_index("sha256")["labels"].map(list)
+    assert labels[sha(sound["neutral/0"])] == ["neutral", "sexy"]
+    for row in table[list(shards.Member._fields)].itertuples(index=False):
+        assert sha(shards.read(paths.SHARDS, shards.Member(*row))) == row.sha256
+    assert reasons.set_index("origin")["reason"].str.partition(":")[0].to_dict() == {
+        "drawings/half.jpg": "broken",
+        "drawings/page.jpg": "not_a_picture",
+        "drawings/nothing": "empty",
+        "hentai/dot.png": "too_small",
+        "hentai/line.png": "too_elongated",
+        "sexy/large.bin": "too_large",
+        "loose.jpg": "no_label",
+    }
+
+    before = kept()
+    assert len(before) == 1
+    catalog.main()
+    assert (kept(), outputs()) == (before, whole)
+
+    later = encode(draw(rng), "WEBP")
+    take("later", {"porn/new.webp": later, "porn/half.webp": later[:-40]})
+    catalog.main()
+    after = kept()
+    assert before.items() < after.items()  # the first shard's results were read, not made again
+    assert len(after) == 2
+    grown = outputs()
+    assert set(tables.read_parquet(paths.CATALOG)["sha256"]) == {*table["sha256"], sha(later)}
+
+    shutil.rmtree(paths.CACHE)
+    catalog.main()
+    assert outputs() == grown
+    assert kept().keys() == after.keys()
+
+
+def test_a_damaged_shard_stops_the_stage_before_it_writes(project, rng):
+    take("batch", {"neutral/a.png": png(rng)})
+    (shard,) = paths.SHARDS.iterdir()
+    content = bytearray(shard.read_bytes())
+    content[600] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{shard} is damaged.*dvc checkout"):
+        catalog.main()
+    assert not any(path.exists() for path in (*OUTS, paths.CATALOG_CACHE))
+
+
+def test_bytes_that_no_shard_holds_are_missed_by_name(project):
+    take("batch", {"neutral/a.png": b"a", "loose": b"b"})
+    for shard in paths.SHARDS.iterdir():
+        shard.unlink()
+    catalog.main()
+    assert tables.read_parquet(paths.CATALOG, catalog.COLUMNS).empty
+    rows = pd.read_csv(paths.QUARANTINE).set_index("origin")
+    assert rows["reason"].str.partition(":")[0].to_dict() == {"neutral/a.png": "missing_bytes", "loose": "no_label"}
+
+
+def test_without_a_sighting_there_is_nothing_to_catalogue(project):
+    with pytest.raises(UserError, match="nsfw ingest folder"):
+        catalog.main()
