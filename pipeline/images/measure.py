@@ -39,7 +39,8 @@ def measure(picture: Picture) -> Measure:
 def measure_shard(limits: Limits, cost: sandbox.Limits, shard: Path) -> list[tuple[object, ...]]:
     """Return a row of `RESULT` for each content of a shard, decoded in sandbox workers."""
     members = shards.list_members(shard)
-    outcomes = sandbox.run(partial(_measure_member, shard.parent, limits), members, cost)
+    folder = shard.parent.absolute()  # a sandbox worker may have begun in another directory
+    outcomes = sandbox.run(partial(_measure_member, folder, limits), members, cost)
     return [_row(member, outcome) for member, outcome in zip(members, outcomes, strict=True)]
 
 

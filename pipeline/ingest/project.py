@@ -87,7 +87,7 @@ def add_data() -> None:
 
     """
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-    command = [sys.executable, "-m", "dvc", "add", "--quiet", str(paths.DATA)]
+    command = [sys.executable, "-m", "dvc", "add", str(paths.DATA)]  # --quiet hides errors too
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 -- fixed words
     if done.returncode:
         raise UserError(f"`dvc add data` failed: {done.stderr.strip() or done.stdout.strip()}")

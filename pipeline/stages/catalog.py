@@ -87,7 +87,7 @@ def distinct(owners: np.ndarray, values: pd.Series) -> list[list[str]]:
 def quarantine(sightings: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """Return one row per file that cannot be used, with the reason: of the ingest, of the decoder, or lost bytes."""
     reasons = results.drop_duplicates("sha256").set_index("sha256")["reason"]
-    verdict = sightings["sha256"].map(reasons).fillna("missing_bytes: in no shard of data/shards")
+    verdict = sightings["sha256"].map(reasons).astype("str").fillna("missing_bytes: in no shard of data/shards")
     reason = sightings["reason"].where(sightings["status"] == "refused", verdict)
     rows = sightings.assign(reason=reason)[["sha256", "origin", "reason", "label", "source"]]
     return rows[rows["reason"] != ""].sort_values(["source", "origin", "sha256"])
