@@ -251,6 +251,7 @@ class Audit(_Section):
     """The search for wrong labels."""
 
     folds: Annotated[int, Field(ge=2, le=20)]
+    views: Annotated[int, Field(ge=0)]
     max_rows: Count
 
 

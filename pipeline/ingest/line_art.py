@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 # What steers the difficulty: how far the two members of the family lie apart, and how much else there is to see.
-STAR_BEND = (0.4, 0.7)  # of an arm's profile 1 - |t| ** bend; nearer to 1 (straight edges): harder
-BLOSSOM_BEND = (2.0, 3.5)  # likewise, from the other side
+STAR_BEND = (0.35, 0.6)  # of an arm's profile 1 - |t| ** bend; nearer to 1 (straight edges): harder
+BLOSSOM_BEND = (2.5, 4.0)  # likewise, from the other side
 MOTIFS = (2, 4)  # stars or blossoms a picture; fewer: harder
 MOTIF_RADIUS = (0.22, 0.34)  # of the shorter side; smaller: harder
 ECHOES = (1, 3)  # outlines repeated inside a motif; fewer: harder
 DOODLES = (3, 7)  # small things beside them; more: harder
-KINDRED = 0.85  # share of the doodles as sharp or round as the motifs; 0.5 says nothing: harder
+KINDRED = 0.95  # share of the doodles as sharp or round as the motifs; 0.5 says nothing: harder
 
 Points = NDArray[np.float64]
 Rgb = tuple[int, int, int]
@@ -40,8 +40,8 @@ class Style:
     night: float
 
 
-STAR = Style(STAR_BEND, sharp=True, backdrops=(0.15, 0.1, 0.6, 0.15), stroke=(2, 3), night=0.15)
-BLOSSOM = Style(BLOSSOM_BEND, sharp=False, backdrops=(0.15, 0.6, 0.1, 0.15), stroke=(3, 5), night=0.35)
+STAR = Style(STAR_BEND, sharp=True, backdrops=(0.15, 0.05, 0.65, 0.15), stroke=(2, 3), night=0.1)
+BLOSSOM = Style(BLOSSOM_BEND, sharp=False, backdrops=(0.15, 0.65, 0.05, 0.15), stroke=(4, 5), night=0.4)
 
 
 @dataclass(frozen=True)

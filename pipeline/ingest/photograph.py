@@ -69,9 +69,9 @@ def labyrinth(rng: np.random.Generator, grid: Field, wavelength: float) -> Field
     return bands
 
 
-DUNES = Scene(dunes, wavelength=(0.11, 0.17), hue=(0.12, 0.48))
-RINGS = Scene(rings, wavelength=(0.13, 0.19), hue=(0.28, 0.64))
-LABYRINTH = Scene(labyrinth, wavelength=(0.15, 0.21), hue=(0.44, 0.8))
+DUNES = Scene(dunes, wavelength=(0.11, 0.16), hue=(0.12, 0.42))
+RINGS = Scene(rings, wavelength=(0.14, 0.19), hue=(0.31, 0.61))
+LABYRINTH = Scene(labyrinth, wavelength=(0.17, 0.22), hue=(0.5, 0.8))
 
 
 def _wave(turn: float, phase: float, grid: Field) -> Field:

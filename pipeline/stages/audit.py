@@ -20,7 +20,7 @@ def issues(features: np.ndarray, splits: pd.DataFrame, params: Params) -> pd.Dat
     """Return `sha256, label, suggested, score, rank`, the likeliest wrong label first.
 
     Args:
-        features: (n, d), a row for each of `splits`.
+        features: (views, n, d), a row for each of `splits` in every view.
         splits: `sha256, label, cluster`; a cluster is never both fitted and judged.
         params: labels, audit, seed.
 
@@ -61,6 +61,7 @@ def main() -> None:
     embeddings = [Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in ("train", "val", "test")]
     order = pd.Index(np.concatenate([part.sha256 for part in embeddings]), name="sha256")
     splits = tables.read_parquet(paths.SPLITS).set_index("sha256").loc[order].reset_index()
-    found = issues(np.concatenate([part.features[0] for part in embeddings]), splits, params)
+    views = np.concatenate([part.features[: 1 + params.audit.views] for part in embeddings], axis=1)
+    found = issues(views, splits, params)
     tables.write_csv(found, paths.LABEL_ISSUES)
     files.write_json(summarize(found, len(splits), params.labels.names), paths.METRICS / "audit.json")

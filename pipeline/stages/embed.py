@@ -1,4 +1,4 @@
-"""Run the frozen backbone once over every packed picture, and over augmented views of train.
+"""Run the frozen backbone once over every packed picture, and over augmented views of it.
 
 Reads   build/packed/
 Writes  build/embeddings/{train,val,test}.npz
@@ -17,15 +17,15 @@ from pipeline.model.embeddings import Embeddings
 from pipeline.params import Params, load_params
 
 
-def embed(model: Any, packed: list[str], params: Params, extra_views: int, name: str) -> Embeddings:
-    """Return the features of a split's pictures and of `extra_views` augmented views of each."""
+def embed(model: Any, packed: list[str], params: Params, name: str) -> Embeddings:
+    """Return the features of a split's pictures, as they are and in augmented views (the audit takes those of all)."""
     size, features, sha256, labels = params.backbone.size, [], [], []
     for pictures, label, content in tqdm(
         records.pictures(packed, size, params.embed.batch_size), desc=f"embed {name}", unit="batch", disable=None
     ):
         contents = [value.decode() for value in content.numpy()]
         seen = [pictures]
-        for view in range(1, extra_views + 1):
+        for view in range(1, params.embed.views + 1):
             draws = views.draw_views(contents, view, params.augment, size, params.seed)
             seen.append(augment.apply(pictures, *draws))
         features.append(np.stack([model.predict_on_batch(batch) for batch in seen]))
@@ -41,5 +41,4 @@ def main() -> None:
     model = network.embedder(params.backbone)
     for split in ("train", "val", "test"):
         packed = records.packed_files(Path(paths.PACKED), split)
-        extra = params.embed.views if split == "train" else 0
-        embed(model, packed, params, extra, split).save(paths.EMBEDDINGS / f"{split}.npz")
+        embed(model, packed, params, split).save(paths.EMBEDDINGS / f"{split}.npz")
