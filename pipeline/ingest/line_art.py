@@ -26,6 +26,7 @@ class Style:
 
     Attributes:
         bend: range of the exponent of an arm's profile.
+        waist: range of an arm's start, in its length: how deep the notches between arms are.
         sharp: whether most of its doodles have corners.
         backdrops: how often nothing, dots, hatching and a horizon lie behind.
         stroke: range of the line's width, px before the picture is halved.
@@ -34,14 +35,17 @@ class Style:
     """
 
     bend: tuple[float, float]
+    waist: tuple[float, float]
     sharp: bool
     backdrops: tuple[float, float, float, float]
     stroke: tuple[int, int]
     night: float
 
 
-STAR = Style(STAR_BEND, sharp=True, backdrops=(0.15, 0.05, 0.65, 0.15), stroke=(2, 3), night=0.1)
-BLOSSOM = Style(BLOSSOM_BEND, sharp=False, backdrops=(0.15, 0.65, 0.05, 0.15), stroke=(4, 5), night=0.4)
+STAR = Style(STAR_BEND, waist=(0.25, 0.4), sharp=True, backdrops=(0.15, 0.05, 0.65, 0.15), stroke=(2, 3), night=0.1)
+BLOSSOM = Style(
+    BLOSSOM_BEND, waist=(0.4, 0.55), sharp=False, backdrops=(0.15, 0.65, 0.05, 0.15), stroke=(4, 5), night=0.4
+)
 
 
 @dataclass(frozen=True)
@@ -80,18 +84,17 @@ def line_art(rng: np.random.Generator, size: tuple[int, int], style: Style) -> I
     for _ in range(rng.integers(*DOODLES, endpoint=True)):
         _doodle(sheet, sharp=style.sharp == (rng.random() < KINDRED))
     for centre, radius in _places(sheet):
-        outline = radius * _flower(rng, rng.uniform(*style.bend))
+        outline = radius * _flower(rng, rng.uniform(*style.bend), rng.uniform(*style.waist))
         for scale in 0.68 ** np.arange(1 + rng.integers(*ECHOES, endpoint=True)):
             sheet.shape(centre + scale * outline)
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _flower(rng: np.random.Generator, bend: float) -> Points:
+def _flower(rng: np.random.Generator, bend: float, inner: float) -> Points:
     """Return a closed curve (240, 2) of 5 to 8 uneven arms within the unit disc: a star, or a blossom for bend > 1."""
     arms = int(rng.integers(5, 9))
     angle = np.linspace(0.0, 2 * np.pi, 240, endpoint=False)
     phase = angle * arms / (2 * np.pi)
-    inner = rng.uniform(0.3, 0.45)
     lengths = rng.uniform(0.85, 1.0, arms)[phase.astype(int)]
     radius = inner + (lengths - inner) * (1.0 - np.abs(2.0 * (phase % 1.0) - 1.0) ** bend)
     squeeze = np.array([1.0, rng.uniform(0.75, 1.0)])
