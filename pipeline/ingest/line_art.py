@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 STAR_BEND = (0.35, 0.6)  # of an arm's profile 1 - |t| ** bend; nearer to 1 (straight edges): harder
 BLOSSOM_BEND = (2.5, 4.0)  # likewise, from the other side
 MOTIFS = (2, 4)  # stars or blossoms a picture; fewer: harder
-MOTIF_RADIUS = (0.22, 0.34)  # of the shorter side; smaller: harder
+MOTIF_RADIUS = (0.28, 0.4)  # of the shorter side; smaller: harder
 ECHOES = (1, 3)  # outlines repeated inside a motif; fewer: harder
-DOODLES = (3, 7)  # small things beside them; more: harder
+DOODLES = (2, 4)  # small things beside them; more: harder
 KINDRED = 0.95  # share of the doodles as sharp or round as the motifs; 0.5 says nothing: harder
 
 Points = NDArray[np.float64]

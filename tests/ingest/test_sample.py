@@ -146,7 +146,8 @@ def test_pictures_have_modest_and_varied_sizes(label):
 
 @pytest.mark.parametrize("transform", NEAR)
 def test_near_copies_look_like_their_source_yet_differ(transform):
-    source = encode(DRAW["neutral"](np.random.default_rng(3)), quality=90)
+    # Large shapes: a border moves narrow bands out of phase, which correlation takes for another picture.
+    source = encode(DRAW["drawings"](np.random.default_rng(3)), quality=90)
     copy = Image.open(io.BytesIO(near_copy(source, transform, np.random.default_rng(4))))
     seen = ImageOps.mirror(copy) if transform == "mirrored" else copy
     original = Image.open(io.BytesIO(source))
