@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import paths
-from pipeline.errors import UserError, explain
+from pipeline.errors import UserError, run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ingest_app = typer.Typer(no_args_is_help=True, help="Take pictures into data/.")
@@ -202,13 +202,5 @@ def main() -> None:
     import logging
     import os
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        app()
-    except Exception as error:
-        message = explain(error)
-        if message is None:
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        sys.exit(1)
+    run(app, level=logging.WARNING)

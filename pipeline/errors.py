@@ -22,9 +22,12 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run `main()` as a program: exit 0 when done, 1 with one clear message on a user's mistake."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+def run(main: Callable[[], None], *, level: int = logging.INFO) -> None:
+    """Run `main()` as a program: exit 0 when done, 1 with one clear message on a user's mistake.
+
+    `level` is the least that is logged, to stderr.
+    """
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         main()
     except Exception as error:
