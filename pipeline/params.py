@@ -18,6 +18,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Smoothing = Annotated[float, Field(ge=0.0, le=0.5)]
+ClassWeights = Literal["balanced", "effective"] | None
 
 # Block boundaries have stable names; `conv2d_56` (the article's) is generated, and shifts from build to build.
 UNFREEZE_POINTS: dict[str, tuple[str, ...]] = {
@@ -59,11 +61,15 @@ class Labels(_Section):
 
 
 class Backbone(_Section):
-    """The network whose features are transferred. `weights`: "imagenet", a path, or None (from scratch)."""
+    """The network whose features are transferred.
+
+    `weights`: "imagenet", a path, or None (from scratch); a file with another digest than `weights_sha256` is refused.
+    """
 
     name: Literal["inception_v3", "mobilenet_v2"]
     alpha: float
     weights: str | None
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
     size: Annotated[int, Field(ge=32, le=1024)]
     rescaling: Literal["symmetric", "unit"] | None
     batchnorm_momentum: Annotated[float, Field(gt=0.0, lt=1.0)] | None
@@ -76,6 +82,8 @@ class Backbone(_Section):
             raise ValueError(f"alpha is {self.alpha}; inception_v3 has one width, 1.0")
         if self.name == "inception_v3" and self.size < 75:
             raise ValueError(f"size is {self.size}; inception_v3 needs at least 75")
+        if self.weights is None and self.weights_sha256 is not None:
+            raise ValueError("weights_sha256 is given, but weights is null: set it to null too")
         return self
 
     @property
@@ -85,7 +93,7 @@ class Backbone(_Section):
 
 
 class Augment(_Section):
-    """Ranges of the article's random transforms, as Keras' ImageDataGenerator takes them."""
+    """Ranges of the article's random transforms, as Keras' ImageDataGenerator takes them, and of its crop."""
 
     rotation: Annotated[float, Field(ge=0.0, le=180.0)]
     shift: Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -93,6 +101,7 @@ class Augment(_Section):
     zoom: Annotated[float, Field(ge=0.0, lt=1.0)]
     flip: bool
     channel_shift: Annotated[float, Field(ge=0.0, le=255.0)]
+    crop: Annotated[float, Field(ge=0.0, le=0.9)]
 
 
 class Catalog(_Section):
@@ -177,6 +186,9 @@ class Train(_Section):
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
     dropout: tuple[Dropout, Dropout]
     l2: Annotated[float, Field(ge=0.0)]
+    label_smoothing: Smoothing
+    class_weights: ClassWeights
+    patience: Count | None
 
     @field_validator("dropout", mode="before")
     @classmethod
@@ -239,6 +251,20 @@ class Finetune(_Section):
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
     unfreeze: str
     schedule: Schedule
+    clip_norm: Positive | None
+    label_smoothing: Smoothing
+    class_weights: ClassWeights
+    patience: Count | None
+    precision: Literal["auto", "float32", "float16", "bfloat16"]
+    jit_compile: bool | Literal["auto"]
+    augment_on: Literal["cpu", "accelerator"]
+    memory_mb: Annotated[int, Field(ge=0)]
+
+
+class Checkpoint(_Section):
+    """How often a running training is saved, beside every epoch's end."""
+
+    every_minutes: Positive
 
 
 class Evaluate(_Section):
@@ -276,6 +302,7 @@ class Params(_Section):
     embed: Embed
     train: Train
     finetune: Finetune
+    checkpoint: Checkpoint
     evaluate: Evaluate
     audit: Audit
     register_: Register = Field(alias="register")

@@ -1,7 +1,8 @@
 """The article's random transforms: one fused affine warp a picture, then a channel shift.
 
 The draws are numpy, the warp is one TensorFlow op over a batch. Ranges, order and edge fill are those of Keras'
-ImageDataGenerator (rotation, shift, shear, zoom, horizontal flip, channel shift, fill `nearest`).
+ImageDataGenerator (rotation, shift, shear, zoom, horizontal flip, channel shift, fill `nearest`). A random crop, which
+that has not, comes before them all.
 """
 
 from typing import Any
@@ -25,6 +26,8 @@ def draw(rng: np.random.Generator, n: int, ranges: Augment, size: int) -> tuple[
     flip = (rng.random(n) < 0.5) & ranges.flip
     channel = rng.uniform(-ranges.channel_shift, ranges.channel_shift, n)
     matrix = _compose(theta, right, down, shear, zoom, flip, size)
+    if ranges.crop:  # drawn last, and not at all when off: the other numbers are the same with it and without
+        matrix = _crop(rng, n, ranges.crop, size) @ matrix
     return _coefficients(matrix), channel.astype(np.float32)
 
 
@@ -52,6 +55,18 @@ def _compose(
     flipped = _stack([[mirror, zero, np.where(flip, size - 1.0, 0.0)], [zero, one, zero], [zero, zero, one]])
     matrix: np.ndarray = centre @ rotate @ shift @ skew @ scale @ back @ flipped
     return matrix
+
+
+def _crop(rng: np.random.Generator, n: int, share: float, size: int) -> np.ndarray:
+    """Draw (n, 3, 3) matrices from a crop scaled to full size to its picture: the last step in, so the first one out.
+
+    Each axis keeps a share of U(1 - share, 1), anywhere along the side. A crop spans centres of pixels, so it never
+    reaches beyond the picture. Where the other transforms reach beyond the crop, they show what is there.
+    """
+    kept = rng.uniform(1 - share, 1, (2, n))
+    offset = rng.uniform(0, 1, (2, n)) * (1 - kept) * (size - 1)
+    zero, one = np.zeros(n), np.ones(n)
+    return _stack([[kept[0], zero, offset[0]], [zero, kept[1], offset[1]], [zero, zero, one]])
 
 
 def _stack(rows: list[list[np.ndarray]]) -> np.ndarray:

@@ -24,6 +24,7 @@ def backbone_params() -> Callable[..., Backbone]:
             "name": "mobilenet_v2",
             "alpha": 0.35,
             "weights": None,
+            "weights_sha256": None,
             "size": 32,
             "rescaling": None,
             "batchnorm_momentum": None,
@@ -50,4 +51,4 @@ def weights_file(tmp_path_factory, backbone_params) -> Path:
 @pytest.fixture
 def no_augmentation() -> Augment:
     """Ranges that leave a picture as it is."""
-    return Augment(rotation=0.0, shift=0.0, shear=0.0, zoom=0.0, flip=False, channel_shift=0.0)
+    return Augment(rotation=0.0, shift=0.0, shear=0.0, zoom=0.0, flip=False, channel_shift=0.0, crop=0.0)

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, kstest
 
 from pipeline.model import augment, views
 from pipeline.params import Augment
 
 SIZE = 48
-ARTICLE = Augment(rotation=30.0, shift=0.2, shear=12.0, zoom=0.2, flip=True, channel_shift=20.0)
+ARTICLE = Augment(rotation=30.0, shift=0.2, shear=12.0, zoom=0.2, flip=True, channel_shift=20.0, crop=0.0)
 # Shear 12 degrees, not the article's 0.2: an angle of no effect would hide a wrong sign.
 
 
@@ -40,16 +40,38 @@ def coefficients(drawn: dict) -> np.ndarray:
     return augment._coefficients(augment._compose(*angles, zoom, np.array([bool(drawn["flip_horizontal"])]), SIZE))
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_a_warp_is_keras_own(seed):
-    generator = keras_generator(ARTICLE)
-    drawn = generator.get_random_transform((SIZE, SIZE, 3), seed=seed)
+def assert_the_warp_is_keras_own(drawn: dict, seed: int) -> None:
     original = picture(seed)
-    wanted = generator.apply_transform(original, drawn)
+    wanted = keras_generator(ARTICLE).apply_transform(original, drawn)
     channel = np.array([drawn["channel_shift_intensity"]], "float32")
     found = augment.apply(original[None], coefficients(drawn), channel).numpy()[0]
-    assert np.abs(wanted - original).max() > 20  # it did something
+    assert np.abs(wanted - original).max() > 5  # it did something
     np.testing.assert_allclose(found, wanted, atol=0.05)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_warp_is_keras_own(seed):
+    assert_the_warp_is_keras_own(keras_generator(ARTICLE).get_random_transform((SIZE, SIZE, 3), seed=seed), seed)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"theta": 17.0},
+        {"tx": 5.3},
+        {"ty": -5.3},
+        {"shear": 11.0},
+        {"zx": 0.85, "zy": 1.15},
+        {"flip_horizontal": True},
+        {"channel_shift_intensity": 13.0},
+    ],
+    ids=lambda operation: next(iter(operation)),
+)
+def test_each_operation_alone_is_keras_own(operation):
+    nothing = {"theta": 0, "tx": 0, "ty": 0, "shear": 0, "zx": 1, "zy": 1}
+    assert_the_warp_is_keras_own(
+        nothing | {"flip_horizontal": False, "flip_vertical": False, "channel_shift_intensity": 0.0} | operation, seed=3
+    )
 
 
 def recovered(warps: np.ndarray) -> dict[str, np.ndarray]:
@@ -75,22 +97,111 @@ def recovered(warps: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def test_draws_are_distributed_as_keras_own():
-    n = 3_000
-    warps, channel = augment.draw(np.random.default_rng(1), n, ARTICLE, SIZE)
-    found = recovered(warps) | {"channel_shift_intensity": channel}
+N = 4_000
+# Each operation's half-width: rotation and shear in degrees, shifts in pixels, the flip as 0 or 1.
+REACH = {
+    "theta": 30,
+    "tx": 0.2 * SIZE,
+    "ty": 0.2 * SIZE,
+    "shear": 12,
+    "zx": 0.2,
+    "zy": 0.2,
+    "flip_horizontal": 0.5,
+    "channel_shift_intensity": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def ours() -> dict[str, np.ndarray]:
+    warps, channel = augment.draw(np.random.default_rng(1), N, ARTICLE, SIZE)
+    return {name: values.astype("float64") for name, values in recovered(warps).items()} | {
+        "channel_shift_intensity": channel.astype("float64")
+    }
+
+
+@pytest.fixture(scope="module")
+def theirs() -> dict[str, np.ndarray]:
     np.random.seed(2)  # noqa: NPY002 -- Keras' generator draws from the global stream
     generator = keras_generator(ARTICLE)
-    theirs = [generator.get_random_transform((SIZE, SIZE, 3)) for _ in range(n)]
-    limits = {"theta": 30, "tx": 0.2 * SIZE, "ty": 0.2 * SIZE, "shear": 12, "channel_shift_intensity": 20}
-    for name, values in found.items():
-        if name == "flip_horizontal":
-            assert np.mean(values) == pytest.approx(0.5, abs=0.04)
-            continue
-        assert ks_2samp(values, [drawn[name] for drawn in theirs]).pvalue > 1e-3, name
-        middle, reach = (1, 0.2) if name in {"zx", "zy"} else (0, limits[name])
-        assert np.abs(values - middle).max() == pytest.approx(reach, rel=0.02), name
-    assert np.abs(np.corrcoef([values.astype("float64") for values in found.values()]) - np.eye(8)).max() < 0.08
+    drawn = [generator.get_random_transform((SIZE, SIZE, 3)) for _ in range(N)]
+    return {name: np.array([float(one[name]) for one in drawn]) for name in REACH}
+
+
+@pytest.mark.parametrize("name", REACH)
+def test_draws_have_the_moments_of_keras_own(ours, theirs, name):
+    # The standard error of a median of N draws, uniform in +-reach, is reach / sqrt(N); those of their mean, standard
+    # deviation and other quantiles are smaller. Two samples: times sqrt(2). Four of these are a tenth of the reach.
+    reach = REACH[name]
+    statistics = [np.mean, np.std]
+    if name != "flip_horizontal":  # 0 and 1, with nothing between
+        statistics += [lambda values, q=q: np.quantile(values, q) for q in (0.05, 0.25, 0.5, 0.75, 0.95)]
+    for statistic in statistics:
+        assert statistic(ours[name]) == pytest.approx(statistic(theirs[name]), abs=4 * reach * np.sqrt(2 / N))
+    # The outermost draw is 2 * reach / N from the limit on average, and 14 times that once in a million.
+    for outermost in (np.min, np.max):
+        assert outermost(ours[name]) == pytest.approx(outermost(theirs[name]), abs=28 * reach / N)
+
+
+def test_draws_are_distributed_as_keras_own_and_each_for_itself(ours, theirs):
+    for name in REACH.keys() - {"flip_horizontal"}:
+        assert ks_2samp(ours[name], theirs[name]).pvalue > 1e-3, name
+    assert np.abs(np.corrcoef(list(ours.values())) - np.eye(8)).max() < 0.08
+
+
+# As drawn before there were crops: who trains again with the same seed trains on the same pictures.
+CHANNEL = [16.69191, -18.41628, 1.14357, -1.62656, -17.50602]
+WARP = [1.10006, 0.00774, -4.06555, 0.01362, 1.08989, 2.41643, 0.0, 0.0]
+
+CROPPED = ARTICLE.model_copy(update={"crop": 0.3})
+
+
+def test_a_crop_keeps_any_share_and_lies_anywhere(no_augmentation):
+    ranges = no_augmentation.model_copy(update={"crop": 0.3})
+    warps, channel = augment.draw(np.random.default_rng(1), N, ranges, SIZE)
+    kept, offset = warps[:, [0, 4]].astype("float64"), warps[:, [2, 5]].astype("float64")
+    assert not warps[:, [1, 3, 6, 7]].any()
+    assert not channel.any()
+    place = offset / (1 - kept) / (SIZE - 1)
+    for axis in range(2):
+        assert kstest(kept[:, axis], "uniform", (0.7, 0.3)).pvalue > 1e-3
+        assert kstest(place[:, axis], "uniform").pvalue > 1e-3
+    assert (kept.min(), kept.max()) == pytest.approx((0.7, 1.0), abs=0.003)
+    assert np.abs(np.corrcoef(np.hstack([kept, place]).T) - np.eye(4)).max() < 0.08
+
+
+def test_nothing_outside_the_crop_is_seen(no_augmentation):
+    ranges = no_augmentation.model_copy(update={"crop": 0.5})
+    warps, channel = augment.draw(np.random.default_rng(1), 50, ranges, SIZE)
+    column = np.broadcast_to(np.arange(SIZE, dtype="float32"), (SIZE, SIZE))
+    where = np.broadcast_to(np.stack([column, column.T, column], axis=-1), (50, SIZE, SIZE, 3))
+    seen = augment.apply(where, warps, channel).numpy()  # the columns and rows that each pixel was taken from
+    for axis, (scale, first) in enumerate(((0, 2), (4, 5))):
+        low, high = warps[:, first], warps[:, first] + warps[:, scale] * (SIZE - 1)
+        np.testing.assert_allclose(seen[..., axis].min(axis=(1, 2)), low, atol=1e-3)
+        np.testing.assert_allclose(seen[..., axis].max(axis=(1, 2)), high, atol=1e-3)
+        assert low.min() >= 0
+        assert high.max() <= SIZE - 1 + 1e-3
+        assert np.mean(high - low < 0.9 * (SIZE - 1)) > 0.5  # a crop it is
+
+
+def test_the_crop_comes_first_and_leaves_the_other_draws_as_they_are():
+    plain, cropped = (augment.draw(np.random.default_rng(1), 30, ranges, SIZE) for ranges in (ARTICLE, CROPPED))
+    np.testing.assert_array_equal(cropped[1], plain[1])
+    pad = [np.pad(warps, ((0, 0), (0, 1)), constant_values=1).reshape(-1, 3, 3) for warps, _ in (plain, cropped)]
+    crop = pad[1].astype("float64") @ np.linalg.inv(pad[0].astype("float64"))
+    # What remains when the others are undone keeps each axis: a scale and an offset.
+    np.testing.assert_allclose(crop[:, [0, 1, 2, 2], [1, 0, 0, 1]], 0, atol=1e-4)
+    assert crop[:, [0, 1], [0, 1]].min() > 0.69
+    assert crop[:, [0, 1], [0, 1]].max() < 1.01
+
+
+def test_without_a_crop_the_random_stream_is_as_it_was():
+    rng, same = np.random.default_rng(1), np.random.default_rng(1)
+    warps, channel = augment.draw(rng, 5, ARTICLE, SIZE)
+    same.random(8 * 5)  # eight numbers a picture, before there were crops
+    assert rng.random() == same.random()
+    np.testing.assert_allclose(channel, CHANNEL, atol=1e-4)
+    np.testing.assert_allclose(warps[0], WARP, atol=1e-4)
 
 
 def test_no_ranges_leave_a_picture_as_it_is(no_augmentation):
