@@ -36,6 +36,8 @@ LABEL_ISSUES = REPORTS_DIR / "label_issues.csv"
 # Shortcuts to the same bytes, and run records on their way to MLflow: survive a rerun, never versioned.
 CACHE = Path(".cache")
 CATALOG_CACHE = CACHE / "catalog"
+EMBEDDINGS_CACHE = CACHE / "embeddings"
 RUNS = CACHE / "runs"
+CHECKPOINTS = CACHE / "checkpoints"
 
 MODEL_FILE = "model.keras"

@@ -1,37 +1,14 @@
-"""Run the frozen backbone once over every packed picture, and over augmented views of it.
+"""Run the frozen backbone once over every packed picture, and over augmented views of it: the audit takes those of all.
 
 Reads   build/packed/
 Writes  build/embeddings/{train,val,test}.npz
+Keeps   .cache/embeddings/: features by content, so that a new picture costs its own embedding
 Run     dvc repro embed
 """
 
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from tqdm import tqdm
-
 from pipeline import paths
-from pipeline.model import augment, network, records, reproducible, views
-from pipeline.model.embeddings import Embeddings
-from pipeline.params import Params, load_params
-
-
-def embed(model: Any, packed: list[str], params: Params, name: str) -> Embeddings:
-    """Return the features of a split's pictures, as they are and in augmented views (the audit takes those of all)."""
-    size, features, sha256, labels = params.backbone.size, [], [], []
-    for pictures, label, content in tqdm(
-        records.pictures(packed, size, params.embed.batch_size), desc=f"embed {name}", unit="batch", disable=None
-    ):
-        contents = [value.decode() for value in content.numpy()]
-        seen = [pictures]
-        for view in range(1, params.embed.views + 1):
-            draws = views.draw_views(contents, view, params.augment, size, params.seed)
-            seen.append(augment.apply(pictures, *draws))
-        features.append(np.stack([model.predict_on_batch(batch) for batch in seen]))
-        sha256.extend(contents)
-        labels.append(label.numpy())
-    return Embeddings(np.concatenate(features, axis=1), np.array(sha256), np.concatenate(labels))
+from pipeline.model import embedding_cache, network, records, reproducible
+from pipeline.params import load_params
 
 
 def main() -> None:
@@ -39,6 +16,8 @@ def main() -> None:
     params = load_params()
     reproducible.seed(params.seed)
     model = network.embedder(params.backbone)
+    cache = embedding_cache.EmbeddingCache(paths.EMBEDDINGS_CACHE, embedding_cache.recipe(model, params))
     for split in ("train", "val", "test"):
-        packed = records.packed_files(Path(paths.PACKED), split)
-        embed(model, packed, params, split).save(paths.EMBEDDINGS / f"{split}.npz")
+        packed = records.packed_files(paths.PACKED, split)
+        embedded = embedding_cache.embed(model, packed, params, cache, split)
+        embedded.save(paths.EMBEDDINGS / f"{split}.npz")

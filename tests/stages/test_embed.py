@@ -48,11 +48,31 @@ def test_an_augmented_view_is_another_picture(parts):
     assert near < np.linalg.norm(clean - view[::-1], axis=1).mean()  # but of the same one
 
 
+def test_every_view_of_every_picture_is_kept(parts):
+    (folder,) = paths.EMBEDDINGS_CACHE.iterdir()
+    rows = set()
+    for path in folder.iterdir():
+        with np.load(path) as kept:
+            rows |= set(zip(kept["key"], kept["view"], strict=True))
+    assert len(rows) == sum(part.features.shape[0] * part.features.shape[1] for part in parts.values())
+
+
 @pytest.mark.slow
-def test_again_gives_the_same_bytes(project_copy):
-    before = {path.name: path.read_bytes() for path in paths.EMBEDDINGS.iterdir()}
+def test_again_gives_the_same_bytes_computed_or_kept(project_copy):
+    def written() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in paths.EMBEDDINGS.iterdir()}
+
+    def kept() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in paths.EMBEDDINGS_CACHE.rglob("*.npz")}
+
+    before = written()
+    assert not kept()
     embed.main()
-    assert {path.name: path.read_bytes() for path in paths.EMBEDDINGS.iterdir()} == before
+    assert written() == before
+    once = kept()
+    embed.main()
+    assert written() == before
+    assert kept() == once  # nothing was embedded: that writes a file
 
 
 def test_without_packed_pictures_it_says_what_to_run(project_copy):
