@@ -1,12 +1,12 @@
 """The network whose features are transferred: by name from keras.applications, with weights and block names."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from pipeline.errors import UserError
+from pipeline.model import weights_file
 from pipeline.params import UNFREEZE_ALIASES, UNFREEZE_POINTS, Backbone
 
 NAME = "backbone"
@@ -26,51 +26,28 @@ def build(params: Backbone) -> Any:
     """Return the backbone as a Keras model, (n, size, size, 3) rescaled pixels to a feature map, with its weights.
 
     Raises:
-        UserError: the weights cannot be found, downloaded or fitted to this backbone.
+        UserError: the weights cannot be found, downloaded or fitted to this backbone, or are not the right file.
 
     """
     keras.backend.clear_session()  # a second build in one process would get other layer names
-    model = _architecture(params, weights="imagenet" if params.weights == "imagenet" else None)
-    if params.weights not in {None, "imagenet"}:
-        _load(model, Path(str(params.weights)), params)
+    path = weights_file.verified(params)
+    try:
+        model = _architecture(params)
+    except Exception as error:  # h5py and Keras raise a dozen kinds on a file that does not fit
+        if path is None:
+            raise
+        raise UserError(weights_file.misfit(path, params, error)) from None
     if params.batchnorm_momentum is not None:
         for layer in batchnorms(model):
             layer.momentum = params.batchnorm_momentum
     return model
 
 
-def _architecture(params: Backbone, weights: str | None) -> Any:
-    shape = (params.size, params.size, 3)
-    try:
-        if params.name == "inception_v3":
-            return keras.applications.InceptionV3(weights=weights, include_top=False, input_shape=shape, name=NAME)
-        return keras.applications.MobileNetV2(
-            weights=weights, include_top=False, input_shape=shape, alpha=params.alpha, name=NAME
-        )
-    except Exception as error:
-        if weights is None:
-            raise
-        raise UserError(
-            f"backbone.weights is imagenet, and Keras could not download {params.name}'s: {error}\n"
-            "Fetch the *_notop.h5 file that this message names on a machine with network, copy it here, "
-            "and set backbone.weights to its path."
-        ) from None
-
-
-def _load(model: Any, path: Path, params: Backbone) -> None:
-    if not path.is_file():
-        raise UserError(
-            f"backbone.weights is {path}, and there is no such file. Give the path of a Keras weights file "
-            "(*.weights.h5 or *_notop.h5), imagenet, or null to train from scratch."
-        )
-    try:
-        model.load_weights(path)
-    except Exception as error:  # noqa: BLE001 -- h5py and Keras raise a dozen kinds on a file that does not fit
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"{path} does not fit {params.name} (alpha {params.alpha:g}): {reason}\n"
-            "Set backbone.name and backbone.alpha to what the file was saved from; it must be saved without the top."
-        ) from None
+def _architecture(params: Backbone) -> Any:
+    common = {"weights": params.weights, "include_top": False, "input_shape": (params.size, params.size, 3)}
+    if params.name == "inception_v3":
+        return keras.applications.InceptionV3(**common, name=NAME)
+    return keras.applications.MobileNetV2(**common, alpha=params.alpha, name=NAME)
 
 
 def batchnorms(model: Any) -> list[Any]:

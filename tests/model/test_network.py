@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.model import backbone, fit, network
+from pipeline.model import backbone, network, objective
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,74 @@ def test_the_head_is_the_articles(head, params):
     assert (drop_first.rate, drop_second.rate) == params.train.dropout
 
 
+def test_the_head_on_inception_has_the_articles_number_of_weights(params):
+    wanted = (2048 * 256 + 256) + (256 * 128 + 128) + (128 * 5 + 5)
+    assert network.head(2048, 5, params.train, seed=7).count_params() == wanted == 558_085
+
+
+def test_initial_weights_have_the_articles_distributions(params):
+    wide = network.head(1280, 500, params.train, seed=7)  # enough classes to see a distribution
+    _, first, _, second, _, last = wide.layers
+    for layer, fan_in in ((first, 1280), (second, 256)):
+        kernel = layer.kernel.numpy()
+        std = np.sqrt(2 / fan_in)  # He et al. 2015, eq. 10
+        assert kernel.std() == pytest.approx(std, rel=0.01)
+        assert abs(kernel.mean()) < 0.02 * std
+        cut = 2 * std / 0.8796  # a normal cut at two of its deviations keeps 0.8796 of its deviation
+        assert 0.99 * cut < abs(kernel).max() <= cut * 1.0001
+    kernel = last.kernel.numpy()
+    bound = np.sqrt(6 / (128 + 500))  # Glorot & Bengio 2010, eq. 16
+    assert 0.99 * bound < kernel.max() <= bound
+    assert 0.99 * bound < -kernel.min() <= bound
+    assert kernel.std() == pytest.approx(bound / np.sqrt(3), rel=0.01)  # as many everywhere between
+    assert all(not layer.bias.numpy().any() for layer in (first, second, last))
+
+
+def by_hand(head, features: np.ndarray) -> np.ndarray:
+    """The head's answer without dropout, in numpy."""
+    first, second, last = ((head.layers[k].kernel.numpy(), head.layers[k].bias.numpy()) for k in (1, 3, 5))
+    hidden = np.maximum(features @ first[0] + first[1], 0)
+    hidden = np.maximum(hidden @ second[0] + second[1], 0)
+    powers = np.exp(hidden @ last[0] + last[1])
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def features():
+    return np.random.default_rng(0).uniform(0, 2, (6, 1280)).astype("float32")
+
+
+def test_l2_is_on_the_first_layer_alone(head, params, features):
+    labels = np.arange(6) % 5
+    penalty = params.train.l2 * np.square(head.layers[1].kernel.numpy(), dtype="float64").sum()
+    assert [float(loss) for loss in head.losses] == [pytest.approx(penalty, rel=1e-5)]
+    objective.compile_model(head, 0.01, "sgd", 0.9)
+    cross_entropy = -np.log(by_hand(head, features)[np.arange(6), labels]).mean()
+    assert head.test_on_batch(features, labels) == pytest.approx(cross_entropy + penalty, rel=1e-4)
+
+
+def test_dropout_is_active_in_training_alone(head, params, features):
+    for layer, rate in zip((head.layers[2], head.layers[4]), params.train.dropout, strict=True):
+        ones = np.ones((100, 1000), "float32")
+        dropped = np.array(layer(ones, training=True))
+        assert (dropped == 0).mean() == pytest.approx(rate, abs=0.01)
+        np.testing.assert_allclose(dropped[dropped > 0], 1 / (1 - rate), rtol=1e-6)  # the mean stays
+        np.testing.assert_array_equal(layer(ones, training=False), ones)
+    for answer in (head(features), head(features, training=False), head.predict(features, verbose=0)):
+        np.testing.assert_allclose(answer, by_hand(head, features), atol=1e-5)
+    first, second = (np.array(head(features, training=True)) for _ in range(2))
+    assert abs(first - second).max() > 0.01
+
+
+@pytest.mark.parametrize(("said", "ends"), [(None, (-1, 1)), ("symmetric", (-1, 1)), ("unit", (0, 1))])
+def test_the_embedder_rescales_and_averages(backbone_params, weights_file, said, ends):
+    embed = network.embedder(backbone_params(weights=str(weights_file), rescaling=said, size=64))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
+    maps = embed.get_layer(backbone.NAME)(np.interp(pixels, (0, 255), ends).astype("float32"), training=False)
+    assert maps.shape == (2, 2, 2, 1280)
+    np.testing.assert_allclose(embed(pixels), np.mean(maps, axis=(1, 2)), atol=2e-3)  # of about 1; float32 rescaling
+
+
 def test_a_seed_is_a_head(params):
     kernels = [network.head(20, 3, params.train, seed).get_weights() for seed in (1, 1, 2)]
     assert all(np.array_equal(left, right) for left, right in zip(kernels[0], kernels[1], strict=True))
@@ -58,7 +126,7 @@ def test_the_classifier_is_its_parts_in_order(parts, pictures):
 
 def test_a_model_comes_back_as_it_was_without_its_optimizer(parts, pictures, tmp_path):
     model = network.classifier(*parts)
-    fit.compile_model(model, 0.01, "adam", 0.9)
+    objective.compile_model(model, 0.01, "adam", 0.9)
     model.optimizer.build(model.trainable_variables)
     path = tmp_path / "model.keras"
     network.save(model, path)
