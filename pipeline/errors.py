@@ -10,6 +10,10 @@ class UserError(Exception):
     """What went wrong, which file, key or row it concerns, and the way out. Shown without a traceback."""
 
 
+class StopRequestedError(UserError):
+    """Someone asked the process to stop, and it did so in good order; the message tells how to go on."""
+
+
 def explain(error: BaseException) -> str | None:
     """Return the message that a user should read for `error`, or None where it is a defect of ours."""
     if isinstance(error, UserError):

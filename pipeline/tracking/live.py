@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,17 +23,31 @@ _LAST_RETRY_SECONDS = 60.0
 
 @contextmanager
 def tracked_run(
-    kind: Kind, *, params: Mapping[str, Any], inputs: Sequence[Path], name: str | None = None, root: Path = paths.RUNS
+    kind: Kind,
+    *,
+    params: Mapping[str, Any],
+    inputs: Sequence[Path],
+    name: str | None = None,
+    root: Path = paths.RUNS,
+    resume: Path | None = None,
+    resumable: Path | None = None,
+    publish: bool = True,
 ) -> Iterator[RunRecord]:
     """Begin a run record, sampled and published while the context lasts; finished, or failed, when it is left.
+
+    `resume` is the folder of a record to go on with instead; `resumable` as in `RunRecord.start`.
 
     with tracked_run("train", params=params, inputs=[paths.SPLITS]) as record:
         record.log_epoch(0, {"val_loss": 0.7})
         model.save(record.model_path)
     record.copy_to(paths.HEAD)
     """
-    record = RunRecord.start(kind, params=params, inputs=inputs, name=name, root=root)
-    with LivePublisher(record), record, SystemSampler(record):
+    if resume is None:
+        record = RunRecord.start(kind, params=params, inputs=inputs, name=name, root=root, resumable=resumable)
+    else:
+        record = RunRecord.load(resume)
+        record.reopen()
+    with LivePublisher(record) if publish else nullcontext(), record, SystemSampler(record):
         yield record
 
 

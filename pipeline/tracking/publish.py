@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _COMPLETE_TAG = "nsfw.complete"
+_RESUMED_TAG = "nsfw.resumed"  # how often the run died and went on
+_REASON_TAG = "nsfw.reason"
 _MODEL_FOLDER = "model"
 _METRICS_LIMIT = 1000  # of one request
 _log = logging.getLogger(__name__)
@@ -84,13 +86,33 @@ class Publication:
         with server.session() as client:
             run = _find_or_create(client, record)
             self.run_id = run.info.run_id
-            if run.data.tags.get(_COMPLETE_TAG) != "true":
+            if not _is_complete(run, record):
+                _reopen(client, run, record)
                 for file, (lines, offset) in fresh.items():
                     _log_lines(client, run.info.run_id, lines)
                     self._offsets[file] = offset
                 if status is not None:
                     _conclude(client, run.info.run_id, record, status, reason)
             self.complete = status is not None
+
+
+def _is_complete(run: Run, record: RunRecord) -> bool:
+    """Whether all of the record is there, its latest life included."""
+    tags: Mapping[str, str] = run.data.tags
+    return tags.get(_COMPLETE_TAG) == "true" and tags.get(_RESUMED_TAG, "0") == _lives(record)
+
+
+def _lives(record: RunRecord) -> str:
+    return str(record.document.get("resumed", 0))
+
+
+def _reopen(client: MlflowClient, run: Run, record: RunRecord) -> None:
+    """Set a run that had ended to running again: its record goes on."""
+    if run.data.tags.get(_RESUMED_TAG, "0") == _lives(record):
+        return
+    client.update_run(run.info.run_id, status="RUNNING")
+    for tag, value in ((_COMPLETE_TAG, "false"), (_REASON_TAG, ""), (_RESUMED_TAG, _lives(record))):
+        client.set_tag(run.info.run_id, tag, value)
 
 
 def ended(record: RunRecord) -> tuple[str | None, str]:
@@ -147,7 +169,7 @@ def _conclude(client: MlflowClient, run_id: str, record: RunRecord, status: str,
     log_facts(client, run_id, record)
     _upload(client, run_id, record)
     if reason:
-        client.set_tag(run_id, "nsfw.reason", reason)
+        client.set_tag(run_id, _REASON_TAG, reason)
     client.set_terminated(run_id, status=status, end_time=_end(record))
     client.set_tag(run_id, _COMPLETE_TAG, "true")
 

@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from pipeline import paths
-from pipeline.errors import UserError
+from pipeline.errors import StopRequestedError, UserError
 from pipeline.files import read_json, write_json
 from pipeline.tracking import lineage
 from pipeline.tracking.process import is_alive, this_process
@@ -46,6 +46,7 @@ class RunRecord:
     def __init__(self, folder: Path, document: dict[str, Any]) -> None:
         self.folder = folder
         self.document = document
+        self._logged: set[tuple[int | None, str]] = set()  # by the processes before this one, if it goes on
 
     @classmethod
     def start(
@@ -57,6 +58,7 @@ class RunRecord:
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         root: Path = paths.RUNS,
+        resumable: Path | None = None,
     ) -> Self:
         """Begin a record under `root`; digests of `inputs` and the lineage are taken now.
 
@@ -67,6 +69,7 @@ class RunRecord:
             name: what people call the run; the kind and the time if None.
             tags: more to find it by.
             root: where running records live.
+            resumable: a folder whose existence means that this run, should it die, will go on.
 
         Raises:
             UserError: an input does not exist.
@@ -87,6 +90,8 @@ class RunRecord:
             "lineage": lineage.capture(),
             "inputs": [lineage.describe_input(path) for path in inputs],
             "process": this_process(),
+            "resumed": 0,
+            "resumable": None if resumable is None else str(resumable),
         }
         record = cls(root / record_id, document)
         diff = lineage.git_diff()
@@ -108,6 +113,20 @@ class RunRecord:
             raise UserError(f"{folder / RECORD_FILE} is not a run record. Delete {folder} and run `dvc repro`.")
         return cls(folder, document)
 
+    def reopen(self) -> None:
+        """Go on with a record whose process died; what it logged already is not logged again."""
+        for file in (METRICS_FILE, SYSTEM_FILE):
+            _drop_torn_line(self.folder / file)
+        self._logged = {(line["epoch"], name) for line in self.metrics() for name in line["metrics"]}
+        self.document |= {
+            "status": "RUNNING",
+            "reason": "",
+            "finished_at": None,
+            "process": this_process(),
+            "resumed": int(self.document.get("resumed", 0)) + 1,
+        }
+        self._write()
+
     @property
     def id(self) -> str:
         """The record's identity, in MLflow too (tag `nsfw.record_id`)."""
@@ -120,13 +139,24 @@ class RunRecord:
 
     @property
     def status(self) -> str:
-        """RUNNING, FINISHED or FAILED, as last written."""
+        """RUNNING, FINISHED, FAILED or KILLED, as last written."""
         return str(self.document["status"])
 
     @property
     def owned(self) -> bool:
         """Whether the process that began this record still lives."""
         return is_alive(self.document.get("process", {}), self.folder)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a run that died goes on with this record when its stage runs again."""
+        folder = self.document.get("resumable")
+        return bool(folder) and Path(str(folder)).is_dir()
+
+    @property
+    def system_samples(self) -> int:
+        """How many samples of the machine there are."""
+        return len(read_lines(self.folder / SYSTEM_FILE)[0])
 
     @property
     def model_path(self) -> Path:
@@ -189,10 +219,17 @@ class RunRecord:
             self.finish()
             return
         with suppress(OSError):  # a full disk, say: the first error is the one to tell
-            self.fail(f"{kind.__name__}: {value}" if str(value) else kind.__name__)
+            if isinstance(value, StopRequestedError):
+                self._end("KILLED", str(value))
+            else:
+                self.fail(f"{kind.__name__}: {value}" if str(value) else kind.__name__)
 
     def _log(self, file: str, head: dict[str, Any], metrics: Mapping[str, float]) -> None:
-        values = {name: float(value) for name, value in metrics.items()}
+        values = {
+            name: float(value) for name, value in metrics.items() if (head.get("epoch"), name) not in self._logged
+        }
+        if not values:
+            return
         line = json.dumps({**head, "timestamp_ms": time.time_ns() // 1_000_000, "metrics": values})
         with (self.folder / file).open("ab") as handle:
             handle.write(f"{line}\n".encode())
@@ -206,6 +243,12 @@ class RunRecord:
     def _write(self) -> None:
         # A new inode each time: a hard link of an earlier state (DVC's cache may hold one) keeps its bytes.
         write_json(self.document, self.folder / RECORD_FILE)
+
+
+def _drop_torn_line(path: Path) -> None:
+    with suppress(FileNotFoundError), path.open("rb+") as handle:
+        data = handle.read()
+        handle.truncate(data.rfind(b"\n") + 1)
 
 
 def read_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:

@@ -83,7 +83,8 @@ def _answers() -> bool:
 
 def _abandoned(folder: Path) -> bool:
     record = RunRecord.load(folder)
-    return ended(record)[0] is not None and not record.owned  # its owner may be about to copy it into build/
+    # Its owner may be about to copy it into build/; a run that can go on needs it.
+    return ended(record)[0] is not None and not record.owned and not record.resumable
 
 
 def _registration() -> Registration | None:

@@ -44,7 +44,7 @@ class SystemSampler:
     def _run(self) -> None:
         try:
             monitors = _monitors()
-            step = 0
+            step = self._record.system_samples  # a run that goes on has some
             wait = 0.5  # the processor's use is that since the monitors were made
             while not self._stop.wait(wait):
                 metrics = sample(monitors)

@@ -3,11 +3,13 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from tracking_helpers import begin, finished, runs, steps
 
 from pipeline import paths
+from pipeline.errors import StopRequestedError
 from pipeline.tracking import server
 from pipeline.tracking.live import LivePublisher, tracked_run
 from pipeline.tracking.publish import Publication, publish
@@ -216,6 +218,58 @@ def test_sync_ends_the_run_of_a_process_that_died_and_clears_it_away(client):
     assert list(paths.RUNS.iterdir()) == []
     assert sync().records == []
     assert len(runs(client)) == 1
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from pipeline.tracking.live import tracked_run
+with tracked_run("finetune", params={"seed": 1}, inputs=[], resumable=Path("checkpoints")) as record:
+    record.log_epoch(0, {"val_loss": 1.0})
+    record.log_epoch(1, {"val_loss": 0.9})
+    record.log_summary({"best_epoch": 1.0})
+    with (record.folder / "metrics.jsonl").open("a") as torn:
+        torn.write('{"epoch": 2, "st')
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("published", [False, True], ids=["unseen", "ended as killed"])
+def test_a_run_that_died_goes_on_as_one_run_with_one_curve(client, published):
+    Path("checkpoints").mkdir()
+    subprocess.run([sys.executable, "-c", DYING], check=False)
+    (folder,) = paths.RUNS.iterdir()
+    if published:
+        assert sync().removed == []  # it can go on
+        assert [run.info.status for run in runs(client)] == ["KILLED"]
+    with tracked_run("finetune", params={"seed": 1}, inputs=[], resume=folder) as record:
+        for epoch, loss in ((1, 0.9), (2, 0.8)):  # epoch 1 had been logged, not saved
+            record.log_epoch(epoch, {"val_loss": loss})
+        record.log_summary({"best_epoch": 2.0, "best_val_loss": 0.8})
+    (run,) = runs(client)
+    tags = run.data.tags
+    assert (run.info.status, tags["nsfw.complete"], tags["nsfw.resumed"]) == ("FINISHED", "true", "1")
+    assert not tags.get("nsfw.reason")
+    assert steps(client, run.info.run_id, "val_loss") == [0, 1, 2]
+    assert [metric.value for metric in client.get_metric_history(run.info.run_id, "val_loss")] == [1.0, 0.9, 0.8]
+    samples = steps(client, run.info.run_id, "system/cpu_utilization_percentage")
+    assert samples == sorted(set(samples))
+    assert [line["epoch"] for line in record.metrics()] == [0, 1, None, 2, None]
+
+
+def test_sync_clears_a_dead_run_away_once_it_can_no_longer_go_on(client):
+    Path("checkpoints").mkdir()
+    subprocess.run([sys.executable, "-c", DYING], check=False)
+    assert sync().removed == []
+    Path("checkpoints").rmdir()
+    assert len(sync().removed) == 1
+
+
+def test_a_run_that_was_asked_to_stop_is_killed_not_failed(client):
+    with pytest.raises(StopRequestedError), tracked_run("train", params={}, inputs=[]):
+        raise StopRequestedError("asked to stop at epoch 3")
+    (run,) = runs(client)
+    assert (run.info.status, run.data.tags["nsfw.reason"]) == ("KILLED", "asked to stop at epoch 3")
 
 
 def test_sync_goes_past_a_broken_record(client):
