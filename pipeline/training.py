@@ -1,13 +1,69 @@
-"""What both training stages do around the fit: the run record's end, for people to look at."""
+"""What both training stages do around the fit: a run that survives its process, and its record's end."""
 
-from collections.abc import Mapping
+import hashlib
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 
+from pipeline import paths
 from pipeline.evaluation import plots
 from pipeline.evaluation.recall import confusion
-from pipeline.params import Labels
-from pipeline.tracking.record import RunRecord
+from pipeline.model import checkpoint, contact_sheet, hardware, records
+from pipeline.model.checkpoint import Checkpoints
+from pipeline.params import Labels, Params
+from pipeline.tracking import lineage
+from pipeline.tracking.live import tracked_run
+from pipeline.tracking.record import Kind, RunRecord
+
+# What the weights depend on beside params and data.
+_PACKAGE = Path(__file__).parent
+_CODE = ("model/*.py", "stages/{kind}.py", "evaluation/recall.py", "training.py")
+_LIBRARIES = ("keras", "tensorflow", "numpy")
+
+_LOOKED_THROUGH = 256  # pictures, for a few of safe classes
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def resumable_run(
+    kind: Kind, params: Params, sections: Sequence[str], inputs: Sequence[Path], more: Sequence[Path] = ()
+) -> Iterator[tuple[RunRecord, Checkpoints]]:
+    """Begin a tracked run, or go on with the one whose process died; yield its record and its checkpoints.
+
+    A run goes on where params, data and code are the same. After a clean end, `remove` the checkpoints as soon as the
+    result is in place. `inputs` are the data that the record names; the weights depend on the files `more` too.
+    """
+    values = params.model_dump(include=set(sections))
+    identity = _identity(kind, values, [*inputs, *more])
+    chief = hardware.is_chief()
+    checkpoints = checkpoint.find(
+        paths.CHECKPOINTS, kind, identity, every_minutes=params.checkpoint.every_minutes, read_only=not chief
+    )
+    interrupted = checkpoints.record if chief else None
+    if interrupted is not None:
+        _log.info("%s was interrupted: its run %s goes on", kind, interrupted.name)
+    # Other machines of the same training keep no record: what they see, the chief sees.
+    place = nullcontext(str(paths.RUNS)) if chief else tempfile.TemporaryDirectory()
+    with (
+        place as root,
+        tracked_run(
+            kind,
+            params=values,
+            inputs=inputs,
+            root=Path(root),
+            resume=interrupted,
+            resumable=checkpoints.folder,
+            publish=chief,
+        ) as record,
+    ):
+        checkpoints.belongs_to(record.folder, identity)
+        yield record, checkpoints
 
 
 def log_result(
@@ -20,3 +76,26 @@ def log_result(
     plots.save(matrix, record.artifact("confusion_val.png"))
     epochs = [line["metrics"] for line in record.metrics() if line["epoch"] is not None]
     plots.save(plots.curves_figure(epochs, labels.names, title=record.kind), record.artifact("curves.png"))
+
+
+def log_contact_sheet(record: RunRecord, params: Params) -> None:
+    """Log what augmentation makes of a few train pictures; of safe classes, for nobody asked to see the others."""
+    names, unsafe = params.labels.names, params.labels.unsafe
+    safe = [index for index, name in enumerate(names) if name not in unsafe]
+    rows = records.pictures(records.packed_files(paths.PACKED, "train"), params.backbone.size, _LOOKED_THROUGH)
+    pictures, labels, _ = next(iter(rows))
+    chosen = np.flatnonzero(np.isin(labels.numpy(), safe))[: contact_sheet.ROWS]
+    if len(chosen):
+        shown = [names[label] for label in labels.numpy()[chosen]]
+        sheet = contact_sheet.contact_sheet(pictures.numpy()[chosen], shown, params.augment, params.seed)
+        sheet.save(record.artifact("augmentation.png"))
+
+
+def _identity(kind: Kind, values: Mapping[str, object], data: Sequence[Path]) -> dict[str, str]:
+    code = sorted(path for pattern in _CODE for path in _PACKAGE.glob(pattern.format(kind=kind)))
+    parts = {
+        "params": [repr(values)],
+        "data": [lineage.digest(path) for path in data],
+        "code": [*map(lineage.digest, code), *(f"{name} {version(name)}" for name in _LIBRARIES)],
+    }
+    return {name: hashlib.sha256("\n".join(texts).encode()).hexdigest() for name, texts in parts.items()}

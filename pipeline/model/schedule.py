@@ -1,12 +1,13 @@
 """Learning rate by step: Keras' own schedules, after a linear warm-up."""
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 
-from pipeline.params import Cosine, Exponential, Schedule
+from pipeline.params import Cosine, Exponential, Piecewise, Schedule
 
 
+@keras.saving.register_keras_serializable("nsfw")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras has no types
     """`inner(step)`, scaled by (step + 1) / steps over the first `steps` steps (Goyal et al. 2017, gradual warm-up)."""
 
@@ -22,6 +23,33 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[m
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds this schedule."""
         return {"inner": keras.saving.serialize_keras_object(self.inner), "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Rebuild what `get_config` described."""
+        return cls(keras.saving.deserialize_keras_object(config["inner"]), config["steps"])
+
+
+@keras.saving.register_keras_serializable("nsfw")
+class ByBatch(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """`inner(step)` where an optimizer counts `parts` micro-batches a step."""
+
+    def __init__(self, inner: Any, parts: int) -> None:
+        super().__init__()
+        self.inner, self.parts = inner, parts
+
+    def __call__(self, step: Any) -> Any:
+        """Return the rate at micro-batch number `step` (from 0)."""
+        return self.inner(keras.ops.cast(step, "int64") // self.parts)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds this schedule."""
+        return {"inner": keras.saving.serialize_keras_object(self.inner), "parts": self.parts}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Rebuild what `get_config` described."""
+        return cls(keras.saving.deserialize_keras_object(config["inner"]), config["parts"])
 
 
 def build(schedule: Schedule, steps_per_epoch: int, epochs: int) -> WarmUp:
@@ -40,5 +68,11 @@ def _inner(schedule: Schedule, steps: int, epochs: int) -> Any:
     if isinstance(schedule, Cosine):
         alpha = schedule.final / schedule.initial
         return keras.optimizers.schedules.CosineDecay(schedule.initial, epochs * steps, alpha)
-    bounds = [round(boundary * steps) for boundary in schedule.boundaries]
+    # Keras gives a boundary's own step to the value before it.
+    bounds = [round(boundary * steps) - 1 for boundary in schedule.boundaries]
     return keras.optimizers.schedules.PiecewiseConstantDecay(bounds, list(schedule.values))
+
+
+def first_rate(schedule: Schedule) -> float:
+    """Return the rate that the warm-up leads to."""
+    return schedule.values[0] if isinstance(schedule, Piecewise) else schedule.initial

@@ -5,81 +5,166 @@ Writes  build/finetuned/: model.keras and its run record
 Run     dvc repro finetune
 """
 
+import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from pipeline import paths, tables
 from pipeline.errors import UserError
 from pipeline.evaluation.recall import epoch_metrics
-from pipeline.model import backbone, batches, fit, network, records, reproducible, schedule
+from pipeline.model import (
+    backbone,
+    batches,
+    fit,
+    hardware,
+    network,
+    objective,
+    rebuild,
+    records,
+    reproducible,
+    schedule,
+    warp,
+)
+from pipeline.model.batches import Source
+from pipeline.model.checkpoint import Checkpoints
+from pipeline.model.weighting import class_weights
 from pipeline.params import Params, load_params
-from pipeline.tracking.live import tracked_run
 from pipeline.tracking.record import RunRecord
-from pipeline.training import log_result
+from pipeline.training import log_contact_sheet, log_result, resumable_run
 
 INPUTS = (paths.SPLITS, paths.PACKED)
+HEAD_MODEL = paths.HEAD / paths.MODEL_FILE
 SECTIONS = ("seed", "labels", "backbone", "augment", "train", "finetune")
 _VAL_BATCH = 128
 
-
-def prepare(model: Any, pictures: int, params: Params) -> Any:
-    """Unfreeze and compile the frozen classifier, for epochs of `pictures` pictures; return it."""
-    todo = params.finetune
-    learned = params.backbone.weights is not None
-    backbone.unfreeze(model.get_layer(backbone.NAME), params.backbone.name, todo.unfreeze, learned=learned)
-    rate = schedule.build(todo.schedule, -(-pictures // todo.batch_size), todo.epochs)
-    fit.compile_model(model, rate, todo.optimizer, todo.momentum)
-    return model
+_log = logging.getLogger(__name__)
 
 
-def finetune(
-    model: Any, packed: list[str], pictures: int, val: Any, truth: np.ndarray, params: Params, record: RunRecord
-) -> Mapping[str, float]:
-    """Train the compiled model in place; return the best epoch's metrics."""
-    size, labels = params.backbone.size, params.labels
-    return fit.fit(
-        model,
-        params.finetune.epochs,
-        lambda epoch: batches.from_pictures(
-            packed, pictures, size, params.augment, params.finetune.batch_size, params.seed, epoch
-        ),
-        lambda trained: epoch_metrics(trained.predict(val, verbose=0), truth, labels.names, labels.unsafe),
-        record.log_epoch,
-        name="finetune",
-    )
+def start(params: Params) -> Any:
+    """Return the classifier to go on with: the head's, or a new one where the backbone is to learn from scratch.
 
+    Over random features the head learns nothing, and its L2 has shrunk it to zero, from where it does not come back.
 
-def validation(params: Params) -> tuple[Any, np.ndarray]:
-    """Return the validation pictures as batches of pixels, and their label indices."""
-    pictures = records.pictures(records.packed_files(paths.PACKED, "val"), params.backbone.size, _VAL_BATCH)
-    truth = np.concatenate([label.numpy() for _, label, _ in pictures])
-    pixels = pictures.map(lambda picture, _label, _sha256: picture)
-    return records.of_length(pixels, len(truth), _VAL_BATCH), truth
+    Raises:
+        UserError: the head's model was made for other classes or another size.
 
-
-def check_fits(model: Any, params: Params, path: Path) -> None:
-    """Raise UserError if the head's model was made for other classes or another size."""
+    """
+    model = network.load(HEAD_MODEL)
     expected = (None, params.backbone.size, params.backbone.size, 3), (None, len(params.labels.names))
     if (model.input_shape, model.output_shape) != expected:
         raise UserError(
-            f"{path} was made for other labels or another size than params.yaml says. Run `dvc repro train`."
+            f"{HEAD_MODEL} was made for other labels or another size than params.yaml says. Run `dvc repro train`."
         )
+    return model if params.backbone.weights is not None else rebuild.build(params)
+
+
+def trainee(model: Any, params: Params) -> Any:
+    """Return the classifier unfrozen, in the precision to compute in: `model` itself, or a twin of its weights."""
+    precision = hardware.precision(params.finetune.precision)
+    if precision != "float32":
+        model = rebuild.in_precision(model, params, precision)
+    learned = params.backbone.weights is not None
+    backbone.unfreeze(model.get_layer(backbone.NAME), params.backbone.name, params.finetune.unfreeze, learned=learned)
+    return model
+
+
+def compile_model(model: Any, pictures: int, params: Params, parts: int) -> None:
+    """Compile for epochs of `pictures` pictures, each batch in so many micro-batches."""
+    todo = params.finetune
+    objective.compile_model(
+        model,
+        schedule.build(todo.schedule, -(-pictures // todo.batch_size), todo.epochs),
+        todo.optimizer,
+        todo.momentum,
+        label_smoothing=todo.label_smoothing,
+        clip_norm=todo.clip_norm,
+        parts=parts,
+        jit=hardware.jit_compile(todo.jit_compile),
+        loss_scaling=hardware.precision(todo.precision) == "float16",
+    )
+
+
+def finetune(
+    model: Any,
+    train: Source,
+    labels: np.ndarray,
+    val: "Validation",
+    params: Params,
+    record: RunRecord,
+    checkpoints: Checkpoints,
+) -> Mapping[str, float]:
+    """Train the unfrozen classifier in place; return the best epoch's metrics. `labels` are the pictures' indices."""
+    names, unsafe, todo = params.labels.names, params.labels.unsafe, params.finetune
+    on_cpu = todo.augment_on == "cpu"
+    with model.distribute_strategy.scope():
+        trained = model if on_cpu else warp.augmented(model)
+    weights = class_weights(labels, len(names), todo.class_weights)
+    plan = fit.Plan(
+        name="finetune",
+        epochs=todo.epochs,
+        pictures=train.pictures,
+        batch_size=todo.batch_size,
+        batches=lambda epoch, seen, size: batches.from_pictures(
+            train, params.augment, size, params.seed, epoch, skip=seen, weights=weights, warp=on_cpu
+        ),
+        compile=lambda parts: compile_model(trained, train.pictures, params, parts),
+        validate=lambda: epoch_metrics(val.predict(model), val.truth, names, unsafe),
+        report=record.log_epoch,
+        patience=todo.patience,
+        unsafe=unsafe,
+    )
+    return fit.fit(trained, plan, checkpoints)
+
+
+class Validation:
+    """The validation pictures, and their label indices `truth`; kept decoded where they fit into `memory_mb`."""
+
+    def __init__(self, params: Params) -> None:
+        size = params.backbone.size
+        pictures = records.pictures(records.packed_files(paths.PACKED, "val"), size, _VAL_BATCH)
+        self.truth = np.concatenate([label.numpy() for _, label, _ in pictures])
+        pixels = pictures.map(lambda picture, _label, _sha256: picture)
+        if len(self.truth) * size * size * 3 <= params.finetune.memory_mb * 2**20:
+            pixels = pixels.cache()
+        self._pixels = pixels
+
+    def predict(self, model: Any) -> np.ndarray:
+        """Return a model's probabilities (n, classes)."""
+        # Not model.predict: under MultiWorkerMirroredStrategy it does not run.
+        answer = tf.function(lambda pixels: model(pixels, training=False), reduce_retracing=True)
+        return np.concatenate([answer(pixels).numpy() for pixels in self._pixels])
 
 
 def main() -> None:
     """Fine-tune the head's model."""
     params = load_params()
+    strategy = hardware.strategy()
     reproducible.seed(params.seed)
-    model = network.load(paths.HEAD / paths.MODEL_FILE)
-    check_fits(model, params, paths.HEAD / paths.MODEL_FILE)
-    pictures = int((tables.read_parquet(paths.SPLITS, ["split"])["split"] == "train").sum())
-    prepare(model, pictures, params)
-    val, truth = validation(params)
-    with tracked_run("finetune", params=params.model_dump(include=set(SECTIONS)), inputs=INPUTS) as record:
-        best = finetune(model, records.packed_files(paths.PACKED, "train"), pictures, val, truth, params, record)
+    with strategy.scope():
+        model = start(params)
+        trained = trainee(model, params)
+    _log.info(
+        "finetune: batches of %d over %d device(s), in %s, first rate %g",
+        params.finetune.batch_size,
+        strategy.num_replicas_in_sync,
+        hardware.precision(params.finetune.precision),
+        schedule.first_rate(params.finetune.schedule),
+    )
+    splits = tables.read_parquet(paths.SPLITS, ["split", "label"])
+    labels = splits.loc[splits["split"] == "train", "label"].map(params.labels.names.index).to_numpy()
+    files = records.packed_files(paths.PACKED, "train")
+    train = Source.open(files, len(labels), params.backbone.size, params.finetune.memory_mb)
+    val = Validation(params)
+    with resumable_run("finetune", params, SECTIONS, INPUTS, [HEAD_MODEL]) as (record, checkpoints):
+        log_contact_sheet(record, params)
+        best = finetune(trained, train, labels, val, params, record, checkpoints)
+        if not hardware.is_chief():
+            return
+        model.set_weights(trained.get_weights())
         network.save(model, record.model_path)
-        log_result(record, best, model.predict(val, verbose=0), truth, params.labels)
+        log_result(record, best, val.predict(model), val.truth, params.labels)
     record.copy_to(paths.FINETUNED)
+    checkpoints.remove()

@@ -1,6 +1,6 @@
 """Train the article's head on the frozen backbone, from the embeddings (the article's 87 %).
 
-Reads   build/embeddings/{train,val}.npz, build/splits.parquet (for the record)
+Reads   build/embeddings/{train,val}.npz; build/splits.parquet and build/packed/ (for the record)
 Writes  build/head/: model.keras (pixels in, probabilities out) and its run record
 Run     dvc repro train
 """
@@ -9,34 +9,56 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from pipeline import paths
 from pipeline.evaluation.recall import epoch_metrics
-from pipeline.model import batches, fit, network, reproducible
+from pipeline.model import batches, fit, network, objective, reproducible
+from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.embeddings import Embeddings
+from pipeline.model.weighting import class_weights
 from pipeline.params import Params, load_params
-from pipeline.tracking.live import tracked_run
 from pipeline.tracking.record import RunRecord
-from pipeline.training import log_result
+from pipeline.training import log_contact_sheet, log_result, resumable_run
 
 INPUTS = (paths.SPLITS, paths.EMBEDDINGS)
 SECTIONS = ("seed", "labels", "backbone", "augment", "embed", "train")
 
 
-def train_head(head: Any, train: Embeddings, val: Embeddings, params: Params, record: RunRecord) -> Mapping[str, float]:
+def train_head(
+    head: Any, train: Embeddings, val: Embeddings, params: Params, record: RunRecord, checkpoints: Checkpoints
+) -> Mapping[str, float]:
     """Train the head in place; return the best epoch's metrics."""
-    names, unsafe = params.labels.names, params.labels.unsafe
-    fit.compile_model(head, params.train.learning_rate, params.train.optimizer, params.train.momentum)
-    return fit.fit(
-        head,
-        params.train.epochs,
-        lambda epoch: batches.from_embeddings(train, params.train.batch_size, params.seed, epoch),
-        lambda model: epoch_metrics(
-            model.predict(val.features[0], batch_size=1024, verbose=0), val.label, names, unsafe
-        ),
-        record.log_epoch,
+    names, unsafe, todo = params.labels.names, params.labels.unsafe, params.train
+    weights = class_weights(train.label, len(names), todo.class_weights)
+    plan = fit.Plan(
         name="train",
+        epochs=todo.epochs,
+        pictures=len(train.label),
+        batch_size=todo.batch_size,
+        batches=lambda epoch, seen, size: batches.from_embeddings(
+            train, size, params.seed, epoch, skip=seen, weights=weights
+        ),
+        compile=lambda parts: objective.compile_model(
+            head,
+            todo.learning_rate,
+            todo.optimizer,
+            todo.momentum,
+            label_smoothing=todo.label_smoothing,
+            parts=parts,
+        ),
+        validate=lambda: epoch_metrics(predict(head, val), val.label, names, unsafe),
+        report=record.log_epoch,
+        patience=todo.patience,
+        unsafe=unsafe,
     )
+    return fit.fit(head, plan, checkpoints)
+
+
+def predict(head: Any, embeddings: Embeddings) -> np.ndarray:
+    """Return the head's probabilities (n, classes) for the clean pictures."""
+    answers: np.ndarray = head.predict(embeddings.features[0], batch_size=1024, verbose=0)
+    return answers
 
 
 def main() -> None:
@@ -46,9 +68,11 @@ def main() -> None:
     train, val = (Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in ("train", "val"))
     embedder = network.embedder(params.backbone)
     head = network.head(train.features.shape[-1], len(params.labels.names), params.train, params.seed)
-    with tracked_run("train", params=params.model_dump(include=set(SECTIONS)), inputs=INPUTS) as record:
-        best = train_head(head, train, val, params, record)
+    with resumable_run("train", params, SECTIONS, INPUTS) as (record, checkpoints):
+        log_contact_sheet(record, params)
+        best = train_head(head, train, val, params, record, checkpoints)
         network.save(network.classifier(embedder, head), record.model_path)
-        log_result(record, best, head.predict(val.features[0], verbose=0), val.label, params.labels)
+        log_result(record, best, predict(head, val), val.label, params.labels)
     record.copy_to(paths.HEAD)
+    checkpoints.remove()
     keras.backend.clear_session()

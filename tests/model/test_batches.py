@@ -5,12 +5,13 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import UserError
-from pipeline.model import batches, records
+from pipeline.model import augment, batches, records
+from pipeline.model.batches import Source
 from pipeline.model.embeddings import Embeddings
 from pipeline.params import Augment
 
 PICTURES = 11
-FLIPS = Augment(rotation=20.0, shift=0.1, shear=0.0, zoom=0.0, flip=True, channel_shift=0.0)
+FLIPS = Augment(rotation=20.0, shift=0.1, shear=0.0, zoom=0.0, flip=True, channel_shift=0.0, crop=0.0)
 
 
 def pixels(number: int) -> np.ndarray:
@@ -32,14 +33,20 @@ def packed(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(params=[0, 64], ids=["streamed", "kept"])
+def source(packed, request):
+    made = Source.open(records.packed_files(packed, "train"), PICTURES, 32, request.param)
+    assert (made.kept is None) == (request.param == 0)
+    return made
+
+
 @pytest.fixture
-def epoch(packed, no_augmentation):
-    def read(seed: int, number: int, ranges: Augment = no_augmentation) -> tuple[np.ndarray, np.ndarray]:
-        files = records.packed_files(packed, "train")
-        batched = batches.from_pictures(files, PICTURES, 32, ranges, 4, seed, number)
+def epoch(source, no_augmentation):
+    def read(seed: int, number: int, ranges: Augment = no_augmentation, skip: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        batched = batches.from_pictures(source, ranges, 4, seed, number, skip=skip)
         made = list(batched)
-        assert [len(label) for _, label in made] == [4, 4, 3]
-        assert int(batched.cardinality()) == 3  # unknown, Keras would count a step too many
+        assert [len(label) for _, label in made] == {0: [4, 4, 3], 4: [4, 3], 6: [4, 1]}[skip]
+        assert int(batched.cardinality()) == len(made)  # unknown, Keras would count a step too many
         return tuple(np.concatenate([part[place].numpy() for part in made]) for place in (0, 1))
 
     return read
@@ -84,6 +91,39 @@ def test_the_augmentation_is_the_seeds_and_the_epochs(epoch):
     np.testing.assert_array_equal(first[0], again[0])
     left, right = (pictures[np.argsort(labels)] for pictures, labels in (first, other))
     assert all(np.abs(one - two).max() > 1 for one, two in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("skip", [4, 6])
+def test_an_epoch_goes_on_from_any_picture(epoch, skip):
+    whole, rest = epoch(1, 2, FLIPS), epoch(1, 2, FLIPS, skip)
+    for left, right in zip(whole, rest, strict=True):
+        np.testing.assert_array_equal(left[skip:], right)
+
+
+def test_a_class_brings_its_weight(source, no_augmentation):
+    weights = np.arange(PICTURES, dtype=np.float32) / 10
+    for _, label, weight in batches.from_pictures(source, no_augmentation, 4, 1, 0, weights=weights):
+        np.testing.assert_array_equal(weight, weights[label.numpy()])
+
+
+def test_without_the_warp_the_model_gets_what_it_takes_to_do_it(source):
+    warped = list(batches.from_pictures(source, FLIPS, 4, 1, 0))
+    raw = list(batches.from_pictures(source, FLIPS, 4, 1, 0, warp=False))
+    for (pixels, label), ((pictures, coefficients, channel), same_label) in zip(warped, raw, strict=True):
+        np.testing.assert_array_equal(label, same_label)
+        assert pictures.dtype == "uint8"
+        np.testing.assert_array_equal(augment.apply(pictures, coefficients, channel), pixels)
+
+
+def test_an_epoch_of_embeddings_goes_on_from_any_picture_with_weights():
+    features = np.random.default_rng(0).normal(size=(2, 10, 3)).astype("f")
+    train = Embeddings(features, np.array([str(k) for k in range(10)]), np.arange(10) % 3)
+    weights = np.array([0.5, 1.0, 2.0], np.float32)
+    whole = list(batches.from_embeddings(train, 10, 1, 0, weights=weights).unbatch().as_numpy_iterator())
+    rest = list(batches.from_embeddings(train, 10, 1, 0, skip=7, weights=weights).unbatch().as_numpy_iterator())
+    for (x, y, w), (x2, y2, w2) in zip(whole[7:], rest, strict=True):
+        np.testing.assert_array_equal(x, x2)
+        assert (y, w) == (y2, w2) == (y, weights[y])
 
 
 def test_an_epoch_of_embeddings_shows_each_picture_once_by_one_of_its_views():

@@ -1,3 +1,13 @@
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import yaml
@@ -56,6 +66,120 @@ def test_the_same_seed_gives_the_same_weights_and_metrics(project_copy):
     after = network.load(paths.FINETUNED / "model.keras").get_weights()
     assert all(np.array_equal(left, right) for left, right in zip(before, after, strict=True))
     assert epochs(RunRecord.load(paths.FINETUNED)) == lines
+
+
+def weights() -> list[np.ndarray]:
+    return network.load(paths.FINETUNED / "model.keras").get_weights()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_goes_on_to_the_same_weights_under_the_same_record(project_copy, how):
+    change("checkpoint", every_minutes=1e-6)  # another checkpoint after each batch
+    finetune.main()
+    straight, lines = weights(), epochs(RunRecord.load(paths.FINETUNED))
+    assert not list(paths.CHECKPOINTS.iterdir())
+    shutil.rmtree(paths.RUNS)
+
+    process = subprocess.Popen([sys.executable, "-m", "pipeline", "finetune"], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(paths.CHECKPOINTS.glob("finetune-*/previous.npz")):
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, told = process.communicate()
+    assert process.returncode == (1 if how == signal.SIGTERM else -signal.SIGKILL)
+    assert ("`dvc repro` goes on" in told) == (how == signal.SIGTERM)
+    (folder,) = paths.RUNS.iterdir()
+
+    finetune.main()
+    assert all(np.array_equal(left, right) for left, right in zip(weights(), straight, strict=True))
+    record = RunRecord.load(paths.FINETUNED)
+    assert (record.id, record.status, record.document["resumed"]) == (folder.name, "FINISHED", 1)
+    assert epochs(record) == lines
+    assert not list(paths.CHECKPOINTS.iterdir())
+
+
+@pytest.mark.slow
+def test_other_params_start_afresh(project_copy, caplog):
+    place = paths.CHECKPOINTS / "finetune-0123456789abcdef"
+    place.mkdir(parents=True)
+    (place / "current.npz").write_bytes(b"of other params")
+    with caplog.at_level(logging.WARNING):
+        finetune.main()
+    assert "interrupted finetune of other params, data or code: starting afresh" in caplog.text
+    assert RunRecord.load(paths.FINETUNED).document["resumed"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "bfloat16"},
+        {"precision": "float16", "clip_norm": 1.0},
+        {"augment_on": "accelerator", "label_smoothing": 0.1, "class_weights": "effective"},
+        {"memory_mb": 0, "patience": 1, "optimizer": "sgd", "class_weights": "balanced"},
+    ],
+    ids=" ".join,
+)
+def test_however_it_is_computed_the_model_is_the_same_kind(project_copy, options):
+    change("finetune", **options)
+    finetune.main()
+    model, record = network.load(paths.FINETUNED / "model.keras"), RunRecord.load(paths.FINETUNED)
+    assert model.input_shape == (None, 32, 32, 3)
+    assert [layer.name for layer in model.layers] == ["pixels", "rescaling", "backbone", "pool", "head"]
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert record.status == "FINISHED"
+    assert all(np.isfinite(line["loss"]) for line in epochs(record))
+    before = network.load(paths.HEAD / "model.keras").get_weights()
+    moved = [not np.array_equal(left, right) for left, right in zip(model.get_weights(), before, strict=True)]
+    assert any(moved)
+    assert not all(moved)
+    val = finetune.Validation(load_params())
+    recall = [(val.predict(model).argmax(axis=1)[val.truth == k] == k).mean() for k in range(3)]
+    summary = record.metrics()[-1]["metrics"]
+    assert np.mean(recall) == pytest.approx(summary["best_val_macro_recall"], abs=0.1)  # in half precision it was
+
+
+@pytest.mark.slow
+def test_from_scratch_the_head_begins_anew(project_copy):
+    """Over random features its L2 shrinks it to nothing, from where no gradient leads back."""
+    change("backbone", weights=None, batchnorm_momentum=0.9)
+    change("finetune", unfreeze="all", epochs=1)
+    dead = network.load(paths.HEAD / "model.keras")
+    dead.get_layer("head").set_weights([np.zeros_like(value) for value in dead.get_layer("head").get_weights()])
+    network.save(dead, paths.HEAD / "model.keras")
+    finetune.main()
+    kernels = network.load(paths.FINETUNED / "model.keras").get_layer("head").get_weights()[::2]
+    assert all(np.abs(kernel).mean() > 1e-3 for kernel in kernels)
+
+
+@pytest.mark.slow
+def test_two_machines_train_one_model(project_copy):
+    """Two local workers by TF_CONFIG; the second has no MLflow and writes nothing."""
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+
+    def begin(index: int) -> subprocess.Popen:
+        environment = os.environ | {
+            "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        }
+        command = [sys.executable, "-m", "pipeline", "finetune"]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    shutil.rmtree(paths.FINETUNED)
+    workers = [begin(index) for index in range(2)]
+    told = [worker.communicate(timeout=240)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], told
+    assert "over 2 device(s)" in told[0]
+    record = RunRecord.load(paths.FINETUNED)
+    assert record.status == "FINISHED"
+    assert [line["epoch"] for line in record.metrics()] == [0, 1, None]
+    assert len(list(paths.RUNS.iterdir())) == 1
+    assert not list(paths.CHECKPOINTS.iterdir())
+    assert all(np.isfinite(value).all() for value in weights())
 
 
 @pytest.mark.parametrize(

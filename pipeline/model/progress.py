@@ -1,0 +1,63 @@
+"""How far a training is: a bar on a terminal, a line an epoch elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+_log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Shows epoch, pictures a second, time left, and the recall of the classes that matter most."""
+
+    def __init__(
+        self, name: str, epochs: int, pictures: int, unsafe: Sequence[str], *, tty: bool | None = None
+    ) -> None:
+        self._name, self._epochs, self._pictures, self._unsafe = name, epochs, pictures, unsafe
+        self._tty = sys.stderr.isatty() if tty is None else tty
+        self._epoch, self._seen, self._done_here = 0, 0, 0
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._begun = time.monotonic()
+        self._bar = tqdm(total=self._epochs * self._pictures, unit="img", unit_scale=True, disable=not self._tty)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def begin_epoch(self, epoch: int, seen: int) -> None:
+        """An epoch (from 0) begins, or goes on after `seen` pictures of it."""
+        self._epoch, self._seen = epoch, seen
+        self._bar.set_description(f"{self._name} epoch {epoch + 1}/{self._epochs}", refresh=False)
+        self._bar.n = self._bar.last_print_n = epoch * self._pictures + seen
+        self._bar.refresh()
+
+    def advance(self, seen: int) -> None:
+        """So many pictures of the epoch have been seen."""
+        step, self._seen = seen - self._seen, seen
+        self._done_here += step
+        self._bar.update(step)
+
+    def end_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Show what the epoch came to."""
+        shown = {"loss": metrics["loss"], "macro recall": metrics["val_macro_recall"]}
+        shown |= {name: metrics[f"val_recall/{name}"] for name in self._unsafe if f"val_recall/{name}" in metrics}
+        text = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
+        self._bar.set_postfix_str(text)
+        if not self._tty:
+            speed = self._done_here / max(1e-9, time.monotonic() - self._begun)  # of this process, validation included
+            left = (self._epochs - self._epoch - 1) * self._pictures / max(1e-9, speed)
+            place = f"{self._name} epoch {self._epoch + 1}/{self._epochs}"
+            _log.info("%s: %s; %.0f images/s, %s left", place, text, speed, _duration(left))
+
+
+def _duration(seconds: float) -> str:
+    return tqdm.format_interval(seconds) if seconds >= 1 else "nothing"
