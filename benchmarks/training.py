@@ -110,12 +110,11 @@ def augmentation(options: argparse.Namespace) -> dict[str, float]:
         ]
     )
     random_layers = tf.function(lambda batch: layers(tf.cast(batch, tf.float32), training=True))
-    warp = tf.function(augment.apply)
 
     def ours() -> None:
         for start in range(0, len(pixels), BATCH):
             batch = pixels[start : start + BATCH]
-            warp(batch, *augment.draw(rng, len(batch), ARTICLE, options.size))
+            augment.apply(batch, *augment.draw(rng, len(batch), ARTICLE, options.size))
 
     def theirs() -> None:
         for picture in pixels:

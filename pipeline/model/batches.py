@@ -84,9 +84,15 @@ def from_pictures(
 
     def finish(row: Any, draw: Any) -> Any:
         pictures, label = row
-        pixels = augment.apply(pictures, *draw) if warp else (pictures, *draw)
+        pixels = _warped(pictures, *draw) if warp else (pictures, *draw)
         return (pixels, label) if by_label is None else (pixels, label, tf.gather(by_label, label))
 
     zipped = tf.data.Dataset.zip((source.rows(rng, skip, batch_size), drawn))
     batched = zipped.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
     return records.of_length(batched, source.pictures - skip, batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _warped(pictures: Any, coefficients: Any, channel: Any) -> Any:
+    """Return `augment.apply` as an operation of a tf.data pipeline."""
+    pixels = tf.numpy_function(augment.apply, [pictures, coefficients, channel], tf.float32, stateful=False)
+    return tf.ensure_shape(pixels, pictures.shape)

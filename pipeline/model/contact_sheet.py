@@ -27,7 +27,7 @@ def contact_sheet(pictures: np.ndarray, names: Sequence[str], ranges: Augment, s
     pictures = pictures[:ROWS]
     rows, size = pictures.shape[:2]
     draws = augment.draw(np.random.default_rng(seed), rows * FORMS, ranges, size)
-    forms = augment.apply(np.repeat(pictures, FORMS, axis=0), *draws).numpy().round().astype(np.uint8)
+    forms = augment.apply(np.repeat(pictures, FORMS, axis=0), *draws).round().astype(np.uint8)
     side = min(size, CELL)
     sheet = Image.new("RGB", ((1 + FORMS) * (side + GAP) - GAP, rows * (TEXT + side + GAP) - GAP), "white")
     pen = ImageDraw.Draw(sheet)

@@ -44,7 +44,7 @@ def assert_the_warp_is_keras_own(drawn: dict, seed: int) -> None:
     original = picture(seed)
     wanted = keras_generator(ARTICLE).apply_transform(original, drawn)
     channel = np.array([drawn["channel_shift_intensity"]], "float32")
-    found = augment.apply(original[None], coefficients(drawn), channel).numpy()[0]
+    found = augment.apply(original[None], coefficients(drawn), channel)[0]
     assert np.abs(wanted - original).max() > 5  # it did something
     np.testing.assert_allclose(found, wanted, atol=0.05)
 
@@ -174,7 +174,7 @@ def test_nothing_outside_the_crop_is_seen(no_augmentation):
     warps, channel = augment.draw(np.random.default_rng(1), 50, ranges, SIZE)
     column = np.broadcast_to(np.arange(SIZE, dtype="float32"), (SIZE, SIZE))
     where = np.broadcast_to(np.stack([column, column.T, column], axis=-1), (50, SIZE, SIZE, 3))
-    seen = augment.apply(where, warps, channel).numpy()  # the columns and rows that each pixel was taken from
+    seen = augment.apply(where, warps, channel)  # the columns and rows that each pixel was taken from
     for axis, (scale, first) in enumerate(((0, 2), (4, 5))):
         low, high = warps[:, first], warps[:, first] + warps[:, scale] * (SIZE - 1)
         np.testing.assert_allclose(seen[..., axis].min(axis=(1, 2)), low, atol=1e-3)
@@ -213,7 +213,7 @@ def test_no_ranges_leave_a_picture_as_it_is(no_augmentation):
 def test_flips_alone_mirror_about_half_of_them(no_augmentation):
     ranges = no_augmentation.model_copy(update={"flip": True})
     pictures = np.stack([picture(seed) for seed in range(40)])
-    found = augment.apply(pictures, *augment.draw(np.random.default_rng(0), 40, ranges, SIZE)).numpy()
+    found = augment.apply(pictures, *augment.draw(np.random.default_rng(0), 40, ranges, SIZE))
     same = np.array([np.allclose(left, right, atol=1e-3) for left, right in zip(found, pictures, strict=True)])
     np.testing.assert_allclose(found[~same], pictures[~same, :, ::-1], atol=1e-3)
     assert 10 < same.sum() < 30
@@ -222,7 +222,7 @@ def test_flips_alone_mirror_about_half_of_them(no_augmentation):
 def test_a_channel_shift_stays_within_the_pictures_own_range(no_augmentation):
     draws = augment.draw(np.random.default_rng(0), 2, no_augmentation, SIZE)[0]
     pictures = np.stack([picture(0), picture(1)])
-    found = augment.apply(pictures, draws, np.array([15.0, -15.0], "float32")).numpy()
+    found = augment.apply(pictures, draws, np.array([15.0, -15.0], "float32"))
     low, high = pictures.min(axis=(1, 2, 3), keepdims=True), pictures.max(axis=(1, 2, 3), keepdims=True)
     np.testing.assert_allclose(found, np.clip(pictures + np.reshape([15, -15], (2, 1, 1, 1)), low, high), atol=1e-4)
 

@@ -22,7 +22,7 @@ def test_a_row_is_the_picture_and_seven_forms_of_it_as_training_draws_them():
     shown = pictures(3, 40)
     sheet = contact_sheet(shown, ["neutral", "porn", "drawings"], RANGES, seed=7)
     draws = augment.draw(np.random.default_rng(7), 3 * FORMS, RANGES, 40)
-    forms = augment.apply(np.repeat(shown, FORMS, axis=0), *draws).numpy()
+    forms = augment.apply(np.repeat(shown, FORMS, axis=0), *draws)
     for row in range(3):
         np.testing.assert_array_equal(cell(sheet, row, 0, 40), shown[row])
         for column in range(FORMS):

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from system_helpers import Project
 
-KILLS = int(os.environ.get("NSFW_KILLS", "4"))
+KILLS = int(os.environ.get("NSFW_KILLS", "3"))
 EPOCHS = 6
 READ_WEIGHTS = """
 import sys, numpy as np
