@@ -146,7 +146,8 @@ def export_backbone(
     """Write the fine-tuned model's backbone as a weights file, with its recipe beside it."""
     from pipeline.files import read_json
     from pipeline.model.export import export_backbone as export
-    from pipeline.tracking.record import RunRecord
+    from pipeline.params import load_params
+    from pipeline.tracking.record import RunRecord, flatten
 
     record = RunRecord.load(paths.FINETUNED)
     measured = read_json(paths.METRICS / "evaluate.json")["finetuned"]
@@ -154,7 +155,7 @@ def export_backbone(
         "made_by": "dvc repro && nsfw export-backbone",
         "test": {key: round(measured[key], 4) for key in ("accuracy", "macro_recall", "loss")}
         | {"pictures": measured["pictures"]},
-        "params": record.document["params"],
+        "params": record.document["params"] | flatten(load_params().model_dump(include={"split", "pack"})),
         "splits": _counts(),
     }
     described = export(paths.FINETUNED / paths.MODEL_FILE, out, recipe)

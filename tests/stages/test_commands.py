@@ -79,6 +79,8 @@ def test_export_backbone_gives_back_the_fine_tuned_features(in_project, nsfw, tm
     assert recipe["test"]["accuracy"] == pytest.approx(measured["accuracy"], abs=1e-4)
     assert recipe["params"]["finetune.unfreeze"] == "block_14"
     assert sum(recipe["splits"].values()) == 3 * 36 - 1
+    assert recipe["params"]["split.salt"] == load_params().split.salt
+    assert recipe["params"]["pack.encoding"] == "png"
 
 
 def test_export_backbone_refuses_another_name(in_project, nsfw, tmp_path):
