@@ -59,7 +59,8 @@ def restored(whole_run):
 
 def test_another_dropout_reruns_train_and_what_follows(restored):
     restored.change("train", dropout=[0.4, 0.25])
-    assert restored.ran(restored.repro("--dry")) == ["train"]  # as far as can be known before it has run
+    # As far as can be known before they have run: finetune may build the head anew, so it reads the same key.
+    assert restored.ran(restored.repro("--dry")) == ["train", "finetune"]
     follows = restored.ran(restored.repro("--dry", "--force", "--downstream", "train"))
     assert sorted(follows) == ["evaluate", "finetune", "register", "train"]
 
