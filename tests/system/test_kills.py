@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -81,13 +82,16 @@ def moment(project: Project, draw: random.Random, dvc: subprocess.Popen, begun: 
     written = project.root / ".cache/checkpoints"
 
     def under_way() -> bool:
-        return any(path.stat().st_mtime > begun for path in written.glob("finetune-*/run.json"))
+        """Whether this life has saved something."""
+        with suppress(FileNotFoundError):  # moved in between
+            return any(path.stat().st_mtime > begun for path in written.glob("finetune-*/current.npz"))
+        return False
 
     def writing() -> bool:
         return under_way() and bool(list(written.glob("finetune-*/.next.npz.*.tmp")))
 
     inside = draw.random() < 1 / 3
-    later = draw.uniform(0, 6)
+    later = draw.uniform(0, 4)
     while dvc.poll() is None and not (writing() if inside else under_way()):
         time.sleep(0.001)
     if not inside:
