@@ -135,7 +135,7 @@ def ui(port: Annotated[int, typer.Option(help="Of this machine.")] = 5000) -> No
         "--port",
         str(port),
     ]
-    os.execv(sys.executable, [sys.executable, "-m", *command, "--workers", "1"])  # noqa: S606 -- fixed words, no shell
+    os.execv(sys.executable, [sys.executable, "-m", *command, "--workers", "1"])  # noqa: S606 -- no shell; Ctrl-C and SIGTERM reach the server itself
 
 
 @app.command("export-backbone")

@@ -44,7 +44,7 @@ class Source:
     def open(cls, files: Sequence[str], pictures: int, size: int, memory_mb: int) -> "Source":
         """Decode the pictures now if they take no more than `memory_mb` MiB; decoding each epoch anew costs more."""
         kept = None
-        if pictures * size * size * 3 <= memory_mb * 2**20:
+        if records.fit_in_memory(pictures, size, memory_mb):
             parts = list(records.pictures(files, size, 256))
             kept = tf.concat([part[0] for part in parts], 0), tf.concat([part[1] for part in parts], 0)
         return cls(tuple(files), pictures, size, kept)
@@ -57,7 +57,8 @@ class Source:
             return order.map(lambda at: (tf.gather(pixels, at), tf.gather(labels, at)), tf.data.AUTOTUNE)
         buffer = min(self.pictures, max(1, _SHUFFLE_BYTES // (self.size * self.size * 3)))
         stored = records.read([str(name) for name in rng.permutation(list(self.files))])
-        rows = stored.shuffle(buffer, seed=int(rng.integers(2**31)), reshuffle_each_iteration=False).skip(skip)
+        shuffled = stored.shuffle(buffer, seed=int(rng.integers(2**31)), reshuffle_each_iteration=False)
+        rows = shuffled.skip(skip)  # seen before the run was interrupted: passed over undecoded
         return rows.map(lambda row: records.parse(row, self.size)[:2], tf.data.AUTOTUNE).batch(batch_size)
 
 

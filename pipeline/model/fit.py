@@ -194,12 +194,12 @@ def _step(model: Any) -> Callable[[Any], Any]:
     strategy = model.distribute_strategy
     one_step = tf.function(model.train_step, jit_compile=model.jit_compile is True, reduce_retracing=True)
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(iterator: Any) -> Any:
         logs = strategy.run(one_step, args=(next(iterator),))
         return strategy.reduce(tf.distribute.ReduceOp.MEAN, logs["loss"], axis=None)
 
-    return step  # type: ignore[no-any-return]
+    compiled: Callable[[Any], Any] = tf.function(step, reduce_retracing=True)
+    return compiled
 
 
 def _rank(metrics: Mapping[str, float]) -> tuple[float, float]:

@@ -1,10 +1,10 @@
-"""A classifier built anew from the params: to learn from scratch, or as a twin in another precision."""
+"""The classifier that is fine-tuned: the head's own, one built anew, or a twin in another precision."""
 
 from typing import Any, Literal
 
 import keras
 
-from pipeline.model import network
+from pipeline.model import backbone, hardware, network
 from pipeline.params import Params
 
 
@@ -17,8 +17,8 @@ def build(params: Params) -> Any:
 
 def in_precision(model: Any, params: Params, precision: Literal["float16", "bfloat16"]) -> Any:
     """Return a twin of a classifier that computes in `precision` and keeps its weights, equal ones, in float32."""
-    backbone = params.backbone
-    bare = backbone.model_copy(update={"weights": None, "weights_sha256": None})  # they come from `model`
+    said = params.backbone
+    bare = said.model_copy(update={"weights": None, "weights_sha256": None})  # they come from `model`
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(f"mixed_{precision}")
     try:
@@ -27,3 +27,13 @@ def in_precision(model: Any, params: Params, precision: Literal["float16", "bflo
         keras.config.set_dtype_policy(policy)
     twin.set_weights(model.get_weights())
     return twin
+
+
+def trainee(model: Any, params: Params) -> Any:
+    """Return the classifier unfrozen, in the precision to compute in: `model` itself, or a twin of its weights."""
+    precision = hardware.precision(params.finetune.precision)
+    if precision != "float32":
+        model = in_precision(model, params, precision)
+    learned = params.backbone.weights is not None
+    backbone.unfreeze(model.get_layer(backbone.NAME), params.backbone.name, params.finetune.unfreeze, learned=learned)
+    return model

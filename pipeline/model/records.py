@@ -55,6 +55,11 @@ def pictures(paths: Sequence[str], size: int, batch_size: int) -> Any:
     return rows.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
+def fit_in_memory(pictures: int, size: int, memory_mb: int) -> bool:
+    """Whether so many decoded pictures (uint8, size px, RGB) take no more than `memory_mb` MiB."""
+    return pictures * size * size * 3 <= memory_mb * 2**20
+
+
 def of_length(batches: Any, pictures: int, batch_size: int) -> Any:
     """Return the same batches with their number known.
 

@@ -31,7 +31,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[m
 
 
 @keras.saving.register_keras_serializable("nsfw")
-class ByBatch(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+class ByBatch(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras has no types
     """`inner(step)` where an optimizer counts `parts` micro-batches a step."""
 
     def __init__(self, inner: Any, parts: int) -> None:

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from pipeline import paths, tables
 from pipeline.errors import UserError
 from pipeline.evaluation.recall import epoch_metrics
 from pipeline.model import (
-    backbone,
     batches,
     fit,
     hardware,
@@ -30,6 +28,7 @@ from pipeline.model import (
 )
 from pipeline.model.batches import Source
 from pipeline.model.checkpoint import Checkpoints
+from pipeline.model.validation import Validation
 from pipeline.model.weighting import class_weights
 from pipeline.params import Params, load_params
 from pipeline.tracking.record import RunRecord
@@ -38,7 +37,6 @@ from pipeline.training import log_contact_sheet, log_result, resumable_run
 INPUTS = (paths.SPLITS, paths.PACKED)
 HEAD_MODEL = paths.HEAD / paths.MODEL_FILE
 SECTIONS = ("seed", "labels", "backbone", "augment", "train", "finetune")
-_VAL_BATCH = 128
 
 _log = logging.getLogger(__name__)
 
@@ -61,16 +59,6 @@ def start(params: Params) -> Any:
     return model if params.backbone.weights is not None else rebuild.build(params)
 
 
-def trainee(model: Any, params: Params) -> Any:
-    """Return the classifier unfrozen, in the precision to compute in: `model` itself, or a twin of its weights."""
-    precision = hardware.precision(params.finetune.precision)
-    if precision != "float32":
-        model = rebuild.in_precision(model, params, precision)
-    learned = params.backbone.weights is not None
-    backbone.unfreeze(model.get_layer(backbone.NAME), params.backbone.name, params.finetune.unfreeze, learned=learned)
-    return model
-
-
 def compile_model(model: Any, pictures: int, params: Params, parts: int) -> None:
     """Compile for epochs of `pictures` pictures, each batch in so many micro-batches."""
     todo = params.finetune
@@ -91,7 +79,7 @@ def finetune(
     model: Any,
     train: Source,
     labels: np.ndarray,
-    val: "Validation",
+    val: Validation,
     params: Params,
     record: RunRecord,
     checkpoints: Checkpoints,
@@ -119,25 +107,6 @@ def finetune(
     return fit.fit(trained, plan, checkpoints)
 
 
-class Validation:
-    """The validation pictures, and their label indices `truth`; kept decoded where they fit into `memory_mb`."""
-
-    def __init__(self, params: Params) -> None:
-        size = params.backbone.size
-        pictures = records.pictures(records.packed_files(paths.PACKED, "val"), size, _VAL_BATCH)
-        self.truth = np.concatenate([label.numpy() for _, label, _ in pictures])
-        pixels = pictures.map(lambda picture, _label, _sha256: picture)
-        if len(self.truth) * size * size * 3 <= params.finetune.memory_mb * 2**20:
-            pixels = pixels.cache()
-        self._pixels = pixels
-
-    def predict(self, model: Any) -> np.ndarray:
-        """Return a model's probabilities (n, classes)."""
-        # Not model.predict: under MultiWorkerMirroredStrategy it does not run.
-        answer = tf.function(lambda pixels: model(pixels, training=False), reduce_retracing=True)
-        return np.concatenate([answer(pixels).numpy() for pixels in self._pixels])
-
-
 def main() -> None:
     """Fine-tune the head's model."""
     params = load_params()
@@ -145,7 +114,7 @@ def main() -> None:
     reproducible.seed(params.seed)
     with strategy.scope():
         model = start(params)
-        trained = trainee(model, params)
+        trained = rebuild.trainee(model, params)
     _log.info(
         "finetune: batches of %d over %d device(s), in %s, first rate %g",
         params.finetune.batch_size,
@@ -155,9 +124,9 @@ def main() -> None:
     )
     splits = tables.read_parquet(paths.SPLITS, ["split", "label"])
     labels = splits.loc[splits["split"] == "train", "label"].map(params.labels.names.index).to_numpy()
-    files = records.packed_files(paths.PACKED, "train")
-    train = Source.open(files, len(labels), params.backbone.size, params.finetune.memory_mb)
-    val = Validation(params)
+    size, memory_mb = params.backbone.size, params.finetune.memory_mb
+    train = Source.open(records.packed_files(paths.PACKED, "train"), len(labels), size, memory_mb)
+    val = Validation(records.packed_files(paths.PACKED, "val"), int((splits["split"] == "val").sum()), size, memory_mb)
     with resumable_run("finetune", params, SECTIONS, INPUTS, [HEAD_MODEL]) as (record, checkpoints):
         log_contact_sheet(record, params)
         best = finetune(trained, train, labels, val, params, record, checkpoints)

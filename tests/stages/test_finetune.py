@@ -14,7 +14,8 @@ import yaml
 
 from pipeline import paths
 from pipeline.errors import UserError
-from pipeline.model import backbone, network
+from pipeline.model import backbone, network, records
+from pipeline.model.validation import Validation
 from pipeline.params import load_params
 from pipeline.stages import finetune
 from pipeline.tracking.record import RunRecord
@@ -133,7 +134,7 @@ def test_however_it_is_computed_the_model_is_the_same_kind(project_copy, options
     moved = [not np.array_equal(left, right) for left, right in zip(model.get_weights(), before, strict=True)]
     assert any(moved)
     assert not all(moved)
-    val = finetune.Validation(load_params())
+    val = Validation(records.packed_files(paths.PACKED, "val"), 1, 32, 64)
     recall = [(val.predict(model).argmax(axis=1)[val.truth == k] == k).mean() for k in range(3)]
     summary = record.metrics()[-1]["metrics"]
     assert np.mean(recall) == pytest.approx(summary["best_val_macro_recall"], abs=0.1)  # in half precision it was
