@@ -12,7 +12,8 @@ from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.tracking import server
 from pipeline.tracking.facts import ID_TAG, chunks, key, log_facts, milliseconds, run_tags
-from pipeline.tracking.record import ARTIFACTS, METRICS_FILE, RECORD_FILE, SYSTEM_FILE, RunRecord, read_lines
+from pipeline.tracking.jsonl import read_lines
+from pipeline.tracking.record import ARTIFACTS, METRICS_FILE, RECORD_FILE, SYSTEM_FILE, RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,7 +14,6 @@
 While it runs, the record lives outside DVC's outputs (`.cache/runs/<id>/`); each line is on disk when its call returns.
 """
 
-import json
 import os
 import secrets
 import shutil
@@ -29,7 +28,7 @@ from typing import Any, Literal, Self
 from pipeline import paths
 from pipeline.errors import StopRequestedError, UserError
 from pipeline.files import read_json, write_json
-from pipeline.tracking import lineage
+from pipeline.tracking import jsonl, lineage
 from pipeline.tracking.process import is_alive, this_process
 
 Kind = Literal["train", "finetune"]
@@ -116,7 +115,7 @@ class RunRecord:
     def reopen(self) -> None:
         """Go on with a record whose process died; what it logged already is not logged again."""
         for file in (METRICS_FILE, SYSTEM_FILE):
-            _drop_torn_line(self.folder / file)
+            jsonl.drop_torn_line(self.folder / file)
         self._logged = {(line["epoch"], name) for line in self.metrics() for name in line["metrics"]}
         self.document |= {
             "status": "RUNNING",
@@ -156,7 +155,7 @@ class RunRecord:
     @property
     def system_samples(self) -> int:
         """How many samples of the machine there are."""
-        return len(read_lines(self.folder / SYSTEM_FILE)[0])
+        return len(jsonl.read_lines(self.folder / SYSTEM_FILE)[0])
 
     @property
     def model_path(self) -> Path:
@@ -185,7 +184,7 @@ class RunRecord:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every line of metrics.jsonl, in order."""
-        return read_lines(self.folder / METRICS_FILE)[0]
+        return jsonl.read_lines(self.folder / METRICS_FILE)[0]
 
     def finish(self) -> None:
         """Mark the run as done."""
@@ -230,11 +229,8 @@ class RunRecord:
         }
         if not values:
             return
-        line = json.dumps({**head, "timestamp_ms": time.time_ns() // 1_000_000, "metrics": values})
-        with (self.folder / file).open("ab") as handle:
-            handle.write(f"{line}\n".encode())
-            handle.flush()
-            os.fsync(handle.fileno())
+        line = {**head, "timestamp_ms": time.time_ns() // 1_000_000, "metrics": values}
+        jsonl.append(line, self.folder / file)
 
     def _end(self, status: str, reason: str) -> None:
         self.document |= {"status": status, "reason": reason, "finished_at": datetime.now(UTC).isoformat()}
@@ -243,32 +239,6 @@ class RunRecord:
     def _write(self) -> None:
         # A new inode each time: a hard link of an earlier state (DVC's cache may hold one) keeps its bytes.
         write_json(self.document, self.folder / RECORD_FILE)
-
-
-def _drop_torn_line(path: Path) -> None:
-    with suppress(FileNotFoundError), path.open("rb+") as handle:
-        data = handle.read()
-        handle.truncate(data.rfind(b"\n") + 1)
-
-
-def read_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Return the whole lines of a .jsonl from byte `offset` on, and the offset after them.
-
-    A line without its end (still being written, or torn by a power cut) is left for the next time; one that is not
-    JSON is passed over.
-    """
-    try:
-        with path.open("rb") as handle:
-            handle.seek(offset)
-            data = handle.read()
-    except FileNotFoundError:
-        return [], offset
-    whole = data[: data.rfind(b"\n") + 1]
-    lines = []
-    for line in whole.splitlines():
-        with suppress(ValueError):
-            lines.append(json.loads(line))
-    return lines, offset + len(whole)
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

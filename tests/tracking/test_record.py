@@ -12,8 +12,9 @@ from tracking_helpers import begin, finished
 
 from pipeline import paths
 from pipeline.errors import UserError
+from pipeline.tracking.jsonl import read_lines
 from pipeline.tracking.process import is_alive, this_process
-from pipeline.tracking.record import RunRecord, flatten, read_lines
+from pipeline.tracking.record import RunRecord, flatten
 
 
 def test_a_record_holds_what_was_logged(project):
