@@ -14,6 +14,10 @@ class StopRequestedError(UserError):
     """Someone asked the process to stop, and it did so in good order; the message tells how to go on."""
 
 
+class DivergedError(UserError):
+    """A training's loss, or its model's output, is NaN or infinite."""
+
+
 def explain(error: BaseException) -> str | None:
     """Return the message that a user should read for `error`, or None where it is a defect of ours."""
     if isinstance(error, UserError):

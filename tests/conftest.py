@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from trained_project import in_project, project_copy, trained_project
+
+__all__ = ["in_project", "project_copy", "trained_project"]  # fixtures
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import UserError
+from pipeline.errors import DivergedError, UserError
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -149,7 +149,7 @@ def _count(probabilities: Floats, labels: Integers, names: Sequence[str]) -> npt
     if labels.shape[0] == 0:
         raise UserError("there is no picture to measure the model on. Look at metrics/split.json and split.fractions.")
     if not np.isfinite(probabilities).all():
-        raise UserError(
+        raise DivergedError(
             "the model's output holds NaN or infinity: training diverged. "
             "Lower train.learning_rate (or finetune.schedule's rate) in params.yaml and run this again."
         )

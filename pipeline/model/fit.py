@@ -10,12 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.errors import StopRequestedError, UserError
+from pipeline.errors import DivergedError, StopRequestedError, UserError
 from pipeline.model.checkpoint import Checkpoints, State
 from pipeline.model.interrupt import requests_to_stop
 from pipeline.model.progress import Progress
 
 BEST_BY = "val_macro_recall"
+Report = Callable[[int, Mapping[str, float]], None]
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +43,9 @@ class Plan:
     batches: Callable[[int, int, int], Any]
     compile: Callable[[int], None]
     validate: Callable[[], Mapping[str, float]]
-    report: Callable[[int, Mapping[str, float]], None]
+    report: Report
     patience: int | None = None
     unsafe: tuple[str, ...] = ()
-
-
-class DivergedError(UserError):
-    """The loss is NaN or infinite."""
 
 
 def fit(model: Any, plan: Plan, checkpoints: Checkpoints | None = None) -> dict[str, float]:
@@ -151,7 +148,8 @@ class _Training:
         return patience is not None and bool(self._best) and epoch - 1 - self._best["epoch"] >= patience
 
     def _interrupted(self, epoch: int, seen: int) -> None:
-        raise StopRequestedError(_STOPPED.format(name=self._plan.name, epoch=epoch + 1, seen=seen))
+        place = {"name": self._plan.name, "epoch": epoch + 1, "seen": seen}
+        raise StopRequestedError((_STOPPED if self._checkpoints is None else _STOPPED + _SAVED).format(**place))
 
     def _save(self, epoch: int, seen: int) -> None:
         if self._checkpoints is not None:
@@ -215,5 +213,6 @@ _DIVERGED = (
     "Lower train.learning_rate (or finetune.schedule's rate), or set finetune.clip_norm, in params.yaml, and run this "
     "again. The last good checkpoint is kept."
 )
-_STOPPED = "{name} was asked to stop at epoch {epoch}, picture {seen}; its checkpoint is saved: `dvc repro` goes on."
+_STOPPED = "{name} was asked to stop at epoch {epoch}, picture {seen}"
+_SAVED = "; its checkpoint is saved: `dvc repro` goes on."
 _OUT_OF_MEMORY = "{name} is out of memory, with half batches too. Lower {name}.batch_size or backbone.size."

@@ -12,15 +12,31 @@ from pipeline.errors import UserError
 
 def write(path: Path, rows: Iterable[tuple[str, int, bytes]]) -> None:
     """Write (sha256, label index, encoded picture) rows as one file; equal rows give equal bytes."""
+    copy(path, (_serialized(*row) for row in rows))
+
+
+def _serialized(sha256: str, label: int, picture: bytes) -> bytes:
+    feature = {
+        "sha256": tf.train.Feature(bytes_list=tf.train.BytesList(value=[sha256.encode()])),
+        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+        "picture": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture])),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    row: bytes = example.SerializeToString(deterministic=True)  # a map's fields have no order of their own
+    return row
+
+
+def copy(path: Path, rows: Iterable[bytes]) -> None:
+    """Write serialized rows, as `read` gives them, as one file."""
     with files.atomic(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
-        for sha256, label, picture in rows:
-            feature = {
-                "sha256": tf.train.Feature(bytes_list=tf.train.BytesList(value=[sha256.encode()])),
-                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-                "picture": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture])),
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=feature))
-            writer.write(example.SerializeToString(deterministic=True))  # a map's fields have no order of their own
+        for row in rows:
+            writer.write(row)
+
+
+def sha256_of(row: bytes) -> str:
+    """Return a serialized row's sha256."""
+    example = tf.train.Example.FromString(row)
+    return str(example.features.feature["sha256"].bytes_list.value[0].decode())
 
 
 def packed_files(folder: Path, split: str) -> list[str]:

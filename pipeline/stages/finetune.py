@@ -6,7 +6,7 @@ Run     dvc repro finetune
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,13 @@ from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.validation import Validation
 from pipeline.model.weighting import class_weights
 from pipeline.params import Params, load_params
-from pipeline.tracking.record import RunRecord
 from pipeline.training import log_contact_sheet, log_result, resumable_run
 
 INPUTS = (paths.SPLITS, paths.PACKED)
 HEAD_MODEL = paths.HEAD / paths.MODEL_FILE
 SECTIONS = ("seed", "labels", "backbone", "augment", "train", "finetune")
+
+Measure = Callable[[np.ndarray, np.ndarray, Sequence[str], Collection[str]], Mapping[str, float]]
 
 _log = logging.getLogger(__name__)
 
@@ -81,10 +82,15 @@ def finetune(
     labels: np.ndarray,
     val: Validation,
     params: Params,
-    record: RunRecord,
-    checkpoints: Checkpoints,
+    report: fit.Report,
+    checkpoints: Checkpoints | None = None,
+    *,
+    measure: Measure = epoch_metrics,
 ) -> Mapping[str, float]:
-    """Train the unfrozen classifier in place; return the best epoch's metrics. `labels` are the pictures' indices."""
+    """Train the unfrozen classifier in place; return the best epoch's metrics. `labels` are the pictures' indices.
+
+    `report` is told every epoch's metrics: what `measure` (as `epoch_metrics`) says of validation, loss and rate.
+    """
     names, unsafe, todo = params.labels.names, params.labels.unsafe, params.finetune
     on_cpu = todo.augment_on == "cpu"
     with model.distribute_strategy.scope():
@@ -99,8 +105,8 @@ def finetune(
             train, params.augment, size, params.seed, epoch, skip=seen, weights=weights, warp=on_cpu
         ),
         compile=lambda parts: compile_model(trained, train.pictures, params, parts),
-        validate=lambda: epoch_metrics(val.predict(model), val.truth, names, unsafe),
-        report=record.log_epoch,
+        validate=lambda: measure(val.predict(model), val.truth, names, unsafe),
+        report=report,
         patience=todo.patience,
         unsafe=unsafe,
     )
@@ -129,7 +135,7 @@ def main() -> None:
     val = Validation(records.packed_files(paths.PACKED, "val"), int((splits["split"] == "val").sum()), size, memory_mb)
     with resumable_run("finetune", params, SECTIONS, INPUTS, [HEAD_MODEL]) as (record, checkpoints):
         log_contact_sheet(record, params)
-        best = finetune(trained, train, labels, val, params, record, checkpoints)
+        best = finetune(trained, train, labels, val, params, record.log_epoch, checkpoints)
         if not hardware.is_chief():
             return
         model.set_weights(trained.get_weights())

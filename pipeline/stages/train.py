@@ -18,7 +18,6 @@ from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.embeddings import Embeddings
 from pipeline.model.weighting import class_weights
 from pipeline.params import Params, load_params
-from pipeline.tracking.record import RunRecord
 from pipeline.training import log_contact_sheet, log_result, resumable_run
 
 INPUTS = (paths.SPLITS, paths.EMBEDDINGS)
@@ -26,9 +25,14 @@ SECTIONS = ("seed", "labels", "backbone", "augment", "embed", "train")
 
 
 def train_head(
-    head: Any, train: Embeddings, val: Embeddings, params: Params, record: RunRecord, checkpoints: Checkpoints
+    head: Any,
+    train: Embeddings,
+    val: Embeddings,
+    params: Params,
+    report: fit.Report,
+    checkpoints: Checkpoints | None = None,
 ) -> Mapping[str, float]:
-    """Train the head in place; return the best epoch's metrics."""
+    """Train the head in place; return the best epoch's metrics. `report` is told every epoch's."""
     names, unsafe, todo = params.labels.names, params.labels.unsafe, params.train
     weights = class_weights(train.label, len(names), todo.class_weights)
     plan = fit.Plan(
@@ -48,7 +52,7 @@ def train_head(
             parts=parts,
         ),
         validate=lambda: epoch_metrics(predict(head, val), val.label, names, unsafe),
-        report=record.log_epoch,
+        report=report,
         patience=todo.patience,
         unsafe=unsafe,
     )
@@ -70,7 +74,7 @@ def main() -> None:
     head = network.head(train.features.shape[-1], len(params.labels.names), params.train, params.seed)
     with resumable_run("train", params, SECTIONS, INPUTS) as (record, checkpoints):
         log_contact_sheet(record, params)
-        best = train_head(head, train, val, params, record, checkpoints)
+        best = train_head(head, train, val, params, record.log_epoch, checkpoints)
         network.save(network.classifier(embedder, head), record.model_path)
         log_result(record, best, predict(head, val), val.label, params.labels)
     record.copy_to(paths.HEAD)

@@ -34,7 +34,7 @@ EACH = 36
 SIZE = 32
 # Pictures that lie in another label's folder.
 MISLABELLED = {("drawings", 3): "porn", ("neutral", 7): "drawings", ("porn", 11): "neutral", ("porn", 20): "drawings"}
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[1]
 
 
 def run(stage: str) -> None:
@@ -92,6 +92,8 @@ def parameters() -> dict:
     document["train"] |= {"epochs": 3}
     document["finetune"] |= {"epochs": 2, "unfreeze": "block_14"}
     document["pack"] |= {"pictures_per_file": 20}
+    document["tune"] |= {"epochs": 2, "head_epochs": 2, "subset": 0.5, "startup_trials": 2, "confirm_seeds": 2}
+    document["tune"]["space"] |= {"finetune.unfreeze": {"choices": ["block_13", "block_14", "none"]}}
     return document
 
 
