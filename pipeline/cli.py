@@ -138,6 +138,43 @@ def ui(port: Annotated[int, typer.Option(help="Of this machine.")] = 5000) -> No
     os.execv(sys.executable, [sys.executable, "-m", *command, "--workers", "1"])  # noqa: S606 -- no shell; Ctrl-C and SIGTERM reach the server itself
 
 
+@app.command()
+def tune(
+    trials: Annotated[int | None, typer.Option(min=1, help="Finished trials in all; tune.trials if not given.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    study: Annotated[str | None, typer.Option(help="Its name; tune.study if not given.")] = None,
+    storage: Annotated[str | None, typer.Option(metavar="URL", help="tune.storage if not given.")] = None,
+    join: Annotated[str | None, typer.Option(metavar="URL", help="Help a search that another machine began.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Confirm the winner, put it into params.yaml.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Write a gain that may be noise.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Search dropout, L2, unfreeze point and schedule, as tune: in params.yaml says. The same command goes on."""
+    if join and (write or storage):
+        raise typer.BadParameter("--join goes with neither --write nor --storage")
+    if anyway and not write:
+        raise typer.BadParameter("--anyway goes with --write")
+    from pipeline.ingest import project
+    from pipeline.params import load_params, parse_params
+    from pipeline.tracking.server import prepare_environment
+    from pipeline.tuning import report, search
+
+    project.check_root()
+    prepare_environment()
+    params = load_params()
+    said = {"trials": trials, "study": study, "storage": join or storage}
+    document = params.model_dump(by_alias=True)
+    document["tune"] |= {name: value for name, value in said.items() if value is not None}
+    params = parse_params(document, "nsfw tune")
+    found = report.collect(search.search(params, workers=workers, joining=bool(join)), params)
+    if not write:
+        _tell(found, report.describe(found), as_json=as_json)
+        return
+    print("\n".join(report.describe(found)), file=sys.stderr)
+    proposed = report.propose(params, anyway=anyway, tell=lambda line: print(line, file=sys.stderr, flush=True))
+    _tell(found | proposed, report.describe_proposal(proposed), as_json=as_json)
+
+
 @app.command("export-backbone")
 def export_backbone(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A name that ends in .weights.h5.")],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from pipeline.errors import UserError
 from pipeline.paths import PARAMS
@@ -288,6 +288,68 @@ class Register(_Section):
     alias: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
+class Interval(_Section):
+    """Numbers from low to high: whole ones where both are; evenly by logarithm, or in steps, where said."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: Positive | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low is {self.low:g}, which is not below high, {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low is {self.low:g}; with log: true it must be above 0")
+        if self.log and self.step is not None:
+            raise ValueError("log: true and step exclude each other")
+        return self
+
+
+class Choices(_Section):
+    """One of these."""
+
+    choices: tuple[str | int | float | bool | None, ...] = Field(min_length=1)
+
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(map(repr, self.choices))) < len(self.choices):
+            raise ValueError("choices holds a value twice")
+        return self
+
+
+def _form(entry: Any) -> str:
+    return "choices" if isinstance(entry, Choices) or (isinstance(entry, dict) and "choices" in entry) else "interval"
+
+
+Entry = Annotated[Annotated[Interval, Tag("interval")] | Annotated[Choices, Tag("choices")], Discriminator(_form)]
+
+
+class Tune(_Section):
+    """The search by `nsfw tune`: what it may change (`space`, by dotted key), what it wants, what a trial may cost."""
+
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    storage: Annotated[str, Field(min_length=1)]
+    trials: Count
+    objective: Literal["macro_recall", "unsafe_recall", "log_loss"]
+    min_precision: Annotated[float, Field(gt=0.0, lt=1.0)]
+    second: Literal["latency_ms", "size_mb"] | None
+    sampler: Literal["tpe", "random"]
+    pruner: Literal["median", "hyperband"] | None
+    startup_trials: Count
+    subset: Annotated[float, Field(gt=0.0, le=1.0)]
+    head_epochs: Count
+    epochs: Count
+    confirm_seeds: Annotated[int, Field(ge=2)]
+    space: dict[str, Entry]
+
+
 class Params(_Section):
     """Everything in params.yaml."""
 
@@ -306,6 +368,7 @@ class Params(_Section):
     evaluate: Evaluate
     audit: Audit
     register_: Register = Field(alias="register")
+    tune: Tune
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -345,11 +408,17 @@ def parse_params(document: Any, origin: str = "params.yaml") -> Params:
         raise UserError(f"{origin} is wrong:\n" + "\n".join(f"  {line}" for line in lines)) from None
 
 
+_SCHEDULES = {"exponential", "cosine", "piecewise"}
+_FORMS = {"interval", "choices"}
+
+
 def _line(location: tuple[int | str, ...], message: str, value: Any, kind: str) -> str:
-    # A discriminated union puts its tag into the location: finetune.schedule.cosine.final.
-    tags = {"exponential", "cosine", "piecewise"}
+    # A discriminated union puts its tag into the location: finetune.schedule.cosine.final, tune.space.KEY.interval.low.
     parts = [
-        str(part) for place, part in enumerate(location) if not (part in tags and location[place - 1] == "schedule")
+        str(part)
+        for place, part in enumerate(location)
+        if not (part in _SCHEDULES and location[place - 1] == "schedule")
+        and not (part in _FORMS and location[place - 2 : place - 1] == ("space",))
     ]
     key = ".".join(parts)
     if kind == "extra_forbidden":

@@ -39,5 +39,6 @@ CATALOG_CACHE = CACHE / "catalog"
 EMBEDDINGS_CACHE = CACHE / "embeddings"
 RUNS = CACHE / "runs"
 CHECKPOINTS = CACHE / "checkpoints"
+TUNE = CACHE / "tune"
 
 MODEL_FILE = "model.keras"

@@ -59,9 +59,9 @@ def part(module: str) -> str:
 
 
 def keys(document: dict[str, Any], above: str = "") -> Iterator[str]:
-    """Every leaf of params.yaml, dotted; a schedule's keys depend on its kind, so it counts as one."""
+    """Every leaf of params.yaml, dotted; a schedule (its keys depend on its kind) and a space count as one each."""
     for key, value in document.items():
-        if isinstance(value, dict) and key != "schedule":
+        if isinstance(value, dict) and key not in {"schedule", "space"}:
             yield from keys(value, f"{above}{key}.")
         else:
             yield above + key
@@ -93,7 +93,7 @@ def test_params_yaml_and_the_models_have_the_same_keys_in_the_same_order():
 
 
 def test_every_key_reaches_a_stage_and_every_entry_is_a_key():
-    known = list(fields(Params))
+    known = [key for key in fields(Params) if not key.startswith("tune.")]  # not a stage: `nsfw tune`
     entries = {entry for stage in STAGES.values() for entry in stage["params"]}
     assert [key for key in known if not any(covers(entry, key) for entry in entries)] == []
     assert [entry for entry in entries if not any(covers(entry, key) for key in known)] == []
@@ -155,7 +155,7 @@ def test_imports_run_one_way(module):
 
 def test_what_is_not_named_here_is_the_top_layer():
     assert {part(module) for module in MODULES} - BASE - MIDDLE == {
-        "__init__", "__main__", "cli", "stages", "summary", "training",
+        "__init__", "__main__", "cli", "stages", "summary", "training", "tuning",
     }  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def test_git_ignores_every_out():
     assert by_hand == paths
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["ingest", "folder", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["ingest", "folder", "--help"], ["tune", "--help"]])
 def test_help_imports_nothing_heavy(arguments):
     command = [str(Path(sys.executable).with_name("nsfw")), *arguments]
     environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
@@ -191,5 +191,6 @@ def test_help_imports_nothing_heavy(arguments):
         "matplotlib",
         "PIL",
         "dvc",
+        "optuna",
     }
     assert imported & heavy == set()

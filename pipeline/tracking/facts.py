@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ID_TAG = "nsfw.record_id"
+PARENT_TAG = "nsfw.parent"  # the record id of the run that this one belongs under
+_SOURCES = {"tune": "nsfw tune", "trial": "nsfw tune"}
 _PARAMS_LIMIT = 100  # of one request
 
 
 def run_tags(record: RunRecord) -> dict[str, str]:
     """Return the tags of a record's run: its id, its lineage and its own."""
-    tags = {ID_TAG: record.id, "nsfw.kind": record.kind, "mlflow.source.name": f"dvc repro {record.kind}"}
+    tags = {
+        ID_TAG: record.id,
+        "nsfw.kind": record.kind,
+        "mlflow.source.name": _SOURCES.get(record.kind, f"dvc repro {record.kind}"),
+    }
     with suppress(OSError, KeyError):  # a user without a name, in a container
         tags["mlflow.user"] = getpass.getuser()
     lineage = record.document.get("lineage") or {}

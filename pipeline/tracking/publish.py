@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.tracking import server
-from pipeline.tracking.facts import ID_TAG, chunks, key, log_facts, milliseconds, run_tags
+from pipeline.tracking.facts import ID_TAG, PARENT_TAG, chunks, key, log_facts, milliseconds, run_tags
 from pipeline.tracking.jsonl import read_lines
 from pipeline.tracking.record import ARTIFACTS, METRICS_FILE, RECORD_FILE, SYSTEM_FILE, RunRecord
 
@@ -23,6 +23,7 @@ _COMPLETE_TAG = "nsfw.complete"
 _RESUMED_TAG = "nsfw.resumed"  # how often the run died and went on
 _REASON_TAG = "nsfw.reason"
 _MODEL_FOLDER = "model"
+MLFLOW_PARENT = "mlflow.parentRunId"
 _METRICS_LIMIT = 1000  # of one request
 _log = logging.getLogger(__name__)
 
@@ -127,17 +128,18 @@ def ended(record: RunRecord) -> tuple[str | None, str]:
 
 def _find_or_create(client: MlflowClient, record: RunRecord) -> Run:
     experiment = server.experiment_id(client)
-    runs = _runs(client, experiment, record)
+    runs = runs_of(client, experiment, record.id)
     if not runs:
         _create(client, experiment, record)
-        runs = _runs(client, experiment, record)
+        runs = runs_of(client, experiment, record.id)
     for spare in runs[1:]:  # made at the same moment on another machine; both see the same order
         client.delete_run(spare.info.run_id)
     return runs[0]
 
 
-def _runs(client: MlflowClient, experiment: str, record: RunRecord) -> list[Run]:
-    runs = client.search_runs([experiment], filter_string=f"tags.`{ID_TAG}` = '{record.id}'")
+def runs_of(client: MlflowClient, experiment: str, record_id: str) -> list[Run]:
+    """Return a record's runs in MLflow: one, or for a moment two."""
+    runs = client.search_runs([experiment], filter_string=f"tags.`{ID_TAG}` = '{record_id}'")
     return sorted(runs, key=lambda run: str(run.info.run_id))
 
 
@@ -151,6 +153,15 @@ def _create(client: MlflowClient, experiment: str, record: RunRecord) -> None:
         run_name=document.get("name"),
     )
     log_facts(client, run.info.run_id, record)
+    _nest(client, run.info.run_id, record)
+
+
+def _nest(client: MlflowClient, run_id: str, record: RunRecord) -> None:
+    """Put a run under its parent's, where that is in MLflow."""
+    parent = record.document.get("tags", {}).get(PARENT_TAG)
+    above = runs_of(client, server.experiment_id(client), parent) if parent else []
+    if above:
+        client.set_tag(run_id, MLFLOW_PARENT, above[0].info.run_id)
 
 
 def _log_lines(client: MlflowClient, run_id: str, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -168,6 +179,7 @@ def _log_lines(client: MlflowClient, run_id: str, lines: Sequence[Mapping[str, A
 def _conclude(client: MlflowClient, run_id: str, record: RunRecord, status: str, reason: str) -> None:
     """Copy params (a creation may have been cut short), files and status. The tag comes last: with it all is there."""
     log_facts(client, run_id, record)
+    _nest(client, run_id, record)
     _upload(client, run_id, record)
     if reason:
         client.set_tag(run_id, _REASON_TAG, reason)

@@ -31,7 +31,7 @@ from pipeline.files import read_json, write_json
 from pipeline.tracking import jsonl, lineage
 from pipeline.tracking.process import is_alive, this_process
 
-Kind = Literal["train", "finetune"]
+Kind = Literal["train", "finetune", "tune", "trial"]
 RECORD_FILE = "record.json"
 METRICS_FILE = "metrics.jsonl"
 SYSTEM_FILE = "system.jsonl"
@@ -133,7 +133,7 @@ class RunRecord:
 
     @property
     def kind(self) -> str:
-        """`train` or `finetune`."""
+        """`train` or `finetune`; `tune` for a search, `trial` for one of its trainings."""
         return str(self.document["kind"])
 
     @property
@@ -193,6 +193,10 @@ class RunRecord:
     def fail(self, reason: str) -> None:
         """Mark the run as failed, and why."""
         self._end("FAILED", reason)
+
+    def stop(self, reason: str) -> None:
+        """Mark the run as ended before its time, on purpose, and why."""
+        self._end("KILLED", reason)
 
     def copy_to(self, out: Path) -> None:
         """Put a copy of the record into the folder `out` (hard links where the file system has them)."""

@@ -1,0 +1,1 @@
+"""The search: Optuna finds dropout, L2, unfreeze point and decay schedule."""

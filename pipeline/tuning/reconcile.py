@@ -1,0 +1,67 @@
+"""Brings MLflow and the storage to the same story, trial by trial; the storage is right where they differ."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import TrialState
+
+from pipeline.tracking import server
+from pipeline.tracking.publish import describe
+from pipeline.tracking.sync import sync
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+STATE_TAG = "nsfw.trial_state"
+_STATUS: Mapping[TrialState, tuple[str, ...]] = {
+    TrialState.COMPLETE: ("FINISHED",),
+    TrialState.PRUNED: ("KILLED", "FAILED"),  # failed: it diverged
+    TrialState.FAIL: ("KILLED", "FAILED"),
+}
+
+_log = logging.getLogger(__name__)
+
+
+def publish() -> bool:
+    """Publish what MLflow lacks; say so where it does not answer, and return whether all is there."""
+    problems = sync().problems
+    for problem in problems:
+        _log.warning("%s. `nsfw sync` publishes what is missing.", problem)
+    return not problems
+
+
+def reconcile(searched: optuna.Study) -> None:
+    """Publish every trial, and give its run in MLflow the state that the storage has."""
+    if not publish():
+        return
+    try:
+        server.patiently(lambda: _tag(searched))
+    except Exception as error:  # noqa: BLE001 -- MLflow's client raises many kinds; the search is done, and on disk
+        _log.warning("%s. `nsfw tune` again completes MLflow's side.", describe(error))
+
+
+def _tag(searched: optuna.Study) -> None:
+    with server.session() as client:
+        found = _runs(client, searched.study_name)
+        for one in searched.get_trials(deepcopy=False):
+            run = found.get(str(one.number))
+            if run is None or one.state not in _STATUS:
+                continue
+            if run.data.tags.get(STATE_TAG) != one.state.name:
+                client.set_tag(run.info.run_id, STATE_TAG, one.state.name)
+            if run.info.status not in _STATUS[one.state]:
+                client.set_terminated(run.info.run_id, status=_STATUS[one.state][0], end_time=run.info.end_time)
+
+
+def _runs(client: "MlflowClient", name: str) -> dict[str, Any]:
+    """Return the runs of a study's trials by the trial's number."""
+    found: dict[str, Any] = {}
+    experiment, token = server.experiment_id(client), None
+    while True:
+        page = client.search_runs([experiment], f"tags.`nsfw.study` = '{name}'", max_results=500, page_token=token)
+        found |= {run.data.tags["nsfw.trial"]: run for run in page if "nsfw.trial" in run.data.tags}
+        token = page.token
+        if not token:
+            return found

@@ -1,0 +1,151 @@
+"""One training of a search: the head on the cached embeddings, then a short fine-tuning on a fixed part of train.
+
+Reads only what the stages made: build/splits.parquet, build/packed/, build/embeddings/; train and validation, never the
+test set.
+"""
+
+import hashlib
+import statistics
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from pipeline import paths, tables
+from pipeline.evaluation.operating_point import unsafe_recall_at_precision
+from pipeline.evaluation.recall import epoch_metrics
+from pipeline.model import fit, network, rebuild, records, reproducible
+from pipeline.model.batches import Source
+from pipeline.model.embeddings import Embeddings
+from pipeline.model.validation import Validation
+from pipeline.params import Params
+from pipeline.stages.finetune import finetune
+from pipeline.stages.train import train_head
+from pipeline.tuning import space
+
+INPUTS = (paths.SPLITS, paths.PACKED, paths.EMBEDDINGS)
+AT_PRECISION = "val_unsafe_recall_at_precision"
+METRICS = {"macro_recall": "val_macro_recall", "unsafe_recall": AT_PRECISION, "log_loss": "val_loss"}
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a trial learns from and is judged by; `labels` are the label indices of the pictures in `train`."""
+
+    head_train: Embeddings
+    head_val: Embeddings
+    train: Source
+    labels: np.ndarray
+    val: Validation
+
+
+def load(params: Params, share: float) -> Data:
+    """Open validation and `share` of the train pictures, of each class the same part, the same in every search."""
+    splits = tables.read_parquet(paths.SPLITS, ["sha256", "split", "label"])
+    train = splits[splits["split"] == "train"]
+    files = records.packed_files(paths.PACKED, "train")
+    if share < 1.0:
+        train = train[train["sha256"].isin(chosen(train, share))]
+        files = [str(_subset_file(files, train, params.backbone.size))]
+    labels = train["label"].map(params.labels.names.index).to_numpy()
+    size, memory_mb = params.backbone.size, params.finetune.memory_mb
+    val = records.packed_files(paths.PACKED, "val"), int((splits["split"] == "val").sum())
+    head_train, head_val = (Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in ("train", "val"))
+    opened = Source.open(files, len(labels), size, memory_mb)
+    return Data(head_train, head_val, opened, labels, Validation(*val, size, memory_mb))
+
+
+def chosen(train: pd.DataFrame, share: float) -> set[str]:
+    """Return the sha256 of `share` of each label's rows (`sha256, label`), at least one, by a hash of their own."""
+    order = train["sha256"].map(lambda sha256: hashlib.sha256(f"tune {sha256}".encode()).hexdigest())
+    rank = order.groupby(train["label"]).rank(method="first")
+    size = train.groupby("label")["sha256"].transform("size")
+    return set(train.loc[rank <= np.maximum(1, np.ceil(share * size)), "sha256"])
+
+
+def _subset_file(files: Sequence[str], train: pd.DataFrame, size: int) -> Path:
+    """Return a packed file of these pictures alone, copied once."""
+    wanted = frozenset(train["sha256"])
+    key = hashlib.sha256("\n".join([str(size), *sorted(wanted)]).encode()).hexdigest()[:16]
+    path = paths.TUNE / f"subset-{key}.tfrecord"
+    if not path.exists():
+        rows = records.read(files).as_numpy_iterator()
+        records.copy(path, (row for row in rows if records.sha256_of(row) in wanted))
+    return path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A training's best epoch on validation, and the model."""
+
+    metrics: Mapping[str, float]
+    model: Any
+
+
+def train(params: Params, data: Data, report: fit.Report) -> Outcome:
+    """Train the head, then fine-tune; `report` is told the epochs of the fine-tuning."""
+    reproducible.seed(params.seed)
+    measure = partial(measured, precision=params.tune.min_precision)
+    embed = network.embedder(params.backbone)
+    head = network.head(data.head_train.features.shape[-1], len(params.labels.names), params.train, params.seed)
+    train_head(head, data.head_train, data.head_val, params, _quiet)
+    model = network.classifier(embed, head) if params.backbone.weights is not None else rebuild.build(params)
+    trained = rebuild.trainee(model, params)
+    metrics = finetune(trained, data.train, data.labels, data.val, params, report, measure=measure)
+    if trained is not model:
+        model.set_weights(trained.get_weights())
+    return Outcome(metrics, model)
+
+
+def _quiet(_epoch: int, _metrics: Mapping[str, float]) -> None:
+    pass
+
+
+def measured(
+    probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str], unsafe: Collection[str], *, precision: float
+) -> dict[str, float]:
+    """Return `epoch_metrics`, and the unsafe recall at a precision."""
+    found = epoch_metrics(probabilities, labels, names, unsafe)
+    return found | {AT_PRECISION: unsafe_recall_at_precision(probabilities, labels, names, unsafe, precision)}
+
+
+def short(params: Params) -> Params:
+    """Return params for a trial: fewer epochs, and the whole course of the rate within them."""
+    todo, full = params.tune, params.finetune
+    epochs = min(todo.epochs, full.epochs)
+    schedule = space.compressed(full.schedule, epochs / full.epochs)
+    return params.model_copy(
+        update={
+            "train": params.train.model_copy(update={"epochs": min(todo.head_epochs, params.train.epochs)}),
+            "finetune": full.model_copy(update={"epochs": epochs, "schedule": schedule, "patience": None}),
+        }
+    )
+
+
+def best(epochs: Sequence[float], direction: Literal["maximize", "minimize"]) -> float:
+    """Return the best of an objective's values by epoch."""
+    return max(epochs) if direction == "maximize" else min(epochs)
+
+
+def latency_ms(model: Any, size: int, repeats: int = 9) -> float:
+    """Return the median time of one picture through the model, in milliseconds, after one that does not count."""
+    picture = tf.zeros((1, size, size, 3), tf.float32)
+    answer = tf.function(lambda pixels: model(pixels, training=False))
+    answer(picture)
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        answer(picture).numpy()
+        times.append(1000 * (time.perf_counter() - begun))
+    return statistics.median(times)
+
+
+def size_mb(model: Any) -> float:
+    """Return the size of the weights in megabytes, at four bytes each."""
+    return float(model.count_params()) * 4 / 1e6

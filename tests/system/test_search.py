@@ -1,0 +1,278 @@
+"""`nsfw tune` in a whole project: its runs in MLflow, its durability, its proposal.
+
+NSFW_KILLS=10 pytest -m slow tests/system/test_search.py
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+import yaml
+from mlflow import MlflowClient
+from system_helpers import Project
+
+pytestmark = pytest.mark.slow
+KILLS = int(os.environ.get("NSFW_KILLS", "3"))
+TRIALS = 2 * KILLS
+STATUS = {"COMPLETE": {"FINISHED"}, "PRUNED": {"KILLED", "FAILED"}, "FAIL": {"KILLED", "FAILED"}}
+
+
+@pytest.fixture
+def project(whole_run, tmp_path) -> Project:
+    """A copy of the whole run, with a small search."""
+    root = tmp_path / "project"
+    shutil.copytree(
+        whole_run[0].root, root, ignore=shutil.ignore_patterns("runs", "checkpoints", "mlflow.db*", "mlart*")
+    )
+    copy = Project(root)
+    space = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["tune"]["space"]
+    space["finetune.unfreeze"] = {"choices": ["none", "block_14", "block_13"]}
+    copy.change("tune", epochs=2, head_epochs=2, subset=0.5, startup_trials=2, confirm_seeds=2, space=space)
+    return copy
+
+
+def url(project: Project) -> str:
+    return f"sqlite:///{project.root}/tune.db"
+
+
+def trials(storage: str, name: str = "nsfw") -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(storage=storage, study_name=name).get_trials()
+
+
+def runs(project: Project) -> dict[str, list]:
+    """The study's run, and the trials' by number, in MLflow."""
+    client = MlflowClient(f"sqlite:///{project.root}/mlflow.db")
+    experiment = client.get_experiment_by_name("nsfw").experiment_id
+    found: dict[str, list] = {}
+    for run in client.search_runs([experiment], max_results=1000):
+        if run.data.tags.get("nsfw.kind") in {"tune", "trial"}:
+            found.setdefault(run.data.tags.get("nsfw.trial", run.data.tags["nsfw.kind"]), []).append(run)
+    return found
+
+
+def check_agreement(project: Project, storage: str, asked: int) -> Counter:
+    """Exactly so many trials are finished, none runs, and MLflow tells of each what the storage does."""
+    found, by_number = trials(storage), runs(project)
+    states = Counter(one.state.name for one in found)
+    assert states["RUNNING"] == states["WAITING"] == 0
+    assert states["COMPLETE"] + states["PRUNED"] == asked
+    parent = by_number["tune"][0].info.run_id
+    assert len(by_number["tune"]) == 1
+    for one in found:
+        if one.state.name == "FAIL" and str(one.number) not in by_number:
+            continue  # its worker died before it began
+        (run,) = by_number[str(one.number)]
+        assert run.info.status in STATUS[one.state.name], (one.number, one.state, run.info.status)
+        assert run.data.tags["nsfw.trial_state"] == one.state.name
+        assert run.data.tags["mlflow.parentRunId"] == parent
+        if one.state.name == "COMPLETE":
+            assert run.data.metrics["objective/macro_recall"] == pytest.approx(one.values[0])
+    return states
+
+
+def test_a_search_is_seen_in_mlflow_and_goes_on_to_a_larger_total(project):
+    first = json.loads(project.nsfw("tune", "--trials", "3", "--workers", "2", "--json").stdout)
+    assert first["trials"]["finished"] == first["trials"]["asked"] == 3
+    check_agreement(project, url(project), 3)
+    kept = [one.params for one in trials(url(project))]
+    done = project.nsfw("tune", "--trials", "5")
+    assert "5 of 5 trials finished" in done.stdout
+    assert [one.params for one in trials(url(project))][:3] == kept
+    check_agreement(project, url(project), 5)
+
+    by_number = runs(project)
+    (parent,) = by_number["tune"]
+    client = MlflowClient(f"sqlite:///{project.root}/mlflow.db")
+    plots = {entry.path for entry in client.list_artifacts(parent.info.run_id, "plots")}
+    assert {f"plots/{name}" for name in ("history.png", "parallel.png", "slice.png", "search.html")} <= plots
+    assert parent.info.status == "FINISHED"
+    history = client.get_metric_history(parent.info.run_id, "best_objective/macro_recall")
+    assert [point.value for point in history] == sorted(point.value for point in history)
+    recalls = client.get_metric_history(by_number["0"][0].info.run_id, "val_recall/porn")
+    assert [point.step for point in recalls] == [0, 1]
+    page = client.download_artifacts(parent.info.run_id, "plots/search.html", str(project.root))
+    text = Path(page).read_text(encoding="utf-8")
+    assert "Plotly.newPlot" in text
+    assert "<script src=" not in text  # it needs no network
+
+    again = project.nsfw("tune", "--trials", "5")  # nothing is left to do
+    assert "5 of 5 trials finished" in again.stdout
+    check_agreement(project, url(project), 5)
+
+
+def test_the_winner_is_confirmed_and_written_as_a_diff(project):
+    project.nsfw("tune", "--trials", "3")
+    before = (project.root / "params.yaml").read_text(encoding="utf-8")
+    done = project.nsfw("tune", "--trials", "3", "--write", check=False)
+    seeds = [line for line in done.stderr.splitlines() if ", seed " in line]
+    best = max((one for one in trials(url(project)) if one.values), key=lambda one: (one.values[0], -one.number))
+    if best.number == 0:
+        assert done.returncode == 1
+        assert "params.yaml's own values" in done.stderr
+        return
+    assert len(seeds) == 4
+    if done.returncode:
+        assert "within noise" in done.stderr
+        assert (project.root / "params.yaml").read_text(encoding="utf-8") == before
+        done = project.nsfw("tune", "--trials", "3", "--write", "--anyway")  # the trainings are not repeated
+    assert "expected gain in macro_recall" in done.stdout
+    assert "+++ b/params.yaml" in done.stdout
+    written = yaml.safe_load((project.root / "params.yaml").read_text(encoding="utf-8"))
+    assert written["train"]["l2"] == pytest.approx(best.params["train.l2"], rel=1e-2)
+    again = project.nsfw("tune", "--trials", "3")  # another value of what is searched is no other study
+    assert "3 of 3 trials finished" in again.stdout
+
+
+def test_other_data_and_a_bad_space_are_refused(project):
+    project.nsfw("tune", "--trials", "1")
+    project.change("tune", space={"train.l2": {"low": 0.1, "high": 1.0}})
+    refused = project.nsfw("tune", check=False)
+    assert (refused.returncode, "leaves out 0.0005" in refused.stderr) == (1, True)
+    project.change("tune", space={"train.l2": {"low": 0.0, "high": 1.0}})
+    refused = project.nsfw("tune", check=False)
+    assert (refused.returncode, "other tune.space" in refused.stderr) == (1, True)
+    assert "Traceback" not in refused.stderr
+    refused = project.nsfw("tune", "--study", "a/b", check=False)
+    assert (refused.returncode, "tune.study" in refused.stderr) == (1, True)
+    refused = project.nsfw("tune", "--anyway", check=False)
+    assert refused.returncode == 2
+
+
+def begin(project: Project, *arguments: str) -> subprocess.Popen:
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PYTEST_"))}
+    return subprocess.Popen(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", "tune", *arguments],
+        cwd=project.root,
+        env=plain | {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+
+
+def workers(command: subprocess.Popen) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return [
+            process
+            for process in psutil.Process(command.pid).children()
+            if "pipeline.tuning.worker" in process.cmdline()
+        ]
+    return []
+
+
+def test_killed_workers_lose_nothing_and_add_nothing(project):
+    draw = random.Random(1)
+    kills = Counter()
+    while sum(kills.values()) < KILLS:
+        command = begin(project, "--trials", str(TRIALS), "--workers", "2")
+        before = sum(one.state.name == "RUNNING" for one in known(project))
+        while command.poll() is None and not any(one.state.name == "RUNNING" for one in known(project)[before:]):
+            time.sleep(0.05)
+        time.sleep(draw.uniform(0, 4))
+        alive = workers(command)
+        if not alive:
+            break  # it got to its end
+        victim = draw.choice(["a worker", "all", "the command"])
+        chosen = {"a worker": [draw.choice(alive)], "all": alive, "the command": [psutil.Process(command.pid)]}[victim]
+        for process in chosen:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        kills[victim] += 1
+        if victim != "the command":  # it starts others: end it in good order
+            command.terminate()
+        command.communicate(timeout=120)
+        psutil.wait_procs(alive, timeout=120)
+    project.nsfw("tune", "--trials", str(TRIALS), "--workers", "2")
+    states = check_agreement(project, url(project), TRIALS)
+    print(f"kills {dict(kills)}, states {dict(states)}")
+    assert sum(kills.values()) == KILLS
+
+
+def known(project: Project) -> list[optuna.trial.FrozenTrial]:
+    with suppress(Exception):  # not made yet
+        return trials(url(project))
+    return []
+
+
+def test_ctrl_c_ends_it_soon_and_loses_nothing(project):
+    command = begin(project, "--trials", "4")
+    while not any(one.state.name == "RUNNING" for one in known(project)):
+        time.sleep(0.1)
+    command.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    _, told = command.communicate(timeout=60)
+    assert time.monotonic() - asked < 45
+    assert command.returncode == 1
+    assert "goes on" in told
+    assert "Traceback" not in told
+    assert not [one for one in trials(url(project)) if one.state.name == "RUNNING"]
+    project.nsfw("tune", "--trials", "4")
+    check_agreement(project, url(project), 4)
+
+
+@pytest.fixture
+def postgres(tmp_path):
+    """A PostgreSQL server of its own, on loopback; its URL."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not places:
+        pytest.skip("no PostgreSQL here (Debian: postgresql)")
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder, socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        held.close()
+        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if as_user:
+            shutil.chown(folder, "postgres")
+
+        def control(*arguments: str) -> None:
+            subprocess.run([*as_user, *arguments], check=True, capture_output=True, cwd="/")
+
+        data = f"{folder}/data"
+        control(str(places[-1] / "initdb"), "-D", data, "-U", "nsfw", "--auth=trust", "--no-sync")
+        server = f"-p {port} -k {folder} -h 127.0.0.1 -F"
+        control(str(places[-1] / "pg_ctl"), "-D", data, "-w", "-l", f"{folder}/log", "-o", server, "start")
+        try:
+            yield f"postgresql+psycopg://nsfw:secret@127.0.0.1:{port}/postgres"
+        finally:
+            control(str(places[-1] / "pg_ctl"), "-D", data, "-w", "-m", "immediate", "stop")
+
+
+def test_two_machines_share_a_study_in_postgres(project, postgres, tmp_path):
+    other = Project(tmp_path / "other")
+    shutil.copytree(project.root, other.root)
+    mlflow = f"sqlite:///{project.root}/mlflow.db"
+    refused = other.nsfw("tune", "--join", postgres, check=False)
+    assert "no study 'nsfw'" in refused.stderr
+    first = begin(project, "--trials", "6", "--storage", postgres)
+    while not any(one.state.name == "COMPLETE" for one in shared(postgres)):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.2)
+    joined = other.nsfw("tune", "--join", postgres, "--trials", "6", "--json", mlflow=mlflow)
+    _, told = first.communicate(timeout=300)
+    assert first.returncode == 0, told
+    assert json.loads(joined.stdout)["trials"]["finished"] == 6
+    assert "secret" not in joined.stdout + joined.stderr + told
+    project.nsfw("tune", "--trials", "6", "--storage", postgres)
+    check_agreement(project, postgres, 6)
+    records = [one.user_attrs["record"] for one in trials(postgres)]
+    assert len(set(records)) == len(records)
+
+
+def shared(url: str) -> list[optuna.trial.FrozenTrial]:
+    with suppress(Exception):
+        return trials(url)
+    return []

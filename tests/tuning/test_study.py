@@ -1,0 +1,169 @@
+"""The study: exact counts, whatever becomes of workers; refusals that name what differs."""
+
+import socket
+
+import optuna
+import pandas as pd
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.params import Params, load_params
+from pipeline.tuning import study, trial
+
+
+@pytest.fixture
+def params(project) -> Params:
+    """A project with something in place of the stages' outputs."""
+    for path in trial.INPUTS:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name, encoding="utf-8")
+    return load_params()
+
+
+def begun(params: Params) -> optuna.Study:
+    return study.create(study.open_storage("sqlite:///tune.db"), params)
+
+
+def states(searched: optuna.Study) -> list[str]:
+    return [one.state.name for one in searched.get_trials(deepcopy=False)]
+
+
+def test_the_queue_holds_as_many_as_are_asked_for_and_begins_with_known_values(params):
+    searched = begun(params)
+    study.fill(searched, params, 4)
+    study.fill(searched, params, 4)
+    assert states(searched) == ["WAITING"] * 4
+    first = searched.ask()
+    assert first.suggest_float("train.dropout.0", 0.0, 0.7) == 0.5
+    searched.tell(first, 0.5)
+    study.fill(searched, params, 4)
+    assert states(searched) == ["COMPLETE", *["WAITING"] * 3]
+    study.fill(searched, params, 6)  # the number is a total
+    assert len(states(searched)) == 6
+    study.fill(searched, params, 2)  # fewer take nothing away
+    assert len(states(searched)) == 6
+
+
+def test_a_failed_trial_comes_again_with_its_values(params):
+    searched = begun(params)
+    study.fill(searched, params, 2)
+    searched.tell(searched.ask(), 0.1)
+    lost = searched.ask()
+    value = lost.suggest_float("train.dropout.0", 0.0, 0.7)
+    searched.tell(lost, state=TrialState.FAIL)
+    study.fill(searched, params, 2)
+    again = searched.ask()
+    assert again.number == 2
+    assert again.suggest_float("train.dropout.0", 0.0, 0.7) == value
+    searched.tell(again, 0.2)
+    assert study.standing(searched, 2).finished == 2
+
+
+def test_a_slot_filled_twice_is_done_once(params):
+    """Two machines looked at the queue at the same moment."""
+    searched = begun(params)
+    for _ in range(2):
+        searched.enqueue_trial({}, user_attrs={study.SLOT: 0})
+    first, second, stray = searched.ask(), searched.ask(), searched.ask()
+    assert [study.surplus(searched, one.number) for one in (first, second, stray)] == [False, True, True]
+    searched.tell(first, 0.5)
+    assert study.surplus(searched, second.number)
+    assert study.standing(searched, 1).finished == 1
+
+
+def test_a_draw_depends_on_seed_and_number_alone(params):
+    def values(seed: int, number: int) -> dict:
+        searched = optuna.create_study(sampler=study.sampler(params.tune, seed, number))
+        one = searched.ask()
+        one.suggest_float("x", 0, 1)
+        return one.params
+
+    assert values(1, 5) == values(1, 5)
+    assert values(1, 5) != values(1, 6)
+    assert values(1, 5) != values(2, 5)
+
+
+def test_the_winner_is_the_best_completed_trial(params):
+    for objective, best in (("macro_recall", 1), ("log_loss", 0)):
+        tune = params.tune.model_copy(update={"objective": objective, "study": objective})
+        searched = begun(params.model_copy(update={"tune": tune}))
+        for value in (0.2, 0.8, 0.5):
+            searched.tell(searched.ask(), value)
+        pruned = searched.ask()
+        pruned.report(0.9, 1)
+        searched.tell(pruned, state=TrialState.PRUNED)
+        assert study.winner(searched).number == best
+
+
+def test_a_study_of_other_data_or_params_is_refused_by_name(params):
+    begun(params)
+    begun(params)
+    tune = params.tune
+    more = params.model_copy(update={"tune": tune.model_copy(update={"trials": tune.trials + 1})})
+    assert study.identity(more) == study.identity(params)  # more trials are no other study
+    searched = params.model_copy(update={"train": params.train.model_copy(update={"l2": 0.01})})
+    assert study.identity(searched) == study.identity(params)  # nor are other values of what is searched
+    changed = params.model_copy(update={"tune": tune.model_copy(update={"epochs": tune.epochs + 1})})
+    with pytest.raises(UserError, match=r"other tune.epochs: .*--study nsfw-2"):
+        begun(changed)
+    paths.SPLITS.write_text("other pictures", encoding="utf-8")
+    with pytest.raises(UserError, match=r"made with other build/splits.parquet"):
+        begun(params)
+    with pytest.raises(UserError, match="splits"):
+        study.join(study.open_storage("sqlite:///tune.db"), params)
+
+
+def test_there_must_be_something_to_join(params):
+    with pytest.raises(UserError, match=r"no study 'nsfw'. Start it by `nsfw tune`"):
+        study.join(study.open_storage("sqlite:///tune.db"), params)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("tune.db", ["no database URL", "sqlite:///tune.db", "postgresql"]),
+        ("mongodb://x/y", ["mongodb", "no database URL"]),
+        ("sqlite:////nowhere/at/all/tune.db", ["does not answer", "unable to open"]),
+    ],
+)
+def test_a_storage_that_is_none_is_told(project, url, words):
+    with pytest.raises(UserError) as caught:
+        study.open_storage(url)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_database_that_is_down_is_told_without_its_password(project):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # bound, not listening: refused
+        url = f"postgresql+psycopg://user:secret@127.0.0.1:{held.getsockname()[1]}/x"
+        with pytest.raises(UserError) as caught:
+            study.open_storage(url)
+    assert "does not answer" in str(caught.value)
+    assert "the same command goes on" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_part_of_train_has_the_same_share_of_each_class_and_stays_when_data_grow():
+    def frame(count: int) -> pd.DataFrame:
+        rows = [(f"{number:064x}", label) for number in range(count) for label in ("a", "b")]
+        return pd.DataFrame(
+            [row for row in rows if row[1] == "a" or int(row[0], 16) % 5 == 0], columns=["sha256", "label"]
+        )
+
+    train = frame(200)
+    train["sha256"] = train["sha256"] + train["label"]
+    kept = train[train["sha256"].isin(trial.chosen(train, 0.25))]
+    assert kept["label"].value_counts().to_dict() == {"a": 50, "b": 10}
+    assert trial.chosen(train, 0.25) == trial.chosen(train.sample(frac=1, random_state=3), 0.25)
+    assert trial.chosen(train, 1e-9) <= trial.chosen(train, 0.02) <= trial.chosen(train, 0.25)
+    assert len(trial.chosen(train, 1e-9)) == 2
+
+
+def test_params_yaml_of_the_project_is_left_alone(params):
+    before = yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8"))
+    begun(params)
+    assert yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8")) == before

@@ -1,0 +1,124 @@
+"""A worker's trials, in this process, on a small project whose stages have all run."""
+
+import shutil
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.params import Choices, Params, load_params
+from pipeline.tracking.record import RunRecord
+from pipeline.tuning import search, study, trial, worker
+from pipeline.tuning.worker import Orders
+
+pytestmark = pytest.mark.slow
+URL = "sqlite:///tune.db"
+
+
+def changed(params: Params, **tune) -> Params:
+    return params.model_copy(update={"tune": params.tune.model_copy(update=tune)})
+
+
+def schedule(params: Params, **values) -> Params:
+    made = params.finetune.schedule.model_copy(update=values)
+    return params.model_copy(update={"finetune": params.finetune.model_copy(update={"schedule": made})})
+
+
+def searched(params: Params) -> optuna.Study:
+    made = study.create(study.open_storage(URL), params)
+    worker.work(Orders(URL, params.tune.study, params.tune.trials, "parent"), params)
+    return made
+
+
+def records() -> dict[str, RunRecord]:
+    found = [RunRecord.load(folder) for folder in sorted(paths.RUNS.iterdir())]
+    return {record.document["tags"]["nsfw.trial"]: record for record in found}
+
+
+def test_a_search_finishes_what_is_asked_and_never_needs_the_test_set(project_copy):
+    for path in [*paths.PACKED.glob("test-*"), *paths.EMBEDDINGS.glob("test*"), paths.PREDICTIONS]:
+        path.unlink()
+    shutil.rmtree(paths.METRICS)
+    params = changed(load_params(), trials=4)
+    first = searched(params)
+    assert study.standing(first, 4).finished == 4
+    assert not [one for one in first.get_trials() if one.state not in study.FINISHED]
+    by_trial = records()
+    assert sorted(by_trial) == ["0", "1", "2", "3"]
+    for one in first.get_trials():
+        record = by_trial[str(one.number)]
+        assert record.id == one.user_attrs[study.RECORD]
+        assert record.status == {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}[one.state.name]
+        epochs = [line["metrics"] for line in record.metrics() if line["epoch"] is not None]
+        assert [line["val_macro_recall"] for line in epochs][: len(one.intermediate_values)]
+        assert {"val_recall/porn", "val_recall/neutral", "val_loss", trial.AT_PRECISION} <= epochs[0].keys()
+        assert record.document["params"]["train.l2"] == one.params["train.l2"]
+        if one.state == TrialState.COMPLETE:
+            assert one.values == [max(line["val_macro_recall"] for line in epochs)]
+    assert first.get_trials()[0].params["train.dropout.0"] == 0.5
+
+    again = searched(changed(params, study="again"))  # the same seed, one worker
+    assert search.table(again).to_csv() == search.table(first).to_csv()
+
+
+def test_equal_values_are_not_trained_twice(project_copy, monkeypatch):
+    trained = []
+    plain = trial.train
+    monkeypatch.setattr(trial, "train", lambda *given: trained.append(1) or plain(*given))
+    space = {"finetune.optimizer": Choices(choices=("adam", "sgd"))}
+    params = changed(load_params(), trials=5, space=space, pruner=None)
+    made = searched(params)
+    distinct = {tuple(one.params.values()) for one in made.get_trials()}
+    assert len(trained) == len(distinct) <= 2
+    repeats = [one for one in made.get_trials() if study.REUSES in one.user_attrs]
+    assert len(repeats) == 5 - len(distinct)
+    for one in repeats:
+        twin = made.get_trials()[one.user_attrs[study.REUSES]]
+        assert (one.values, one.params) == (twin.values, twin.params)
+        assert records()[str(one.number)].status == "FINISHED"
+
+
+def test_values_that_diverge_are_a_result(project_copy):
+    params = schedule(changed(load_params(), trials=1, space={"train.l2": Choices(choices=(0.0005,))}), initial=1e30)
+    one = searched(params).get_trials()[0]
+    assert one.state == TrialState.PRUNED
+    assert "diverged" in one.user_attrs[study.REASON]
+    record = records()["0"]
+    assert record.status == "FAILED"
+    assert "diverged" in record.document["reason"]
+
+
+def test_two_objectives_have_a_front_and_no_pruning(project_copy):
+    params = changed(load_params(), trials=3, objective="log_loss", second="size_mb")
+    made = searched(params)
+    assert [one.state for one in made.get_trials()] == [TrialState.COMPLETE] * 3
+    sizes = {one.values[1] for one in made.get_trials()}
+    assert len(sizes) == 1
+    assert 1 < sizes.pop() < 10
+    assert made.best_trials
+    assert study.winner(made).values[0] == min(one.values[0] for one in made.get_trials())
+
+
+def test_latency_is_measured(project_copy):
+    made = searched(changed(load_params(), trials=1, objective="unsafe_recall", second="latency_ms"))
+    recall, latency = made.get_trials()[0].values
+    assert 0 <= recall <= 1
+    assert 0 < latency < 60_000
+
+
+def test_trials_that_fail_one_after_the_other_end_the_worker_and_are_not_lost(project_copy, monkeypatch):
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(trial, "train", broken)
+    params = changed(load_params(), trials=2)
+    with pytest.raises(UserError, match="3 trials failed one after the other; the last: a defect"):
+        searched(params)
+    monkeypatch.undo()
+    monkeypatch.chdir(project_copy)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    made = searched(params)
+    assert study.standing(made, 2).finished == 2
+    assert [one.state.name for one in made.get_trials()[:3]] == ["FAIL"] * 3
