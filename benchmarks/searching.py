@@ -43,9 +43,8 @@ def main() -> None:
         seconds.append(time.perf_counter() - begun)
         print(f"naive trial: {seconds[-1]:.0f} s, {values}")
     ours, naive = pace(searched), statistics.median(seconds)
-    print(
-        f"ours: {ours:.1f} s a trial, {len(study.finished(searched))} trials; naive: {naive:.1f} s, median of {options.naive}"
-    )
+    counts = f"{len(study.finished(searched))} and {options.naive} trials"
+    print(f"seconds a trial: ours {ours:.1f}, naive {naive:.1f}; {counts}")
     print(json.dumps({"trials per hour, ours / naive": round(naive / ours, 2)}))
 
 
