@@ -163,6 +163,8 @@ def check_identity(known: Mapping[str, str], params: Params) -> None:
     """Raise UserError where a study's trials would not be comparable to those under `params`."""
     now = identity(params)
     differing = [name for name in now | dict(known) if now.get(name) != known.get(name)]
+    if "tune.space" in differing:  # what it names is left out of the sections: they differ with it
+        differing = [name for name in differing if name not in {"train", "finetune"}]
     if differing:
         raise UserError(
             f"study {params.tune.study!r} was made with other {', '.join(differing)}: its trials cannot be compared "
