@@ -3,7 +3,7 @@
     python benchmarks/dying_server.py --rounds 3
 
 Run it in a project folder after `dvc repro train`. Each round runs the stage `finetune` with an MLflow server of
-its own that stays, is killed, or is stopped (so that it hangs) after the first epoch, interleaved. Prints the medians of
+its own that stays, is killed, or is stopped (it hangs) after the first epoch, interleaved. Prints the medians of
 the ratios; a line of metrics that is lost on disk is an error.
 """
 
