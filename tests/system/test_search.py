@@ -153,8 +153,10 @@ def test_other_data_and_a_bad_space_are_refused(project):
 
 def begin(project: Project, *arguments: str) -> subprocess.Popen:
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PYTEST_"))}
+    # A shell's background job ignores Ctrl-C, and so would what it starts: tests are run there too.
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.Popen(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", "tune", *arguments],
+        [sys.executable, "-c", f"{hears}; from pipeline.cli import main; main()", "tune", *arguments],
         cwd=project.root,
         env=plain | {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}"},
         stdout=subprocess.DEVNULL,
