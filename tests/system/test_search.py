@@ -181,8 +181,8 @@ def test_killed_workers_lose_nothing_and_add_nothing(project):
     kills = Counter()
     while sum(kills.values()) < KILLS:
         command = begin(project, "--trials", str(TRIALS), "--workers", "2")
-        before = sum(one.state.name == "RUNNING" for one in known(project))
-        while command.poll() is None and not any(one.state.name == "RUNNING" for one in known(project)[before:]):
+        lost = running(project)  # by those killed before; until they have been silent long enough
+        while command.poll() is None and not running(project) - lost:
             time.sleep(0.05)
         time.sleep(draw.uniform(0, 4))
         alive = workers(command)
@@ -202,6 +202,10 @@ def test_killed_workers_lose_nothing_and_add_nothing(project):
     states = check_agreement(project, url(project), TRIALS)
     print(f"kills {dict(kills)}, states {dict(states)}")
     assert sum(kills.values()) == KILLS
+
+
+def running(project: Project) -> set[int]:
+    return {one.number for one in known(project) if one.state.name == "RUNNING"}
 
 
 def known(project: Project) -> list[optuna.trial.FrozenTrial]:
