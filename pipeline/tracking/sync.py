@@ -82,7 +82,10 @@ def _answers() -> bool:
 
 
 def _abandoned(folder: Path) -> bool:
-    record = RunRecord.load(folder)
+    try:
+        record = RunRecord.load(folder)
+    except UserError:  # another process that publishes has just removed it
+        return False
     # Its owner may be about to copy it into build/; a run that can go on needs it.
     return ended(record)[0] is not None and not record.owned and not record.resumable
 

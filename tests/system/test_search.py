@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import optuna
@@ -49,7 +50,13 @@ def url(project: Project) -> str:
 
 
 def trials(storage: str, name: str = "nsfw") -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(storage=storage, study_name=name).get_trials()
+    return optuna.load_study(storage=connected(storage), study_name=name).get_trials()
+
+
+@cache
+def connected(url: str) -> optuna.storages.RDBStorage:
+    """One connection for all looks: a server has a hundred."""
+    return optuna.storages.RDBStorage(url)
 
 
 def runs(project: Project) -> dict[str, list]:
