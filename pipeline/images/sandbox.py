@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from multiprocessing.util import Finalize
+from pathlib import Path
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -103,8 +104,7 @@ def _apply(function: Callable[[Item], Result], items: tuple[Item, ...]) -> list[
 
 def _limit(memory_mb: int) -> None:
     """Let this process grow by `memory_mb` beyond what its imports took, and leave no core file."""
-    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 -- a kernel file
-        base = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    base = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
     limit = base + memory_mb * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -18,8 +18,7 @@ from pipeline import files, paths
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.tracking.live import LivePublisher
-from pipeline.tracking.record import RunRecord
-from pipeline.tuning import space, study, trial
+from pipeline.tuning import runs, space, study, trial
 
 _DIGITS = 3  # significant ones of a value in params.yaml: the search knows no more
 _CONFIRMED = "confirmed"
@@ -91,13 +90,8 @@ def _digest(chosen: Params) -> str:
 def _train(searched: optuna.Study, chosen: Params, data: trial.Data, name: str) -> float:
     seen: list[float] = []
     metric, direction = trial.METRICS[chosen.tune.objective], study.direction(chosen.tune.objective)
-    record = RunRecord.start(
-        "trial",
-        params=chosen.model_dump(by_alias=True, include={"seed", "labels", "backbone", "augment", "train", "finetune"}),
-        inputs=trial.INPUTS,
-        name=f"{searched.study_name} {name}, seed {chosen.seed}",
-        tags={"nsfw.parent": searched.user_attrs.get("parent", ""), "nsfw.study": searched.study_name},
-    )
+    label, parent = f"{name}, seed {chosen.seed}", searched.user_attrs.get(study.PARENT, "")
+    record = runs.begin(chosen, searched.study_name, label, parent, inputs=trial.INPUTS)
 
     def report(epoch: int, metrics: Mapping[str, float]) -> None:
         record.log_epoch(epoch, metrics)

@@ -48,7 +48,7 @@ def _run_id(searched: optuna.Study) -> str | None:
 
     def ask() -> str | None:
         with server.session() as client:
-            runs = runs_of(client, server.experiment_id(client), searched.user_attrs.get("parent", ""))
+            runs = runs_of(client, server.experiment_id(client), searched.user_attrs.get(study.PARENT, ""))
             return str(runs[0].info.run_id) if runs else None
 
     try:

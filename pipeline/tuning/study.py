@@ -7,7 +7,8 @@ many workers take part and whatever becomes of them.
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ REASON = "reason"
 REUSES = "reuses"
 RESULTS = "results"
 IDENTITY = "identity"
+PARENT = "parent"  # its run's record
 
 Direction = Literal["maximize", "minimize"]
 _DIRECTIONS: dict[str, Direction] = {
@@ -81,14 +83,32 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
             f"tune.storage {shown(url)!r} needs a driver ({_first_line(error)}): "
             "`.venv/bin/uv sync --locked --extra dev --extra postgres` installs PostgreSQL's."
         ) from None
-    except (SQLAlchemyError, RuntimeError) as error:
-        reason = getattr(error, "orig", None) or error
-        raise UserError(
-            f"tune.storage {shown(url)!r} does not answer ({_first_line(reason)}). Start it, or name another one "
-            f"({_FORMS}); what it holds is safe, and the same command goes on from there."
-        ) from None
+    except (*SILENT, RuntimeError) as error:
+        raise UserError(_no_answer(url, error)) from None
 
 
+@contextmanager
+def answering(url: str) -> Iterator[None]:
+    """Turn what a storage raises that stops to answer into a message.
+
+    Raises:
+        UserError: instead of the storage's own errors.
+
+    """
+    try:
+        yield
+    except SILENT as error:
+        raise UserError(_no_answer(url, error)) from None
+
+
+def _no_answer(url: str, error: BaseException) -> str:
+    return (
+        f"tune.storage {shown(url)!r} does not answer ({_first_line(getattr(error, 'orig', None) or error)}). "
+        f"Start it, or name another one ({_FORMS}); what it holds is safe, and the same command goes on from there."
+    )
+
+
+SILENT = (SQLAlchemyError, optuna.exceptions.StorageInternalError)  # what a storage raises that does not answer
 _FORMS = "sqlite:///tune.db, or postgresql+psycopg://user:password@host/database"
 
 

@@ -80,16 +80,8 @@ def _subset_file(files: Sequence[str], train: pd.DataFrame, size: int) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A training's best epoch on validation, and the model."""
-
-    metrics: Mapping[str, float]
-    model: Any
-
-
-def train(params: Params, data: Data, report: fit.Report) -> Outcome:
-    """Train the head, then fine-tune; `report` is told the epochs of the fine-tuning."""
+def train(params: Params, data: Data, report: fit.Report) -> Any:
+    """Train the head, then fine-tune; return the model. `report` is told the epochs of the fine-tuning."""
     reproducible.seed(params.seed)
     measure = partial(measured, precision=params.tune.min_precision)
     embed = network.embedder(params.backbone)
@@ -97,10 +89,10 @@ def train(params: Params, data: Data, report: fit.Report) -> Outcome:
     train_head(head, data.head_train, data.head_val, params, _quiet)
     model = network.classifier(embed, head) if params.backbone.weights is not None else rebuild.build(params)
     trained = rebuild.trainee(model, params)
-    metrics = finetune(trained, data.train, data.labels, data.val, params, report, measure=measure)
+    finetune(trained, data.train, data.labels, data.val, params, report, measure=measure)
     if trained is not model:
         model.set_weights(trained.get_weights())
-    return Outcome(metrics, model)
+    return model
 
 
 def _quiet(_epoch: int, _metrics: Mapping[str, float]) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import errors, paths
 from pipeline.errors import DivergedError, StopRequestedError, UserError
@@ -27,7 +26,7 @@ from pipeline.model.interrupt import requests_to_stop
 from pipeline.params import Params, load_params
 from pipeline.tracking.live import LivePublisher
 from pipeline.tracking.record import RunRecord
-from pipeline.tuning import space, study, trial
+from pipeline.tuning import runs, space, study, trial
 
 _IDLE_SECONDS = 0.5
 _FAILURES = 3  # in a row, before a worker gives up
@@ -73,7 +72,7 @@ def work(orders: Orders, params: Params) -> None:
             try:
                 searched.optimize(lambda one: _objective(one, params, data, orders), n_trials=1, catch=(SurplusError,))
                 failures = 0
-            except (StopRequestedError, SQLAlchemyError, optuna.exceptions.StorageInternalError):
+            except (StopRequestedError, *study.SILENT):
                 raise
             except Exception as error:
                 failures += 1
@@ -100,13 +99,7 @@ def _objective(one: optuna.Trial, params: Params, data: trial.Data, orders: Orde
     chosen = trial.short(space.apply(values, params))
     names = study.objectives(params.tune)
     twin = _finished_twin(one, values)
-    record = RunRecord.start(
-        "trial",
-        params=chosen.model_dump(by_alias=True, include={"seed", "labels", "backbone", "augment", "train", "finetune"}),
-        inputs=(),
-        name=f"{orders.study} {one.number:04d}",
-        tags={"nsfw.parent": orders.parent, "nsfw.study": orders.study, "nsfw.trial": str(one.number)},
-    )
+    record = runs.begin(chosen, orders.study, f"{one.number:04d}", orders.parent, number=one.number)
     one.set_user_attr(study.RECORD, record.id)
     with LivePublisher(record), record:
         try:
@@ -138,17 +131,16 @@ def _train(
         if epoch + 1 < chosen.finetune.epochs and one.should_prune():
             raise optuna.TrialPruned(f"pruned after epoch {epoch + 1}: {metric} {seen[-1]:.4f}")
 
-    outcome = trial.train(chosen, data, report)
+    model = trial.train(chosen, data, report)
     second = {
-        "latency_ms": lambda: trial.latency_ms(outcome.model, chosen.backbone.size),
-        "size_mb": lambda: trial.size_mb(outcome.model),
+        "latency_ms": lambda: trial.latency_ms(model, chosen.backbone.size),
+        "size_mb": lambda: trial.size_mb(model),
     }
     return (trial.best(seen, direction), *(second[name]() for name in names[1:]))
 
 
 def _finished_twin(one: optuna.Trial, values: Mapping[str, Any]) -> optuna.trial.FrozenTrial | None:
-    done = one.study.get_trials(deepcopy=False, states=study.FINISHED)
-    return next((other for other in done if other.params == dict(values)), None)
+    return next((other for other in study.finished(one.study) if other.params == dict(values)), None)
 
 
 def _repeat(one: optuna.Trial, twin: optuna.trial.FrozenTrial, record: RunRecord) -> tuple[float, ...]:
@@ -183,7 +175,8 @@ def main() -> None:
     threading.Thread(target=_stop_with_the_parent, name="parent", daemon=True).start()
     params = load_params()
     tune = params.tune.model_copy(update={"study": orders.study})
-    work(orders, params.model_copy(update={"tune": tune}))
+    with study.answering(orders.storage):
+        work(orders, params.model_copy(update={"tune": tune}))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,25 @@
-"""Brings MLflow and the storage to the same story, trial by trial; the storage is right where they differ."""
+"""A study's runs: begun in one form, nested under the study's, and in MLflow told as the storage tells them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import TrialState
 
+from pipeline.params import Params
 from pipeline.tracking import server
+from pipeline.tracking.facts import PARENT_TAG
 from pipeline.tracking.publish import describe
+from pipeline.tracking.record import RunRecord
 from pipeline.tracking.sync import sync
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-STATE_TAG = "nsfw.trial_state"
+STUDY_TAG, TRIAL_TAG, STATE_TAG = "nsfw.study", "nsfw.trial", "nsfw.trial_state"
+_SECTIONS = {"seed", "labels", "backbone", "augment", "train", "finetune"}
 _STATUS: Mapping[TrialState, tuple[str, ...]] = {
     TrialState.COMPLETE: ("FINISHED",),
     TrialState.PRUNED: ("KILLED", "FAILED"),  # failed: it diverged
@@ -22,6 +27,17 @@ _STATUS: Mapping[TrialState, tuple[str, ...]] = {
 }
 
 _log = logging.getLogger(__name__)
+
+
+def begin(
+    chosen: Params, study_name: str, name: str, parent: str, *, number: int | None = None, inputs: Sequence[Path] = ()
+) -> RunRecord:
+    """Begin the record of a training under a study's run; `number` is the trial's, None for one beside them."""
+    tags = {PARENT_TAG: parent, STUDY_TAG: study_name}
+    if number is not None:
+        tags[TRIAL_TAG] = str(number)
+    params = chosen.model_dump(by_alias=True, include=_SECTIONS)
+    return RunRecord.start("trial", params=params, inputs=inputs, name=f"{study_name} {name}", tags=tags)
 
 
 def publish() -> bool:
@@ -60,8 +76,8 @@ def _runs(client: "MlflowClient", name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     experiment, token = server.experiment_id(client), None
     while True:
-        page = client.search_runs([experiment], f"tags.`nsfw.study` = '{name}'", max_results=500, page_token=token)
-        found |= {run.data.tags["nsfw.trial"]: run for run in page if "nsfw.trial" in run.data.tags}
+        page = client.search_runs([experiment], f"tags.`{STUDY_TAG}` = '{name}'", max_results=500, page_token=token)
+        found |= {run.data.tags[TRIAL_TAG]: run for run in page if TRIAL_TAG in run.data.tags}
         token = page.token
         if not token:
             return found
