@@ -27,6 +27,7 @@ from pipeline.model.validation import Validation
 from pipeline.params import Params
 from pipeline.stages.finetune import finetune
 from pipeline.stages.train import train_head
+from pipeline.tracking import lineage
 from pipeline.tuning import space
 
 INPUTS = (paths.SPLITS, paths.PACKED, paths.EMBEDDINGS)
@@ -52,7 +53,7 @@ def load(params: Params, share: float) -> Data:
     files = records.packed_files(paths.PACKED, "train")
     if share < 1.0:
         train = train[train["sha256"].isin(chosen(train, share))]
-        files = [str(_subset_file(files, train, params.backbone.size))]
+        files = [str(_subset_file(files, train))]
     labels = train["label"].map(params.labels.names.index).to_numpy()
     size, memory_mb = params.backbone.size, params.finetune.memory_mb
     val = records.packed_files(paths.PACKED, "val"), int((splits["split"] == "val").sum())
@@ -69,10 +70,12 @@ def chosen(train: pd.DataFrame, share: float) -> set[str]:
     return set(train.loc[rank <= np.maximum(1, np.ceil(share * size)), "sha256"])
 
 
-def _subset_file(files: Sequence[str], train: pd.DataFrame, size: int) -> Path:
+def _subset_file(files: Sequence[str], train: pd.DataFrame) -> Path:
     """Return a packed file of these pictures alone, copied once."""
     wanted = frozenset(train["sha256"])
-    key = hashlib.sha256("\n".join([str(size), *sorted(wanted)]).encode()).hexdigest()[:16]
+    # Of the packed bytes too: the same pictures may have been packed anew, in another encoding.
+    parts = [lineage.digest(paths.PACKED), *sorted(wanted)]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     path = paths.TUNE / f"subset-{key}.tfrecord"
     if not path.exists():
         rows = records.read(files).as_numpy_iterator()

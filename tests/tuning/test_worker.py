@@ -1,13 +1,17 @@
 """A worker's trials, in this process, on a small project whose stages have all run."""
 
 import shutil
+from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
+from tensorflow.io import encode_png
 
 from pipeline import paths
 from pipeline.errors import UserError
+from pipeline.model.records import packed_files, pictures, write
 from pipeline.params import Choices, Params, load_params
 from pipeline.tracking.record import RunRecord
 from pipeline.tuning import search, study, trial, worker
@@ -61,6 +65,24 @@ def test_a_search_finishes_what_is_asked_and_never_needs_the_test_set(project_co
 
     again = searched(changed(params, study="again"))  # the same seed, one worker
     assert search.table(again).to_csv() == search.table(first).to_csv()
+
+
+def test_pictures_that_are_packed_anew_are_those_that_a_trial_learns_from(project_copy):
+    params = load_params()
+
+    def grey_levels() -> int:
+        kept = trial.load(params, 0.5).train.kept
+        return len(np.unique(kept[0]))
+
+    assert grey_levels() > 2
+    for name in packed_files(paths.PACKED, "train"):
+        rows = [
+            (sha256.decode(), int(label), encode_png(picture // 128 * 255).numpy())
+            for batch in pictures([name], params.backbone.size, 256).as_numpy_iterator()
+            for picture, label, sha256 in zip(*batch, strict=True)
+        ]
+        write(Path(name), rows)
+    assert grey_levels() == 2
 
 
 def test_equal_values_are_not_trained_twice(project_copy, monkeypatch):
