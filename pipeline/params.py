@@ -346,6 +346,7 @@ class Tune(_Section):
     subset: Annotated[float, Field(gt=0.0, le=1.0)]
     head_epochs: Count
     epochs: Count
+    min_steps: Count
     confirm_seeds: Annotated[int, Field(ge=2)]
     space: dict[str, Entry]
 

@@ -92,7 +92,8 @@ def parameters() -> dict:
     document["train"] |= {"epochs": 3}
     document["finetune"] |= {"epochs": 2, "unfreeze": "block_14"}
     document["pack"] |= {"pictures_per_file": 20}
-    document["tune"] |= {"epochs": 2, "head_epochs": 2, "subset": 0.5, "startup_trials": 2, "confirm_seeds": 2}
+    document["tune"] |= {"epochs": 2, "head_epochs": 2, "min_steps": 1, "subset": 0.5, "startup_trials": 2}
+    document["tune"] |= {"confirm_seeds": 2}
     document["tune"]["space"] |= {"finetune.unfreeze": {"choices": ["block_13", "block_14", "none"]}}
     return document
 

@@ -30,13 +30,24 @@ _log = logging.getLogger(__name__)
 
 
 def begin(
-    chosen: Params, study_name: str, name: str, parent: str, *, number: int | None = None, inputs: Sequence[Path] = ()
+    chosen: Params,
+    study_name: str,
+    name: str,
+    parent: str,
+    *,
+    number: int | None = None,
+    values: Mapping[str, Any] | None = None,
+    inputs: Sequence[Path] = (),
 ) -> RunRecord:
-    """Begin the record of a training under a study's run; `number` is the trial's, None for one beside them."""
+    """Begin the record of a training under a study's run.
+
+    `number` is the trial's, None for a training beside them. `values` are what the search drew: a trial's own params
+    differ from them, being those of a shorter training.
+    """
     tags = {PARENT_TAG: parent, STUDY_TAG: study_name}
     if number is not None:
         tags[TRIAL_TAG] = str(number)
-    params = chosen.model_dump(by_alias=True, include=_SECTIONS)
+    params = chosen.model_dump(by_alias=True, include=_SECTIONS) | {"searched": dict(values or {})}
     return RunRecord.start("trial", params=params, inputs=inputs, name=f"{study_name} {name}", tags=tags)
 
 

@@ -216,6 +216,18 @@ def compressed(schedule: Schedule, share: float) -> Schedule:
     return schedule.model_copy(update=changes)
 
 
+def scaled(schedule: Schedule, factor: float) -> Schedule:
+    """Return the schedule with every rate multiplied."""
+    changes: dict[str, Any]
+    if isinstance(schedule, Piecewise):
+        changes = {"values": tuple(value * factor for value in schedule.values)}
+    else:
+        changes = {"initial": schedule.initial * factor}
+        if schedule.kind == "cosine":
+            changes["final"] = schedule.final * factor
+    return schedule.model_copy(update=changes)
+
+
 def contains(key: str, entry: Entry, value: Any, params: Params) -> bool:
     """Whether an entry allows a value."""
     made = distribution(key, entry, params)

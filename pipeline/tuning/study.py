@@ -129,7 +129,7 @@ def identity(params: Params) -> dict[str, str]:
         for section in ("train", "finetune")
     }
     of_trials = {"objective", "min_precision", "second", "sampler", "pruner", "startup_trials"}
-    of_trials |= {"subset", "head_epochs", "epochs", "space"}
+    of_trials |= {"subset", "head_epochs", "epochs", "min_steps", "space"}
     parts: dict[str, Any] = {path.as_posix(): lineage.digest(path) if path.exists() else "" for path in trial.INPUTS}
     parts |= settings | fixed
     parts |= {f"tune.{name}": value for name, value in params.tune.model_dump(include=of_trials).items()}

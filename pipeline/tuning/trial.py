@@ -5,6 +5,7 @@ test set.
 """
 
 import hashlib
+import math
 import statistics
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -32,6 +33,7 @@ from pipeline.tuning import space
 
 INPUTS = (paths.SPLITS, paths.PACKED, paths.EMBEDDINGS)
 AT_PRECISION = "val_unsafe_recall_at_precision"
+_SMALLEST_BATCH = 8
 METRICS = {"macro_recall": "val_macro_recall", "unsafe_recall": AT_PRECISION, "log_loss": "val_loss"}
 
 
@@ -110,15 +112,40 @@ def measured(
     return found | {AT_PRECISION: unsafe_recall_at_precision(probabilities, labels, names, unsafe, precision)}
 
 
-def short(params: Params) -> Params:
-    """Return params for a trial: fewer epochs, and the whole course of the rate within them."""
+def batch_factor(params: Params, pictures: int) -> float:
+    """Return what a trial's batch size is multiplied by, at most 1, to come nearer to `tune.min_steps`.
+
+    A fine-tuning loses before it gains. Where a subset has few pictures, trials of full batches end before that turns,
+    and the best one is that which moved least. Batches stay at 8 at least: smaller ones cost time, and noise.
+    """
+    full = params.finetune
+    steps = min(params.tune.epochs, full.epochs) * math.ceil(pictures / full.batch_size)
+    wanted = math.floor(full.batch_size * min(1.0, steps / params.tune.min_steps))
+    return max(wanted, min(_SMALLEST_BATCH, full.batch_size)) / full.batch_size
+
+
+def short(params: Params, batch_factor: float = 1.0) -> Params:
+    """Return params for a trial: fewer epochs and smaller batches, and the whole course of the rate within them.
+
+    Smaller batches learn at smaller rates: by the square root of the ratio for Adam (Malladi et al. 2022, "On the SDEs
+    and Scaling Rules for Adaptive Gradient Algorithms"), by the ratio itself for SGD (Goyal et al. 2017, "Accurate,
+    Large Minibatch SGD").
+    """
     todo, full = params.tune, params.finetune
     epochs = min(todo.epochs, full.epochs)
+    batch_size = max(1, round(full.batch_size * batch_factor))
+    ratio = batch_size / full.batch_size
     schedule = space.compressed(full.schedule, epochs / full.epochs)
+    changes = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "schedule": space.scaled(schedule, math.sqrt(ratio) if full.optimizer == "adam" else ratio),
+        "patience": None,
+    }
     return params.model_copy(
         update={
             "train": params.train.model_copy(update={"epochs": min(todo.head_epochs, params.train.epochs)}),
-            "finetune": full.model_copy(update={"epochs": epochs, "schedule": schedule, "patience": None}),
+            "finetune": full.model_copy(update=changes),
         }
     )
 

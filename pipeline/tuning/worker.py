@@ -60,6 +60,7 @@ def work(orders: Orders, params: Params) -> None:
     searched = study.join(study.open_storage(orders.storage), params)
     searched.pruner = study.pruner(todo)
     data = trial.load(params, todo.subset)
+    batch_factor = trial.batch_factor(params, data.train.pictures)
     failures = 0
     with requests_to_stop() as stop:
         while (queue := _queue(searched, params, orders.trials)) is not None:
@@ -70,7 +71,9 @@ def work(orders: Orders, params: Params) -> None:
                 continue
             searched.sampler = study.sampler(todo, params.seed, queue[0])
             try:
-                searched.optimize(lambda one: _objective(one, params, data, orders), n_trials=1, catch=(SurplusError,))
+                searched.optimize(
+                    lambda one: _objective(one, params, data, batch_factor, orders), n_trials=1, catch=(SurplusError,)
+                )
                 failures = 0
             except (StopRequestedError, *study.SILENT):
                 raise
@@ -91,15 +94,17 @@ def _queue(searched: optuna.Study, params: Params, total: int) -> list[int] | No
     return sorted(one.number for one in searched.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
-def _objective(one: optuna.Trial, params: Params, data: trial.Data, orders: Orders) -> tuple[float, ...]:
+def _objective(
+    one: optuna.Trial, params: Params, data: trial.Data, batch_factor: float, orders: Orders
+) -> tuple[float, ...]:
     """Train with the values that Optuna chooses; return the objectives."""
     if study.surplus(one.study, one.number):
         raise SurplusError
     values = space.draw(one, params.tune.space, params)
-    chosen = trial.short(space.apply(values, params))
+    chosen = trial.short(space.apply(values, params), batch_factor)
     names = study.objectives(params.tune)
     twin = _finished_twin(one, values)
-    record = runs.begin(chosen, orders.study, f"{one.number:04d}", orders.parent, number=one.number)
+    record = runs.begin(chosen, orders.study, f"{one.number:04d}", orders.parent, number=one.number, values=values)
     one.set_user_attr(study.RECORD, record.id)
     with LivePublisher(record), record:
         try:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.params import Exponential, Params, Piecewise, load_params, parse_params
-from pipeline.tuning import proposal, space
+from pipeline.params import Cosine, Exponential, Params, Piecewise, load_params, parse_params
+from pipeline.tuning import proposal, space, trial
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 TEXT = PARAMS.read_text(encoding="utf-8")
@@ -112,6 +112,33 @@ def test_a_shorter_trial_goes_through_the_same_rates():
     assert (short.every_epochs, short.warmup_epochs, short.initial, short.rate) == (0.5, 0.25, 0.01, 0.5)
     steps = Piecewise(kind="piecewise", boundaries=(4.0, 8.0), values=(0.1, 0.01, 0.001), warmup_epochs=0.0)
     assert space.compressed(steps, 0.5).boundaries == (2.0, 4.0)
+
+
+@pytest.mark.parametrize(("optimizer", "factor"), [("adam", 0.5), ("sgd", 0.25)])
+def test_few_pictures_come_in_smaller_batches_at_smaller_rates(optimizer, factor):
+    chosen = params(EVERYTHING, epochs=12, optimizer=optimizer, patience=3)
+    chosen = chosen.model_copy(
+        update={"tune": chosen.tune.model_copy(update={"epochs": 3, "head_epochs": 4, "min_steps": 100})}
+    )
+    assert trial.batch_factor(chosen, 3200) == 1.0  # 300 steps
+    assert trial.batch_factor(chosen, 280) == 8 / 32  # 27 steps of 32, 105 of 8
+    assert trial.batch_factor(chosen, 28) == 8 / 32
+    assert trial.batch_factor(chosen, 600) == 18 / 32
+    short = trial.short(chosen, trial.batch_factor(chosen, 280))
+    assert (short.train.epochs, short.finetune.epochs, short.finetune.batch_size) == (4, 3, 8)
+    full = chosen.finetune.schedule
+    assert short.finetune.schedule.initial == full.initial * factor
+    assert short.finetune.schedule.warmup_epochs == full.warmup_epochs / 4
+    assert short.finetune.patience is None
+    small = params(EVERYTHING, batch_size=4)
+    assert trial.batch_factor(small, 28) == 1.0
+
+
+def test_every_rate_of_a_schedule_is_scaled():
+    cosine = Cosine(kind="cosine", initial=0.01, final=0.001, warmup_epochs=1.0)
+    assert space.scaled(cosine, 0.5) == cosine.model_copy(update={"initial": 0.005, "final": 0.0005})
+    stairs = Piecewise(kind="piecewise", boundaries=(4.0,), values=(0.1, 0.01), warmup_epochs=0.0)
+    assert space.scaled(stairs, 0.5).values == (0.05, 0.005)
 
 
 def test_the_first_trial_has_the_articles_values_the_second_those_of_params_yaml():

@@ -59,6 +59,7 @@ def test_a_search_finishes_what_is_asked_and_never_needs_the_test_set(project_co
         assert [line["val_macro_recall"] for line in epochs][: len(one.intermediate_values)]
         assert {"val_recall/porn", "val_recall/neutral", "val_loss", trial.AT_PRECISION} <= epochs[0].keys()
         assert record.document["params"]["train.l2"] == one.params["train.l2"]
+        assert record.document["params"]["searched.train.l2"] == one.params["train.l2"]
         if one.state == TrialState.COMPLETE:
             assert one.values == [max(line["val_macro_recall"] for line in epochs)]
     assert first.get_trials()[0].params["train.dropout.0"] == 0.5
