@@ -184,11 +184,11 @@ def article_loop(
     options: argparse.Namespace, train: Any, val: Any, classes: int, seed: int
 ) -> list[tuple[float, float]]:
     """Train the head as nsfw_model does; return (seconds, best val accuracy) after each epoch."""
+    curve, began = [], time.perf_counter()
     embed = network.embedder(chosen_backbone(options))
     model = network.classifier(embed, network.head(embed.output_shape[-1], classes, HEAD, seed))
     objective.compile_model(model, 0.001, "adam", 0.9)
     flow = article_generator().flow(train[0].astype("float32"), train[1], batch_size=BATCH, seed=seed)
-    curve, began = [], time.perf_counter()
     for epoch in range(options.epochs):
         model.fit(flow, epochs=epoch + 1, initial_epoch=epoch, steps_per_epoch=-(-len(train[1]) // BATCH), verbose=0)
         answers = model.predict(val[0], batch_size=BATCH, verbose=0)
@@ -199,20 +199,25 @@ def article_loop(
 def embedded_loop(
     options: argparse.Namespace, train: Any, val: Any, classes: int, seed: int
 ) -> list[tuple[float, float]]:
-    """Embed once, then train the head; return (seconds, best val accuracy) after each epoch."""
+    """Embed once, as the stage does, then train the head; return (seconds, best val accuracy) after each epoch."""
     began = time.perf_counter()
     embed = network.embedder(chosen_backbone(options))
-    contents = [f"{number:064x}" for number in range(len(train[1]))]
-    seen: list[list[np.ndarray]] = [[] for _ in range(options.views + 1)]
-    for start in range(0, len(train[1]), BATCH):
-        batch = train[0][start : start + BATCH]
-        seen[0].append(embed.predict_on_batch(batch))
-        for view in range(1, options.views + 1):
-            draws = views.draw_views(contents[start : start + BATCH], view, ARTICLE, options.size, seed)
-            seen[view].append(embed.predict_on_batch(augment.apply(batch, *draws)))
-    features = np.stack([np.concatenate(view) for view in seen])
-    embedded = Embeddings(features, np.array(contents), train[1])
-    val_features = embed.predict(val[0], batch_size=BATCH, verbose=0)
+
+    def features_of(pictures: np.ndarray, view: int) -> np.ndarray:
+        found = []
+        for start in range(0, len(pictures), BATCH):
+            rows = np.arange(start, min(start + BATCH, len(pictures)))
+            full = np.resize(rows, BATCH)  # whole batches, filled up with the same pictures again
+            batch = pictures[full]
+            if view:
+                draws = views.draw_views([f"{row:064x}" for row in full], view, ARTICLE, options.size, seed)
+                batch = augment.apply(batch, *draws)
+            found.append(embed.predict_on_batch(batch)[: len(rows)])
+        return np.concatenate(found)
+
+    features = np.stack([features_of(train[0], view) for view in range(options.views + 1)])
+    embedded = Embeddings(features, np.arange(len(train[1])).astype(str), train[1])
+    val_features = features_of(val[0], 0)
     head = network.head(features.shape[-1], classes, HEAD, seed)
     objective.compile_model(head, 0.001, "adam", 0.9)
     curve = []
