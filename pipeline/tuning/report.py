@@ -26,6 +26,7 @@ def collect(searched: optuna.Study, params: Params) -> dict[str, Any]:
         "objectives": list(study.objectives(params.tune)),
         "first": _one(trials.get(0)),
         "best": _one(best),
+        "changes": sorted(proposal.changes(proposal.rounded(best.params), params)) if best else [],
         "front": [_one(one) for one in sorted(front, key=lambda one: one.number)],
         "mlflow": {"uri": server.shown(server.tracking_uri()), "run": _run_id(searched)},
     }
@@ -76,8 +77,15 @@ def describe(found: dict[str, Any]) -> list[str]:
     lines += [f"on the front, trial {one['trial']}: {_values(one, names)}" for one in found["front"]]
     run = found["mlflow"]["run"]
     lines.append(f"MLflow: run {run} on {found['mlflow']['uri']}" if run else "MLflow: `nsfw sync` publishes the study")
-    lines.append(f"next: nsfw tune --study {found['study']} --write   (confirms the winner in full, shows the diff)")
-    return lines
+    return [*lines, _next(found)]
+
+
+def _next(found: dict[str, Any]) -> str:
+    asked = found["trials"]["asked"]
+    command = f"nsfw tune --study {found['study']} --trials"
+    if found["changes"]:
+        return f"next: {command} {asked} --write   (confirms the winner in full, shows the diff)"
+    return f"next: {command} {2 * asked}   (nothing is better than params.yaml's own values so far)"
 
 
 def _values(one: dict[str, Any], names: list[str]) -> str:

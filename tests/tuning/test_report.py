@@ -1,0 +1,35 @@
+"""What `nsfw tune` tells at its end."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.tuning import report
+
+
+def found(changes: list[str]) -> dict[str, Any]:
+    best = {"trial": 1, "state": "COMPLETE", "values": [0.7], "params": {"train.l2": 0.001}, "metrics": {}}
+    return {
+        "study": "mine",
+        "trials": {"asked": 6, "finished": 6, "pruned": 1, "running": 0},
+        "objectives": ["macro_recall"],
+        "first": best | {"trial": 0, "state": "PRUNED", "values": [0.2]},
+        "best": best,
+        "changes": changes,
+        "front": [],
+        "mlflow": {"uri": "sqlite:///mlflow.db", "run": "abc"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["train.l2"], "next: nsfw tune --study mine --trials 6 --write "),  # not on to tune.trials first
+        ([], "next: nsfw tune --study mine --trials 12   (nothing is better"),
+    ],
+)
+def test_the_next_step_is_one_that_helps(changes, words):
+    lines = report.describe(found(changes))
+    assert lines[0] == "study mine: 6 of 6 trials finished, 1 pruned"
+    assert "first trial (the article's values): macro_recall 0.2000 (pruned)" in lines
+    assert lines[-1].startswith(words)
