@@ -267,10 +267,41 @@ class Checkpoint(_Section):
     every_minutes: Positive
 
 
+class Policy(_Section):
+    """What moderation does with a class: withhold it, blur it, or queue it for a person."""
+
+    block: tuple[str, ...] = ()
+    blur: tuple[str, ...] = ()
+    queue: tuple[str, ...] = ()
+
+    @field_validator("block", "blur", "queue", mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        named = [*self.block, *self.blur, *self.queue]
+        twice = sorted({name for name in named if named.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands under two actions; a class has one")
+        return self
+
+
 class Evaluate(_Section):
-    """The test set's report."""
+    """The evidence on a model: intervals, operating points, robustness, slices.
+
+    `prevalence`: the share of unsafe pictures in real traffic, or every class's share; None: not known.
+    `policy`: None queues every unsafe class.
+    """
 
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+    resamples: Annotated[int, Field(ge=100, le=100_000)]
+    target_recall: Annotated[float, Field(gt=0.0, le=1.0)]
+    prevalence: Annotated[float, Field(gt=0.0, lt=1.0)] | dict[str, Share] | None
+    policy: Policy | None
+    robustness_pictures: Count
+    min_slice: Count
 
 
 class Audit(_Section):
@@ -281,11 +312,51 @@ class Audit(_Section):
     max_rows: Count
 
 
+class Drop(_Section):
+    """How much worse than production a challenger may be on the same test pictures, in shares (0.01 is a point).
+
+    `risk`: the tolerated probability, by paired bootstrap, that the true drop is larger; 0.5 judges by the drop seen.
+    """
+
+    unsafe_recall: Share
+    macro_recall: Share
+    class_recall: Share
+    risk: Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class Gates(_Section):
+    """What a version must satisfy before it may be production; None, or false, switches a gate off."""
+
+    class_recall: Share | None
+    unsafe_recall: Share | None
+    drop: Drop | None
+    slice_gap: Share | None
+    calibration: Share | None
+    robustness: Share | None
+    reports: bool
+    latency_ms: Positive | None
+    size_mb: Positive | None
+    test_set: bool
+    leaks: Share | None
+    clean: bool
+    finished: bool
+
+
 class Register(_Section):
-    """Where the model goes in MLflow's registry."""
+    """Where the model goes in MLflow's registry, and what it must satisfy to become production."""
 
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     alias: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    production: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    gates: Gates
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.alias == self.production:
+            raise ValueError(
+                f"alias and production are both {self.alias}; a new version would be in production at once"
+            )
+        return self
 
 
 class Interval(_Section):
@@ -381,7 +452,22 @@ class Params(_Section):
             )
         if self.backbone.weights is None and self.finetune.unfreeze != "all":
             raise ValueError("backbone.weights is null, so nothing is learned yet: finetune.unfreeze must be all")
+        _check_classes(self.evaluate, self.labels)
         return self
+
+
+def _check_classes(evaluate: Evaluate, labels: Labels) -> None:
+    policy, prevalence = evaluate.policy, evaluate.prevalence
+    for action in Policy.model_fields if policy else ():
+        strangers = sorted(set(getattr(policy, action)) - set(labels.names))
+        if strangers:
+            allowed = ", ".join(labels.names)
+            raise ValueError(f"evaluate.policy.{action} names {', '.join(strangers)}; labels.names has {allowed}")
+    if isinstance(prevalence, dict):
+        if set(prevalence) != set(labels.names):
+            raise ValueError(f"evaluate.prevalence must give a share for each of {', '.join(labels.names)}, no other")
+        if abs(sum(prevalence.values()) - 1.0) > 1e-6:
+            raise ValueError(f"evaluate.prevalence adds up to {sum(prevalence.values()):g}, not 1")
 
 
 def load_params(path: Path = PARAMS) -> Params:

@@ -59,9 +59,9 @@ def part(module: str) -> str:
 
 
 def keys(document: dict[str, Any], above: str = "") -> Iterator[str]:
-    """Every leaf of params.yaml, dotted; a schedule (its keys depend on its kind) and a space count as one each."""
+    """Every leaf of params.yaml, dotted; a schedule (its keys depend on its kind), a space and what may be null count as one each."""
     for key, value in document.items():
-        if isinstance(value, dict) and key not in {"schedule", "space"}:
+        if isinstance(value, dict) and key not in {"schedule", "space", "drop"}:
             yield from keys(value, f"{above}{key}.")
         else:
             yield above + key
