@@ -1,13 +1,13 @@
 """The `nsfw` command: acts of people. Everything heavy is imported inside the command that needs it."""
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipeline import paths
+from pipeline import cli_models, paths
+from pipeline.cli_models import tell as _tell
 from pipeline.errors import UserError, run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -231,8 +231,7 @@ def import_weights(
     _tell({"weights": str(out)}, lines, as_json=as_json)
 
 
-def _tell(document: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
-    print(json.dumps(document, indent=2, sort_keys=True, default=str) if as_json else "\n".join(lines))
+cli_models.add_to(app)
 
 
 def main() -> None:

@@ -49,6 +49,12 @@ def write_json(document: Any, path: Path) -> None:
         )
 
 
+def write_text(text: str, path: Path) -> None:
+    """Write `text` as UTF-8."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON document, or say which file is missing or broken."""
     try:

@@ -25,6 +25,7 @@ EMBEDDINGS = BUILD / "embeddings"
 HEAD = BUILD / "head"
 FINETUNED = BUILD / "finetuned"
 PREDICTIONS = BUILD / "predictions.parquet"
+EVIDENCE = BUILD / "evidence"
 REGISTERED = BUILD / "registered.json"
 
 METRICS = Path("metrics")
@@ -40,5 +41,6 @@ EMBEDDINGS_CACHE = CACHE / "embeddings"
 RUNS = CACHE / "runs"
 CHECKPOINTS = CACHE / "checkpoints"
 TUNE = CACHE / "tune"
+EVIDENCE_CACHE = CACHE / "evidence"
 
 MODEL_FILE = "model.keras"

@@ -46,7 +46,8 @@ def lineage_tags(lineage: Mapping[str, Any]) -> dict[str, str]:
     """Return the lineage by content as MLflow tags: code and data, without the fields that are null."""
     git = lineage.get("git") or {}
     dirty = None if git.get("dirty") is None else str(git["dirty"]).lower()
-    return _known({"git_commit": git.get("commit"), "git_dirty": dirty, "data_md5": lineage.get("data_md5")})
+    found = {"git_commit": git.get("commit"), "git_dirty": dirty, "git_tree": git.get("tree")}
+    return _known(found | {"data_md5": lineage.get("data_md5")})
 
 
 def _machine_tags(lineage: Mapping[str, Any]) -> dict[str, str]:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from pipeline.errors import UserError
+from pipeline.tracking.trees import working_tree
 
 PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "pillow", "nsfw-pipeline")
 _DIFF_LIMIT = 1_000_000  # characters
@@ -39,13 +40,14 @@ def capture(root: Path = Path()) -> dict[str, Any]:
 
 
 def git_state(root: Path) -> dict[str, Any]:
-    """Return the commit, whether the tree differs from it, and the untracked files that git does not ignore."""
+    """Return the commit, whether the tree differs from it, the untracked files that git does not ignore, the tree."""
     commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
     status = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=normal", *_SCOPE)
     if commit is None or status is None:
-        return {"commit": None, "dirty": None, "untracked": []}
+        return {"commit": None, "dirty": None, "untracked": [], "tree": None}
     untracked = [entry[3:] for entry in status.split("\0") if entry.startswith("?? ")]
-    return {"commit": commit.strip(), "dirty": bool(status), "untracked": untracked[:100]}
+    tree = working_tree(root)
+    return {"commit": commit.strip(), "dirty": bool(status), "untracked": untracked[:100], "tree": tree}
 
 
 def git_diff(root: Path = Path()) -> str:

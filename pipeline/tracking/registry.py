@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pipeline.tracking import server
+from pipeline.tracking import evidence, server
 from pipeline.tracking.facts import ID_TAG, chunks, key, lineage_tags, milliseconds
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.package import SHA_TAG, Candidate, log_model
@@ -31,7 +33,16 @@ class Registration:
     problem: str = ""
 
 
-def register(candidate: Candidate, *, only_forward: bool = False) -> Registration:
+@dataclass(frozen=True)
+class Bundle:
+    """The evidence to store with a version: a folder, the digest of the evaluation in it, and the gate table."""
+
+    folder: Path
+    evaluation_sha256: str
+    gates: Sequence[Mapping[str, Any]] = ()
+
+
+def register(candidate: Candidate, *, only_forward: bool = False, bundle: Bundle | None = None) -> Registration:
     """Make the candidate a version of its registered model, with the alias on it; the same one twice is one version.
 
     The run record is published first if the server lacks it. A server that does not answer costs seconds and leaves the
@@ -40,6 +51,7 @@ def register(candidate: Candidate, *, only_forward: bool = False) -> Registratio
     Args:
         candidate: what to register.
         only_forward: leave an alias alone that points at a later version.
+        bundle: its evidence; the alias is set once that is stored.
 
     Raises:
         UserError: the folder holds no run record.
@@ -54,20 +66,27 @@ def register(candidate: Candidate, *, only_forward: bool = False) -> Registratio
     else:
         run_id = published.run_id
         try:
-            number = server.patiently(lambda: _register(candidate, record, run_id, sha256, only_forward=only_forward))
+            number = server.patiently(
+                lambda: _register(candidate, record, run_id, sha256, bundle, only_forward=only_forward)
+            )
         except Exception as error:  # noqa: BLE001 -- as in publish(): the registration is pending, sync completes it
             problem = describe(error)
     uri = f"models:/{candidate.name}@{candidate.alias}" if number is None else f"models:/{candidate.name}/{number}"
     return Registration(candidate.name, candidate.alias, number, number is None, record.id, sha256, uri, problem)
 
 
-def _register(candidate: Candidate, record: RunRecord, run_id: str, sha256: str, *, only_forward: bool) -> int:
+def _register(
+    candidate: Candidate, record: RunRecord, run_id: str, sha256: str, bundle: Bundle | None, *, only_forward: bool
+) -> int:
     with server.session() as client:
         number = _existing(client, candidate.name, record.id, sha256)
         if number is None:
             model_id = _logged(client, run_id, sha256) or log_model(client, candidate, record, run_id)
-            _log_evidence(client, run_id, record, candidate.evidence)
+            _log_figures(client, run_id, record, candidate.evidence)
             number = _create_version(client, candidate, run_id, model_id, _tags(candidate, record, sha256))
+        if bundle is not None:
+            evidence.attach(client, candidate.name, number, bundle.folder, bundle.evaluation_sha256)
+            client.set_model_version_tag(candidate.name, str(number), evidence.GATES_TAG, json.dumps(bundle.gates))
         if not only_forward or number > _aliased(client, candidate):
             client.set_registered_model_alias(candidate.name, candidate.alias, str(number))
         return number
@@ -90,12 +109,12 @@ def _logged(client: MlflowClient, run_id: str, sha256: str) -> str | None:
     return str(ready[0].model_id) if ready else None
 
 
-def _log_evidence(client: MlflowClient, run_id: str, record: RunRecord, evidence: Mapping[str, float]) -> None:
+def _log_figures(client: MlflowClient, run_id: str, record: RunRecord, figures: Mapping[str, float]) -> None:
     """Put the test metrics on the run too, at the record's own time: logged twice they stay one."""
     from mlflow.entities import Metric
 
     moment = milliseconds(record.document["finished_at"])
-    metrics = [Metric(f"test_{key(name)}", float(value), moment, 0) for name, value in sorted(evidence.items())]
+    metrics = [Metric(f"test_{key(name)}", float(value), moment, 0) for name, value in sorted(figures.items())]
     for chunk in chunks(metrics, 1000):
         client.log_batch(run_id, metrics=chunk)
 

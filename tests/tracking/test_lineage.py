@@ -63,7 +63,7 @@ def test_a_subfolder_sees_the_whole_tree(repository):
 def test_without_git_commits_or_data_fields_are_null(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     captured = lineage.capture(tmp_path)
-    assert captured["git"] == {"commit": None, "dirty": None, "untracked": []}
+    assert captured["git"] == {"commit": None, "dirty": None, "untracked": [], "tree": None}
     assert captured["data_md5"] is None
     monkeypatch.setenv("PATH", "")
     assert lineage.capture(tmp_path)["git"]["commit"] is None

@@ -84,7 +84,7 @@ def test_another_model_is_another_version(client):
     assert int(client.get_model_version_by_alias("nsfw", "challenger").version) == 2
 
 
-@pytest.mark.parametrize("step", ["_create_version", "_log_evidence"])
+@pytest.mark.parametrize("step", ["_create_version", "_log_figures"])
 def test_a_registration_cut_short_goes_on_with_the_model_that_is_there(client, monkeypatch, step):
     candidate = made()
 

@@ -1,0 +1,1 @@
+"""From challenger to production and back: evidence, gates, the ledger, and what people ask of them."""

@@ -1,0 +1,121 @@
+"""A version with its evidence: what `evaluate` found, the run's facts, speed, the gate table and the model card.
+
+The evaluation is a stage's output, the same bytes on every machine; speed and gates are of this moment, and so are
+written here, beside the registry, and never into what DVC caches.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.evaluation import card, speed
+from pipeline.evaluation.gates import Gate
+from pipeline.files import read_json, write_json, write_text
+from pipeline.params import Params
+from pipeline.promotion import judging, rescoring, state
+from pipeline.tracking import evidence, server
+from pipeline.tracking.lineage import digest
+from pipeline.tracking.package import Candidate
+from pipeline.tracking.publish import describe
+from pipeline.tracking.record import RunRecord
+from pipeline.tracking.registry import Bundle, Registration, register
+
+
+def register_with_evidence(
+    candidate: Candidate, evaluation: Path, params: Params, *, only_forward: bool = False
+) -> tuple[Registration, Sequence[Gate]]:
+    """Register a candidate with the evidence in `evaluation` (evidence.json, predictions.parquet, plots).
+
+    Returns the registration, and the gate table against whoever is production now; [] if MLflow does not answer.
+
+    Raises:
+        UserError: there is no evidence, it is another model's, or the candidate's folder holds no run record.
+
+    """
+    document = read_json(evaluation / evidence.DOCUMENT)
+    sha256 = digest(candidate.model_file)
+    if document.get("model_sha256") != sha256:
+        raise UserError(
+            f"{evaluation / evidence.DOCUMENT} is about model {str(document.get('model_sha256'))[:12]}, "
+            f"but {candidate.model_file} is {sha256[:12]}. Run `dvc repro evaluate`."
+        )
+    facts = _facts(candidate, sha256)
+    with _folder(evaluation) as folder:
+        write_json(facts, folder / evidence.FACTS)
+        table = _judge(folder, params)
+        markdown = card.render(document, facts | {"gates": [gate.to_document() for gate in table]})
+        write_text(markdown, folder / "model_card.md")
+        write_text(card.html(markdown), folder / "model_card.html")
+        bundle = Bundle(folder, digest(evaluation), [gate.to_document() for gate in table])
+        done = register(candidate, only_forward=only_forward, bundle=bundle)
+    return done, table
+
+
+@contextmanager
+def _folder(evaluation: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "evidence"
+        shutil.copytree(evaluation, folder)
+        yield folder
+
+
+def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
+    """Return what is known of a model beside its answers: run, lineage, params, size, and its speed right now."""
+    record = RunRecord.load(candidate.folder)
+    lineage = record.document.get("lineage") or {}
+    git: Mapping[str, Any] = lineage.get("git") or {}
+    return {
+        "model": candidate.name,
+        "model_sha256": sha256,
+        "record_id": record.id,
+        "run_status": record.status,
+        "imported": record.kind == "import",
+        "trained_at": record.document.get("finished_at"),
+        "git_commit": git.get("commit"),
+        "git_dirty": git.get("dirty"),
+        "git_tree": git.get("tree"),
+        "untracked": git.get("untracked") or [],
+        "data_md5": lineage.get("data_md5"),
+        "params": record.document.get("params") or {},
+        "inputs": record.document.get("inputs") or [],
+        "size_mb": round(_bytes(candidate.model_file) / 1e6, 3),
+        "speed": _speed(candidate, lineage.get("hardware") or {}),
+    }
+
+
+def _bytes(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+
+
+def _speed(candidate: Candidate, hardware: Mapping[str, Any]) -> dict[str, Any]:
+    measured = speed.measure(rescoring.score_of(candidate), candidate.size)
+    gpus = ", ".join(hardware.get("gpus") or []) or "no GPU"
+    return {**measured, "hardware": f"{hardware.get('cpu')}, {hardware.get('cores')} cores, {gpus}"}
+
+
+def _judge(folder: Path, params: Params) -> list[Gate]:
+    try:
+        challenger = evidence.load(folder, None, digest(folder))
+        return server.patiently(lambda: _judge_now(challenger, params))
+    except (server.Unreachable, UserError):
+        return []
+    except Exception as error:  # noqa: BLE001 -- MLflow's client raises whatever it likes; the registration will tell
+        describe(error)
+        return []
+
+
+def _judge_now(challenger: evidence.Dossier, params: Params) -> list[Gate]:
+    production = None
+    with server.session() as client:
+        try:
+            now = state.read(client, params.register_)
+        except UserError:  # nothing is registered yet
+            return judging.table(challenger, None, params, production_version=None)
+        production = judging.dossier(client, now.model, now.production)
+    return judging.table(challenger, production, params, production_version=now.production)

@@ -1,0 +1,129 @@
+"""What the registry says now: the ledger, the aliases, and whether the two agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+from pipeline.tracking import evidence, ledger
+from pipeline.tracking.ledger import Ledger
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from pipeline.params import Register
+
+
+@dataclass(frozen=True)
+class State:
+    """The ledger, where the aliases of production and challenger point, the versions, and which have no evidence."""
+
+    model: str
+    alias: str
+    ledger: Ledger
+    aliased: int | None
+    challenger: int | None
+    versions: tuple[int, ...]
+    without_evidence: tuple[int, ...]
+
+    @property
+    def production(self) -> int | None:
+        """The version in production: the ledger's."""
+        return self.ledger.production
+
+    def findings(self) -> list[str]:
+        """Return what is wrong between ledger and registry, the worst first; [] where all is well."""
+        found = []
+        if self.aliased is not None and self.aliased != self.production:
+            found.append(self._past_the_gates() if not self.interrupted else self._unfinished())
+        if self.production is not None and self.aliased is None:
+            found.append(
+                f"the alias {self.alias} is gone; the ledger says version {self.production}. "
+                "The next `nsfw promote` or `nsfw rollback` sets it again"
+            )
+        if self.production is not None and self.production not in self.versions:
+            found.append(
+                f"version {self.production}, which is production, has been deleted: "
+                "`nsfw rollback --to VERSION --reason ...`, or promote another"
+            )
+        if self.ledger.unreadable:
+            numbers = ", ".join(map(str, self.ledger.unreadable))
+            found.append(
+                f"{ledger.name_of(self.model)} holds version {numbers}, which no command of ours wrote: "
+                "it counts for nothing"
+            )
+        return found
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the alias stands where it stood before the last entry: a command was cut short, or undone by hand."""
+        last = self.ledger.last
+        return last is not None and self.aliased == last.draft.previous
+
+    def _past_the_gates(self) -> str:
+        says = "nothing was ever promoted" if self.production is None else f"the ledger says version {self.production}"
+        lacks = " It has no evidence." if self.aliased in self.without_evidence else ""
+        back = f", or `nsfw rollback --to {self.production}` puts the ledger's back" if self.production else ""
+        return (
+            f"WENT PAST THE GATES: the alias {self.alias} points at version {self.aliased}, but {says}.{lacks} "
+            f"`nsfw promote {self.aliased}` judges it{back}"
+        )
+
+    def _unfinished(self) -> str:
+        return (
+            f"the alias {self.alias} still points at version {self.aliased}, the ledger says {self.production}: "
+            "the last command was cut short, or the alias set back by hand. "
+            "The next `nsfw promote` or `nsfw rollback` finishes it"
+        )
+
+
+def read(client: MlflowClient, register: Register) -> State:
+    """Return what the registry says now.
+
+    Raises:
+        UserError: there is no such registered model.
+
+    """
+    from mlflow.exceptions import MlflowException
+
+    model = register.model
+    try:
+        aliases = client.get_registered_model(model).aliases
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise UserError(f"nothing is registered as {model} yet. `dvc repro` registers a challenger.") from None
+    found = ledger.versions_of(client, model)
+    numbers = sorted(int(version.version) for version in found)
+    bare = sorted(int(version.version) for version in found if evidence.EVIDENCE_TAG not in version.tags)
+    return State(
+        model,
+        register.production,
+        ledger.read(client, model),
+        _number(aliases.get(register.production)),
+        _number(aliases.get(register.alias)),
+        tuple(numbers),
+        tuple(bare),
+    )
+
+
+def resolve(state: State, asked: str, register: Register) -> int:
+    """Return the version that `asked` names: a number, `production` (the ledger's), or the challenger's alias.
+
+    Raises:
+        UserError: there is no such version.
+
+    """
+    named = {register.production: state.production, register.alias: state.challenger}
+    number = named[asked] if asked in named else int(asked) if asked.isdecimal() else None
+    if number is None or number not in state.versions:
+        have = ", ".join(map(str, state.versions)) or "none"
+        raise UserError(
+            f"{state.model} has no version {asked}; versions: {have}; also {register.alias} and {register.production}."
+        )
+    return number
+
+
+def _number(value: object) -> int | None:
+    return None if value is None else int(str(value))

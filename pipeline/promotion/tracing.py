@@ -1,0 +1,117 @@
+"""From a version back to what made it: commit, data, params, run, and the commands that make it again."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from pipeline.promotion import state
+from pipeline.tracking import evidence, server, trees
+from pipeline.tracking.evidence import DoubtfulError
+from pipeline.tracking.facts import ID_TAG
+from pipeline.tracking.package import SHA_TAG
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+
+def trace(params: Params, asked: str) -> dict[str, Any]:
+    """Return what made a version, and `commands` that rebuild it in a fresh clone.
+
+    Raises:
+        UserError: there is no such version.
+        Unreachable: the server does not answer.
+
+    """
+    with server.session() as client:
+        now = state.read(client, params.register_)
+        version = state.resolve(now, asked, params.register_)
+        found = client.get_model_version(now.model, str(version))
+        run = client.get_run(found.run_id) if found.run_id else None
+        try:
+            dossier, doubt = evidence.fetch(client, now.model, version), ""
+        except DoubtfulError as error:
+            dossier, doubt = None, str(error)
+    tags = found.tags
+    facts = dict(dossier.facts) if dossier else {}
+    tree = tags.get("nsfw.git_tree")
+    dirty = tags.get("nsfw.git_dirty") == "true"
+    committed = trees.commit_with(tree) if dirty and tree and not facts.get("untracked") else None
+    document: dict[str, Any] = {
+        "model": now.model,
+        "version": version,
+        "run_id": found.run_id,
+        "run_name": run.info.run_name if run else None,
+        "record_id": tags.get(ID_TAG),
+        "model_sha256": tags.get(SHA_TAG),
+        "evidence_sha256": tags.get(evidence.EVIDENCE_TAG),
+        "doubt": doubt,
+        "imported": bool(facts.get("imported")),
+        "commit": tags.get("nsfw.git_commit"),
+        "dirty": dirty,
+        "committed_as": committed,
+        "data_md5": tags.get("nsfw.data_md5"),
+        "trained_at": facts.get("trained_at"),
+        "params": dict(sorted(facts.get("params", {}).items())) or (dict(run.data.params) if run else {}),
+        "inputs": {entry["name"]: entry["digest"] for entry in facts.get("inputs", [])},
+        "figures": _figures(dossier.document) if dossier else {},
+    }
+    return document | {"commands": commands(document)}
+
+
+def commands(found: dict[str, Any]) -> list[str]:
+    """Return the shell commands that rebuild a version from a trace, each a line; comments say what to expect."""
+    if found["imported"]:
+        return ["# imported: trained elsewhere; `nsfw import-model` of the same file registers it again"]
+    commit = found["committed_as"] or found["commit"]
+    if commit is None:
+        return ["# trained outside a git repository: there is no commit to check out"]
+    lines = [f"git clone {_origin()} rebuilt && cd rebuilt", f"git checkout {commit}"]
+    if found["dirty"] and not found["committed_as"]:
+        lines += [
+            "# it was trained from uncommitted changes; the run keeps them as the artifact code.diff:",
+            f"mlflow artifacts download --run-id {found['run_id']} --artifact-path code.diff -d ..",
+            "git apply ../code.diff",
+        ]
+    lines += [
+        "make install && . .venv/bin/activate",
+        f"dvc pull data.dvc                 # the scrape as of md5 {found['data_md5']}",
+        "dvc repro evaluate",
+        "dvc metrics show",
+    ]
+    lines += [f"sha256sum {name}   # {digest}" for name, digest in found["inputs"].items() if "." in name]
+    return lines
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """Return a trace for a terminal."""
+    dirty = ", with uncommitted changes" if found["dirty"] else ""
+    if found["committed_as"]:
+        dirty += f", committed since as {found['committed_as']}"
+    shown = {
+        "run": f"{found['run_name']} ({found['run_id']}), record {found['record_id']}, ended {found['trained_at']}",
+        "commit": f"{found['commit'] or 'unknown'}{dirty}",
+        "data": f"data.dvc md5 {found['data_md5']}",
+        "model": f"sha256 {found['model_sha256']}",
+        "evidence": found["doubt"] or f"sha256 {found['evidence_sha256']}",
+        "figures": ", ".join(f"{name} {value:.6g}" for name, value in found["figures"].items() if value is not None),
+    }
+    text = [f"{found['model']} version {found['version']}"]
+    text += [f"  {name:<9} {value}" for name, value in shown.items()]
+    text += ["  params    " + ", ".join(f"{key}={value}" for key, value in found["params"].items())]
+    return [*text, "", "rebuild:", *(f"  {line}" for line in found["commands"])]
+
+
+def _figures(document: Any) -> dict[str, float | None]:
+    summary = document["summary"]
+    named = {"test pictures": summary["pictures"], "accuracy": summary["accuracy"]}
+    return {**named, "macro recall": summary["macro_recall"], "unsafe recall": summary["unsafe"]["recall"]}
+
+
+def _origin() -> str:
+    """Return where to clone from: the remote, or this very folder."""
+    for command in (["git", "remote", "get-url", "origin"], ["git", "rev-parse", "--show-toplevel"]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- no shell; our own arguments
+        if done.returncode == 0 and done.stdout.strip():
+            return done.stdout.strip()
+    return "REPOSITORY"

@@ -1,0 +1,118 @@
+"""The evidence of a registered version: a folder among its run's artifacts, named by its digest in the version's tags.
+
+What is read back is believed only if its digest is the one in the tags, and if it is about the registered model.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from pipeline import paths
+from pipeline.tracking.lineage import digest
+from pipeline.tracking.package import SHA_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+EVIDENCE_TAG = "nsfw.evidence_sha256"
+EVALUATION_TAG = "nsfw.evaluation_sha256"
+GATES_TAG = "nsfw.gates"
+DOCUMENT, FACTS, PREDICTIONS = "evidence.json", "facts.json", "predictions.parquet"
+FOLDER = "evidence"  # among the run's artifacts
+
+
+class DoubtfulError(Exception):
+    """A version's evidence is not there, or is not what was registered; the message says which."""
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """A version's evidence: evidence.json, facts.json, the predictions on val and test, and the whole's digest."""
+
+    version: int | None
+    sha256: str
+    model_sha256: str
+    document: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    predictions: pd.DataFrame
+
+
+def attach(client: MlflowClient, model: str, version: int, folder: Path, evaluation_sha256: str) -> None:
+    """Log `folder` with the run of a version, and its digest in the version's tags; the same evaluation once."""
+    found = client.get_model_version(model, str(version))
+    if found.tags.get(EVALUATION_TAG) == evaluation_sha256 and EVIDENCE_TAG in found.tags:
+        return
+    sha256 = digest(folder)
+    client.log_artifacts(found.run_id, str(folder), f"{FOLDER}/{sha256[:12]}")
+    client.set_model_version_tag(model, str(version), EVALUATION_TAG, evaluation_sha256)
+    client.set_model_version_tag(model, str(version), EVIDENCE_TAG, sha256)  # last: with it all is there
+
+
+def fetch(client: MlflowClient, model: str, version: int, sha256: str | None = None) -> Dossier:
+    """Return a version's evidence, once its bytes are those that were registered. Kept in `.cache/evidence`.
+
+    `sha256`: an earlier one of its evidences than the latest: what it was promoted with, say.
+
+    Raises:
+        DoubtfulError: there is none, or it is not what it says.
+
+    """
+    found = client.get_model_version(model, str(version))
+    sha256 = sha256 or found.tags.get(EVIDENCE_TAG)
+    if not sha256 or not found.run_id:
+        raise DoubtfulError(
+            f"version {version} has no evidence: it was registered past the pipeline. "
+            "`dvc repro` registers with evidence, `nsfw import-model` does for a model from elsewhere"
+        )
+    folder = _downloaded(client, found, sha256)
+    dossier = load(folder, version, sha256)
+    if found.tags.get(SHA_TAG) != dossier.model_sha256:
+        raise DoubtfulError(f"version {version}: its evidence is about another model ({dossier.model_sha256[:12]})")
+    return dossier
+
+
+def load(folder: Path, version: int | None, sha256: str) -> Dossier:
+    """Read a folder of evidence whose digest is known.
+
+    Raises:
+        DoubtfulError: a part of it is missing or broken.
+
+    """
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        predictions = pd.read_parquet(folder / PREDICTIONS)
+        if document["model_sha256"] != facts["model_sha256"]:
+            raise DoubtfulError(f"version {version}: evidence.json and facts.json are of different models")
+        return Dossier(version, sha256, str(facts["model_sha256"]), document, facts, predictions)
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:
+        raise DoubtfulError(f"version {version}: its evidence cannot be read ({error!r})") from None
+
+
+def _downloaded(client: MlflowClient, version: ModelVersion, sha256: str) -> Path:
+    kept = paths.EVIDENCE_CACHE / sha256
+    if kept.is_dir() and digest(kept) == sha256:
+        return kept
+    shutil.rmtree(kept, ignore_errors=True)
+    paths.EVIDENCE_CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=paths.EVIDENCE_CACHE) as scratch:
+        place = f"{FOLDER}/{sha256[:12]}"
+        try:
+            fetched = Path(client.download_artifacts(version.run_id, place, str(Path(scratch).absolute())))
+        except Exception as error:  # noqa: BLE001 -- the artifact store raises whatever it likes; a dead server raises before
+            raise DoubtfulError(f"version {version.version}: its evidence cannot be fetched ({error})") from None
+        if not fetched.is_dir() or digest(fetched) != sha256:
+            raise DoubtfulError(f"version {version.version}: its evidence has been changed since it was registered")
+        if not kept.is_dir():  # another process may have been faster
+            fetched.rename(kept)
+    return kept
