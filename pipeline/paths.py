@@ -25,6 +25,7 @@ EMBEDDINGS = BUILD / "embeddings"
 HEAD = BUILD / "head"
 FINETUNED = BUILD / "finetuned"
 PREDICTIONS = BUILD / "predictions.parquet"
+EVIDENCE = BUILD / "evidence"
 REGISTERED = BUILD / "registered.json"
 
 METRICS = Path("metrics")
