@@ -59,7 +59,7 @@ def part(module: str) -> str:
 
 
 def keys(document: dict[str, Any], above: str = "") -> Iterator[str]:
-    """Every leaf of params.yaml, dotted; a schedule (whose keys its kind decides), a space, what may be null: one each."""
+    """Every leaf of params.yaml, dotted; a schedule (its kind decides its keys), a space, what may be null: one."""
     for key, value in document.items():
         if isinstance(value, dict) and key not in {"schedule", "space", "drop"}:
             yield from keys(value, f"{above}{key}.")
