@@ -1,0 +1,70 @@
+"""Bootstrap intervals of recall and precision: what another draw of as many test pictures might have said.
+
+Stratified by class, percentile method (Efron and Tibshirani 1993, ch. 13). Drawing n pictures of a class with
+replacement and counting what the model calls them is a multinomial draw of that class's row of the confusion matrix,
+so that is what is drawn: exact, and without touching a picture. Where nothing was missed the interval has width 0;
+Wilson's, in `evaluation.recall.summary`, has not.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluation.recall import Integers
+
+Limits = list[float] | None
+
+
+def resample(counts: Integers, resamples: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return confusion matrices of drawn test sets, shape (resamples, classes, classes); rows keep their sums.
+
+    `counts` is a confusion matrix (rows: true classes). Equal arguments give equal results.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros((resamples, *counts.shape), dtype=np.int64)
+    for row, total in enumerate(counts.sum(axis=1).tolist()):
+        if total:
+            drawn[:, row] = rng.multinomial(total, counts[row] / total, size=resamples)
+    return drawn
+
+
+def intervals(
+    counts: Integers, names: Sequence[str], unsafe: Collection[str], *, confidence: float, resamples: int, seed: int
+) -> dict[str, Any]:
+    """Return percentile intervals [low, high] at `confidence` (0..1), ready for JSON; None where nothing is known.
+
+    Keys: recall and precision (each by class name), macro_recall (mean over the classes that have pictures),
+    unsafe_recall (unsafe pictures called any unsafe class), resamples, seed. A draw in which nothing is called a class
+    has no precision of it and is left out of that interval.
+    """
+    drawn = resample(counts, resamples, seed)
+    hits = np.diagonal(drawn, axis1=1, axis2=2).astype(np.float64)
+    trials = counts.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        recall, precision = hits / trials, hits / drawn.sum(axis=1)
+    members = np.array([name in unsafe for name in names])
+    caught = drawn[:, members][:, :, members].sum(axis=(1, 2))
+    unsafe_pictures = int(trials[members].sum())
+    return {
+        "recall": {name: _limits(recall[:, i], confidence) for i, name in enumerate(names)},
+        "precision": {
+            # Never called: the draws know no more than the counts.
+            name: _limits(precision[:, i], confidence) if counts[:, i].any() else None
+            for i, name in enumerate(names)
+        },
+        "macro_recall": _limits(recall[:, trials > 0].mean(axis=1), confidence) if trials.any() else None,
+        "unsafe_recall": _limits(caught / unsafe_pictures, confidence) if unsafe_pictures else None,
+        "resamples": resamples,
+        "seed": seed,
+    }
+
+
+def _limits(values: npt.NDArray[np.float64], confidence: float) -> Limits:
+    known = values[~np.isnan(values)]
+    if known.size == 0:
+        return None
+    tail = (1.0 - confidence) / 2
+    low, high = np.quantile(known, [tail, 1.0 - tail])
+    return [float(low), float(high)]

@@ -1,0 +1,71 @@
+"""Raw contents to model input, any size, plain or distorted: decoded in sandbox workers, a few in memory at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import compute
+from pipeline.errors import UserError
+from pipeline.images import sandbox, shards
+from pipeline.images.decode import Limits, decode
+from pipeline.images.distortions import DISTORTIONS
+from pipeline.images.resize import to_square
+
+PLAIN = "plain"
+_CHUNK_BYTES = 64 * 2**20  # of rendered pixels in one chunk
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How to render: shards in `folder`, within `limits`, to `size` px, in `forms` (`plain` or a distortion)."""
+
+    folder: Path
+    limits: Limits
+    size: int
+    forms: tuple[str, ...] = (PLAIN,)
+
+    def render(self, member: shards.Member) -> Pixels:
+        """Return uint8 (forms, size, size, 3) of one content; for a sandbox worker.
+
+        A distortion is of the original picture, before it is resized: that is where it happens.
+        """
+        image = decode(shards.read(self.folder, member), self.limits).image
+        forms = (image if form == PLAIN else DISTORTIONS[form](image) for form in self.forms)
+        return np.stack([to_square(form, self.size) for form in forms])
+
+
+def render_chunk(rendering: Rendering, cost: sandbox.Limits, members: tuple[shards.Member, ...]) -> Pixels:
+    """Return uint8 (members, forms, size, size, 3), in order.
+
+    Raises:
+        UserError: a picture that the catalog decoded does not decode now (a slow machine, or another Pillow).
+
+    """
+    rendered = []
+    for member, outcome in zip(members, sandbox.run(partial(Rendering.render, rendering), members, cost), strict=True):
+        if isinstance(outcome, sandbox.Failure):
+            raise UserError(
+                f"{member.sha256} in {member.shard} was catalogued but cannot be rendered: {outcome}. "
+                "Raise catalog.seconds or catalog.memory_mb, or run `dvc repro -f catalog` to judge it again."
+            )
+        rendered.append(outcome)
+    return np.stack(rendered)
+
+
+def render_all(rendering: Rendering, cost: sandbox.Limits, members: Sequence[shards.Member]) -> Iterator[Pixels]:
+    """Yield uint8 (n, forms, size, size, 3) chunks of all members, in order, some 64 MiB each.
+
+    `cost` is that of one form of one picture; each form may take as long. Its `workers` are this machine's cores.
+    """
+    one = len(rendering.forms) * rendering.size**2 * 3
+    step = max(1, min(256, _CHUNK_BYTES // one))
+    whole = sandbox.Limits(cost.seconds * len(rendering.forms), cost.memory_mb, compute.cores())
+    # One chunk after another, on workers that stay: a process pool around them would start anew for each call.
+    for start in range(0, len(members), step):
+        yield render_chunk(rendering, whole, tuple(members[start : start + step]))

@@ -1,0 +1,62 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.evaluation import predictions as table
+from pipeline.evaluation import reviewed
+
+NAMES, UNSAFE = ("a", "b"), ("b",)
+
+
+@pytest.fixture
+def test_set() -> pd.DataFrame:
+    said = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
+    return table.frame(["p", "q", "r", "s"], "test", ["a", "b", "a", "b"], said, NAMES)
+
+
+def test_reports_are_counted_and_the_wrong_ones_listed(test_set):
+    reports = pd.DataFrame(
+        {
+            "sha256": ["p", "r", "gone", "s"],
+            "expected_label": ["a", "a", "b", "b"],
+            "slice": "",
+            "ticket": ["T-1", "T-2", "T-3", "<b>|T-4"],
+            "reported_at": "",
+        }
+    )
+    assert reviewed.regression(reports, test_set, NAMES) == {
+        "cases": 4,
+        "right": 1,
+        "missing": 1,
+        "wrong": [
+            {"sha256": "r", "expected_label": "a", "said": "b", "ticket": "T-2"},
+            {"sha256": "s", "expected_label": "b", "said": "a", "ticket": "<b>|T-4"},
+        ],
+    }
+    none = reviewed.regression(reports.head(0), test_set, NAMES)
+    assert none == {"cases": 0, "right": 0, "missing": 0, "wrong": []}
+
+
+def test_raw_labels_are_the_unambiguous_known_ones():
+    catalog = pd.DataFrame({"sha256": ["p", "q", "r"], "labels": [["a"], ["a", "b"], ["elsewhere"]]})
+    assert reviewed.raw_labels(catalog, NAMES).to_dict() == {"p": "a"}
+
+
+def test_both_sides_have_their_own_labels_and_the_same_counts(test_set):
+    raw = pd.Series({"p": "a", "q": "b", "r": "b", "dropped": "a"})  # r was relabelled; s had two labels
+    decided = pd.Series({"r": "a", "s": "b", "dropped": "drop"})
+    before, after = reviewed.side_by_side(test_set, raw, decided, NAMES, UNSAFE, 0.95)
+    assert {key: before[key] for key in ("pictures", "relabelled", "dropped")} == {
+        "pictures": 3,
+        "relabelled": 1,
+        "dropped": 1,
+    }
+    assert (after["pictures"], after["relabelled"], after["dropped"]) == (4, 1, 1)
+    assert before["summary"]["accuracy"] == 1.0
+    assert after["summary"]["accuracy"] == 0.5
+
+
+def test_without_an_unambiguous_label_there_is_no_raw_summary(test_set):
+    before, after = reviewed.side_by_side(test_set, pd.Series(dtype="str"), pd.Series(dtype="str"), NAMES, UNSAFE, 0.9)
+    assert (before["pictures"], before["summary"]) == (0, None)
+    assert after["pictures"] == 4

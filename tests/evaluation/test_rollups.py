@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline.evaluation import rollups
+from pipeline.params import Evaluate, Policy
+
+NAMES, UNSAFE = ("drawings", "hentai", "neutral", "porn"), ("hentai", "porn")
+EVALUATE = Evaluate(**yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())["evaluate"])
+
+
+def judged(seed: int, n: int = 400) -> rollups.Judged:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, n)
+    odds = np.exp(rng.normal(size=(n, 4)) + 2 * np.eye(4)[labels])
+    return rollups.Judged(odds / odds.sum(axis=1, keepdims=True), labels)
+
+
+def points(val: rollups.Judged, test: rollups.Judged, **changed: object) -> dict:
+    found = rollups.operating_points(val, test, NAMES, UNSAFE, EVALUATE.model_copy(update=changed))
+    return json.loads(json.dumps(found, allow_nan=False))
+
+
+def test_without_a_policy_all_unsafe_classes_go_to_the_queue():
+    assert rollups.policy(None, UNSAFE) == {"block": [], "blur": [], "queue": ["hentai", "porn"]}
+    found = points(judged(1), judged(2))
+    assert list(found) == ["unsafe", "queue"]
+    assert found["unsafe"]["classes"] == found["queue"]["classes"] == ["hentai", "porn"]
+    assert (found["unsafe"]["action"], found["queue"]["action"]) == (None, "queue")
+    assert found["unsafe"]["threshold"] == found["queue"]["threshold"]
+
+
+def test_each_action_with_classes_has_a_point_of_its_own():
+    found = points(judged(1), judged(2), policy=Policy(block=("porn",), blur=("hentai",)))
+    assert list(found) == ["unsafe", "block", "blur"]
+    assert found["block"]["classes"] == ["porn"]
+    assert found["block"]["threshold"] != found["blur"]["threshold"]
+
+
+def test_val_chooses_and_test_measures():
+    val, test = judged(1), judged(2)
+    point = points(val, test, target_recall=0.9)["unsafe"]
+    members = np.array([False, True, False, True])
+    scores = {split: part.probabilities[:, members].sum(axis=1) for split, part in (("val", val), ("test", test))}
+    unsafe = {split: members[part.labels] for split, part in (("val", val), ("test", test))}
+    caught = scores["val"][unsafe["val"]] >= point["threshold"]
+    assert point["val_recall"] == caught.mean() >= 0.9
+    flagged = scores["test"] >= point["threshold"]
+    assert point["recall"] == pytest.approx(flagged[unsafe["test"]].mean())
+    assert point["precision"] == pytest.approx(unsafe["test"][flagged].mean())
+    assert point["false_positive_rate"] == pytest.approx(flagged[~unsafe["test"]].mean())
+    assert points(val, judged(3), target_recall=0.9)["unsafe"]["threshold"] == point["threshold"]
+
+
+def test_prevalence_is_repeated_as_it_was_stated_or_left_out():
+    val, test = judged(1), judged(2)
+    assert points(val, test, prevalence=0.05)["unsafe"]["at_prevalence"]["unsafe_share"] == 0.05
+    shares = {"drawings": 0.5, "hentai": 0.1, "neutral": 0.3, "porn": 0.1}
+    assert points(val, test, prevalence=shares)["unsafe"]["at_prevalence"]["shares"] == shares
+    assert points(val, test, prevalence=None)["unsafe"]["at_prevalence"] is None
+
+
+def test_without_a_picture_on_val_there_is_no_threshold_and_no_figure():
+    val, test = judged(1), judged(2)
+    safe = rollups.Judged(val.probabilities[val.labels != 3], val.labels[val.labels != 3])
+    point = points(safe, test, policy=Policy(block=("porn",)))["block"]
+    assert {value for key, value in point.items() if key not in {"classes", "action"}} == {None}
