@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -229,6 +229,52 @@ def import_weights(
     section = f"{{name: mobilenet_v2, alpha: {alpha:g}, weights: {out}, size: 224, rescaling: unit}}"
     lines = [f"wrote {out}", f"next: in params.yaml, backbone: {section}"]
     _tell({"weights": str(out)}, lines, as_json=as_json)
+
+
+@app.command("import-model")
+def import_model(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="model.json, .keras, .onnx, or a SavedModel's folder.")],
+    *,
+    fmt: Annotated[str | None, typer.Option("--format", help="tfjs, keras, saved_model or onnx; guessed.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Its classes, a,b,c, in the order of its outputs.")] = None,
+    rename: Annotated[list[str] | None, typer.Option("--map", help="THEIRS=OURS; several add up. Repeat it.")] = None,
+    rescaling: Annotated[str | None, typer.Option(help="none (0..255), unit, symmetric or imagenet.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, max=4096, help="Side of its input, px.")] = None,
+    channels: Annotated[str, typer.Option(help="rgb or bgr.")] = "rgb",
+    outputs: Annotated[str, typer.Option(help="probabilities or logits.")] = "probabilities",
+    sha256: Annotated[str | None, typer.Option(help="The digest that it must have.")] = None,
+    max_mb: Annotated[int, typer.Option(min=1, help="Refuse larger ones, MiB.")] = 1024,
+    name: Annotated[str | None, typer.Option(help="Registered model; register.model if not given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Register a model that exists elsewhere, to be challenged. It is inspected before anything of it is loaded."""
+    options = {"format": fmt, "rescaling": rescaling, "channels": channels, "outputs": outputs}
+    for option, value in options.items():
+        if value not in (allowed := _IMPORT_CHOICES[option]):
+            raise typer.BadParameter(f"--{option} is one of {', '.join(word for word in allowed if word)}, not {value}")
+    if odd := [pair for pair in rename or [] if not all(pair.partition("="))]:
+        raise typer.BadParameter(f"--map is THEIRS=OURS, not {odd[0]}")
+    from pipeline import importing
+    from pipeline.ingest import project
+    from pipeline.model.foreign.terms import Said
+    from pipeline.params import load_params
+    from pipeline.tracking.server import prepare_environment
+
+    project.check_root()
+    prepare_environment()
+    said: dict[str, Any] = {**options, "size": size, "sha256": sha256, "max_mb": max_mb}
+    said["classes"] = tuple(word.strip() for word in classes.split(",")) if classes else None
+    said["renamed"] = {theirs: ours for theirs, _, ours in (pair.partition("=") for pair in rename or [])}
+    incumbent, done = importing.import_model(path, load_params(), Said(**said), name=name)
+    _tell(importing.to_document(incumbent, done), importing.describe(incumbent, done), as_json=as_json)
+
+
+_IMPORT_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "format": (None, "tfjs", "keras", "saved_model", "onnx"),
+    "rescaling": (None, "none", "unit", "symmetric", "imagenet"),
+    "channels": ("rgb", "bgr"),
+    "outputs": ("probabilities", "logits"),
+}
 
 
 cli_models.add_to(app)

@@ -2,7 +2,10 @@
 
 import json
 import math
+import operator
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +27,87 @@ def read_weights(model_json: Path) -> dict[str, np.ndarray]:
 
     """
     weights: dict[str, np.ndarray] = {}
-    try:
-        manifest = json.loads(model_json.read_text(encoding="utf-8"))["weightsManifest"]
-        for group in manifest:
-            data = b"".join(_shard(model_json, name) for name in group["paths"])
+    with _told(model_json):
+        for group in _manifest(model_json):
+            data = b"".join(_shard(model_json, name).read_bytes() for name in group["paths"])
             offset = 0
             for entry in group["weights"]:
                 weights[entry["name"]], offset = _weight(entry, data, offset)
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename} does not exist. Keep model.json and its shards in one folder.") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{model_json} is not a TensorFlow.js layers model: {error!r}. Give its model.json.") from None
     return weights
 
 
-def _shard(model_json: Path, name: str) -> bytes:
+def check_shards(model_json: Path, max_bytes: int) -> None:
+    """Compare the sizes of a layers model's shards with what its manifest says; no shard is read.
+
+    Raises:
+        UserError: a shard is missing, leads out of the folder, or they have other sizes, or too large ones.
+
+    """
+    total = 0
+    with _told(model_json):
+        for group in _manifest(model_json):
+            layouts = [_stored(entry) for entry in group["weights"]]
+            wanted = sum(kind.itemsize * math.prod(shape) for kind, shape in layouts)
+            found = sum(_shard(model_json, name).stat().st_size for name in group["paths"])
+            if found != wanted:
+                raise UserError(
+                    f"{model_json} is refused: its shards ({', '.join(group['paths'])}) have {found:,} bytes where its "
+                    f"manifest says {wanted:,}: they are cut short, or another model's. Copy them here again."
+                )
+            total += found
+    if total > max_bytes:
+        raise UserError(f"{model_json} is refused: its shards have {total:,} bytes, and the limit is {max_bytes:,}.")
+
+
+def shards(model_json: Path) -> list[Path]:
+    """Return a layers model's shards, in the manifest's order.
+
+    Raises:
+        UserError: one is missing or leads out of the folder.
+
+    """
+    with _told(model_json):
+        return [_shard(model_json, name) for group in _manifest(model_json) for name in group["paths"]]
+
+
+@contextmanager
+def _told(model_json: Path) -> Iterator[None]:
+    """Turn whatever a broken manifest raises into a message."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} does not exist. Keep model.json and its shards in one folder.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{model_json} is not a TensorFlow.js layers model: {error!r}. Give its model.json.") from None
+
+
+def _manifest(model_json: Path) -> Any:
+    return json.loads(model_json.read_text(encoding="utf-8"))["weightsManifest"]
+
+
+def _shard(model_json: Path, name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name) or name.startswith("."):
         raise ValueError(f"shard name {name!r}")
     path = model_json.parent / name
     if path.stat().st_size > _MAX_BYTES:
         raise UserError(f"{path} has more than {_MAX_BYTES:,} bytes: not a model of this kind.")
-    return path.read_bytes()
+    return path
+
+
+def _stored(entry: dict[str, Any]) -> tuple[np.dtype[Any], list[int]]:
+    """Return how a weight lies in its shard: type and shape."""
+    kind = np.dtype(_TYPES[entry.get("quantization", {}).get("dtype", entry["dtype"])]).newbyteorder("<")
+    shape = [operator.index(size) for size in entry["shape"]]
+    if any(size < 0 for size in shape):
+        raise ValueError(f"{entry['name']} has the shape {shape}")
+    return kind, shape
 
 
 def _weight(entry: dict[str, Any], data: bytes, offset: int) -> tuple[np.ndarray, int]:
     quantized = entry.get("quantization", {})
-    kind = np.dtype(_TYPES[quantized.get("dtype", entry["dtype"])]).newbyteorder("<")
-    count = math.prod(entry["shape"])
-    stored = np.frombuffer(data, kind, count, offset).reshape(entry["shape"]).astype(np.float32)
+    kind, shape = _stored(entry)
+    count = math.prod(shape)
+    stored = np.frombuffer(data, kind, count, offset).reshape(shape).astype(np.float32)
     if "scale" in quantized:
         stored = stored * np.float32(quantized["scale"]) + np.float32(quantized["min"])
     return stored, offset + count * kind.itemsize

@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.errors import UserError
 from pipeline.images.decode import Rejected, decode
 from pipeline.images.resize import to_square
-
-if TYPE_CHECKING:
-    import keras
+from pipeline.serving.networks import Adapter, load_network
 
 BATCH = 32
 
@@ -23,22 +19,18 @@ class Classifier:
     probabilities, errors = classifier.predict([Path("a.jpg").read_bytes()])
     """
 
-    def __init__(self, model_file: Path, labels: Sequence[str], size: int) -> None:
+    def __init__(self, model_file: Path, labels: Sequence[str], size: int, adapter: Adapter | None = None) -> None:
         """Load `model_file`; its input is (n, size, size, 3), values 0 to 255, its output (n, len(labels)).
 
+        A model of another kind, or with other ranges or labels, has an `adapter` between.
+
         Raises:
-            UserError: the file is not a model that Keras reads safely, or its shapes are others.
+            UserError: the file is not a model that its library reads safely, or its shapes are others.
 
         """
         self.labels = tuple(labels)
         self.size = size
-        self._model = _load(model_file)
-        expected = (None, size, size, 3), (None, len(self.labels))
-        found = tuple(self._model.input_shape), tuple(self._model.output_shape)
-        if found != expected:
-            raise UserError(
-                f"{model_file} maps {found[0]} to {found[1]}; {size} px and {len(self.labels)} labels were said"
-            )
+        self._network = load_network(model_file, adapter or Adapter(), size, len(self.labels))
 
     def predict(self, pictures: Sequence[bytes]) -> tuple[np.ndarray, list[str]]:
         """Return float64 (n, classes) probabilities, and for each picture "" or why it has none (its row is NaN).
@@ -58,22 +50,5 @@ class Classifier:
                 except MemoryError:
                     errors[place] = "memory: too large to decode"
             if squares:
-                probabilities[places] = self._model.predict_on_batch(np.stack(squares).astype(np.float32))
+                probabilities[places] = self._network(np.stack(squares))
         return probabilities, errors
-
-
-def _load(model_file: Path) -> "keras.Model":
-    import keras
-
-    if not model_file.is_file():
-        raise UserError(f"{model_file} does not exist. Run `dvc repro --pull`, which makes what is missing.")
-    try:
-        return keras.saving.load_model(model_file, safe_mode=True, compile=False)
-    except Exception as error:  # a broken archive raises KeyError, BadZipFile, TypeError, ValueError...
-        raise UserError(
-            f"{model_file} is not a model that Keras reads safely ({str(error).splitlines()[:1]})"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -15,6 +15,7 @@ import pandas as pd
 from mlflow.pyfunc import PythonModelContext
 
 from pipeline.serving.classifier import Classifier
+from pipeline.serving.networks import Adapter
 
 
 class PictureModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's types are skipped
@@ -24,11 +25,12 @@ class PictureModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's
         """Load the model, once its bytes are those that were registered."""
         model_file = Path(context.artifacts["model"])
         spec = json.loads(Path(context.artifacts["spec"]).read_text(encoding="utf-8"))
-        with model_file.open("rb") as handle:
-            found = hashlib.file_digest(handle, "sha256").hexdigest()
+        found = digest(model_file)
         if found != spec["model_sha256"]:
             raise ValueError(f"{model_file} has sha256 {found}, but {spec['model_sha256']} was registered")
-        self._classifier = Classifier(model_file, spec["labels"], spec["size"])
+        self._classifier = Classifier(
+            model_file, spec["labels"], spec["size"], Adapter.from_document(spec.get("adapter"))
+        )
 
     def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
         """Return a float64 column a class (NaN where there is an error) and `error` ("" where there is none)."""
@@ -36,6 +38,17 @@ class PictureModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's
         probabilities, errors = self._classifier.predict(pictures)
         frame = pd.DataFrame(probabilities, columns=list(self._classifier.labels), index=model_input.index)
         return frame.assign(error=errors)
+
+
+def digest(path: Path) -> str:
+    """Return a file's sha256, or a folder's (a SavedModel), as pipeline.tracking.lineage does, which is not carried."""
+    if path.is_file():
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    total = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
+    return total.hexdigest()
 
 
 def _bytes(value: object) -> bytes:

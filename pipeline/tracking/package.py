@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 SHA_TAG = "nsfw.model_sha256"
-# All that serving imports: the model loads anywhere with these.
-_REQUIREMENTS = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "pillow")
+# All that serving imports: the model loads anywhere with these, and with its own format's.
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow")
+_FORMATS = {"keras": ("tensorflow", "keras"), "saved_model": ("tensorflow",), "onnx": ("onnxruntime",)}
 _PACKAGE = Path(__file__).resolve().parents[1]
 _ENTRY = _PACKAGE / "serving" / "pyfunc_model.py"
 _CODE = ("__init__.py", "errors.py", "images", "serving")
@@ -35,7 +36,7 @@ class Candidate:
     """A model to register: the finished run record that holds it, where it goes, and what a caller must know of it.
 
     Attributes:
-        folder: the run record; its model.keras is the model.
+        folder: the run record that holds the model.
         name: the registered model.
         alias: what is to point at the version.
         labels: class names, in the order of the model's outputs.
@@ -43,6 +44,9 @@ class Candidate:
         size: side of the square input, px; values 0 to 255.
         rescaling: what the model itself does to them: `symmetric` [-1, 1] or `unit` [0, 1].
         evidence: test metrics, each 0 to 1, under flat names such as `recall/porn`.
+        model: the model's name in the folder: a file, or a SavedModel's folder.
+        adapter: what lies between a model of others and our pixels and labels, as `serving.networks.Adapter` writes
+            it; None for our own models.
 
     """
 
@@ -54,11 +58,13 @@ class Candidate:
     size: int
     rescaling: str
     evidence: Mapping[str, float]
+    model: str = paths.MODEL_FILE
+    adapter: Mapping[str, Any] | None = None
 
     @property
     def model_file(self) -> Path:
-        """The model."""
-        return self.folder / paths.MODEL_FILE
+        """The model: a file, or a SavedModel's folder."""
+        return self.folder / self.model
 
     def to_document(self) -> dict[str, Any]:
         """Return all but the folder, for JSON."""
@@ -70,7 +76,7 @@ class Candidate:
     def from_document(cls, document: Mapping[str, Any], folder: Path) -> Self | None:
         """Return the candidate that build/registered.json asks for, or None if `folder` holds another model by now."""
         request = dict(document["request"])
-        if document["model_sha256"] != digest(folder / paths.MODEL_FILE):
+        if document["model_sha256"] != digest(folder / request.get("model", paths.MODEL_FILE)):
             return None
         return cls(folder=folder, **request | {key: tuple(request[key]) for key in ("labels", "unsafe")})
 
@@ -103,9 +109,15 @@ def log_model(client: MlflowClient, candidate: Candidate, record: RunRecord, run
             artifacts={"model": str(candidate.model_file.resolve()), "spec": str(spec)},
             code_paths=[str(_code(Path(scratch)))],
             signature=_signature(candidate.labels),
-            pip_requirements=[f"{package}=={version(package)}" for package in _REQUIREMENTS],
+            pip_requirements=requirements(candidate),
         )
     return str(model.model_id)
+
+
+def requirements(candidate: Candidate) -> list[str]:
+    """Return what has to be installed where the model is loaded, pinned to what is installed here."""
+    kind = (candidate.adapter or {}).get("kind", "keras")
+    return [f"{package}=={version(package)}" for package in (*_REQUIREMENTS, *_FORMATS[kind])]
 
 
 def _spec(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, Any]:
@@ -114,6 +126,7 @@ def _spec(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, Any
         "unsafe": candidate.unsafe,
         "size": candidate.size,
         "rescaling": candidate.rescaling,
+        "adapter": candidate.adapter,
         "model_sha256": sha256,
         "record_id": record.id,
     }

@@ -31,7 +31,7 @@ from pipeline.files import read_json, write_json
 from pipeline.tracking import jsonl, lineage
 from pipeline.tracking.process import is_alive, this_process
 
-Kind = Literal["train", "finetune", "tune", "trial"]
+Kind = Literal["train", "finetune", "tune", "trial", "import"]
 RECORD_FILE = "record.json"
 METRICS_FILE = "metrics.jsonl"
 SYSTEM_FILE = "system.jsonl"
@@ -133,7 +133,7 @@ class RunRecord:
 
     @property
     def kind(self) -> str:
-        """`train` or `finetune`; `tune` for a search, `trial` for one of its trainings."""
+        """`train`, `finetune`; `tune` for a search, `trial` for one of its trainings; `import`: a model of others."""
         return str(self.document["kind"])
 
     @property

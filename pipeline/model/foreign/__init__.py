@@ -1,0 +1,1 @@
+"""Models that others made: each format is inspected before anything is loaded from it."""

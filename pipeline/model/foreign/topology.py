@@ -1,0 +1,123 @@
+"""What a Keras model's description says of its input and output, read without building anything.
+
+A description is a dict {class_name, config}, as in a .keras file's config.json (Keras 3) or in a layers model's
+modelTopology (Keras 2). A model may hold models.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+MODELS = frozenset({"Functional", "Model", "Sequential"})
+# Layers whose output has as many channels as their input.
+_KEEP = frozenset(
+    {
+        *("Activation", "ActivityRegularization", "AlphaDropout", "AveragePooling2D", "BatchNormalization", "Dropout"),
+        *("GaussianDropout", "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Identity", "LeakyReLU"),
+        *("MaxPooling2D", "ReLU", "Rescaling", "Softmax", "SpatialDropout2D"),
+    }
+)
+_WIDTH = {"Dense": "units", "Conv2D": "filters", "SeparableConv2D": "filters"}
+
+Description = Mapping[str, Any]
+
+
+def layers(model: Description) -> list[dict[str, Any]]:
+    """Return the descriptions of a model's layers.
+
+    Raises:
+        ValueError: it has none.
+
+    """
+    config = model.get("config")
+    found = config.get("layers") if isinstance(config, Mapping) else config
+    if not isinstance(found, list) or not found or not all(isinstance(layer, dict) for layer in found):
+        raise ValueError(f"the model {name(model)!r} has no list of layers")
+    return found
+
+
+def name(layer: Description) -> str:
+    """Return a layer's name; "" where it has none."""
+    config = layer.get("config")
+    inner = config.get("name") if isinstance(config, Mapping) else None
+    return str(layer.get("name") or inner or "")
+
+
+def input_shape(model: Description) -> tuple[int | None, ...]:
+    """Return the shape of a model's single input, batch first.
+
+    Raises:
+        ValueError: it has none, or several.
+
+    """
+    first = _end(model, "input_layers", 0)
+    if first["class_name"] in MODELS:
+        return input_shape(first)
+    config = first["config"]
+    shape = config.get("batch_shape") or config.get("batch_input_shape")
+    if not isinstance(shape, Sequence) or not all(size is None or type(size) is int for size in shape):
+        raise ValueError(f"the input {name(first)!r} has no shape")
+    return tuple(shape)
+
+
+def classes(model: Description) -> int | None:
+    """Return how many values a model gives, or None where its last layers do not say so.
+
+    Raises:
+        ValueError: it has no single output.
+
+    """
+    layer: Description | None = _end(model, "output_layers", -1)
+    members = layers(model)
+    by_name = {name(member): member for member in members}
+    for _ in members:
+        if layer is None or layer["class_name"] in MODELS:
+            return None if layer is None else classes(layer)
+        if layer["class_name"] in _WIDTH:
+            width = layer["config"].get(_WIDTH[layer["class_name"]])
+            return width if type(width) is int else None
+        if layer["class_name"] not in _KEEP:
+            return None
+        layer = _before(model, layer, by_name)
+    return None
+
+
+def sources(inbound: Any) -> Iterator[tuple[str, int]]:
+    """Yield (layer, call) for each tensor that a call of a layer takes, in either version's way to write it."""
+    if isinstance(inbound, Mapping):
+        history = inbound.get("config", {}).get("keras_history") if "class_name" in inbound else None
+        if history:
+            yield str(history[0]), int(history[1])
+            return
+        for value in inbound.values():
+            yield from sources(value)
+    elif isinstance(inbound, list):
+        if len(inbound) >= 3 and isinstance(inbound[0], str) and type(inbound[1]) is int:
+            yield inbound[0], inbound[1]
+            return
+        for value in inbound:
+            yield from sources(value)
+
+
+def _end(model: Description, key: str, place: int) -> dict[str, Any]:
+    """Return the layer at a model's input or output."""
+    members = layers(model)
+    if model["class_name"] == "Sequential":
+        return members[place]
+    ends = {layer for layer, _ in sources(model["config"].get(key))}
+    if len(ends) != 1:
+        raise ValueError(f"the model {name(model)!r} has {len(ends)} {key.replace('_layers', 's')}, not one")
+    wanted = ends.pop()
+    for member in members:
+        if name(member) == wanted:
+            return member
+    raise ValueError(f"the model {name(model)!r} has no layer {wanted!r}")
+
+
+def _before(model: Description, layer: Description, by_name: Mapping[str, Description]) -> Description | None:
+    """Return the layer whose output `layer` takes, or None."""
+    if model["class_name"] == "Sequential":
+        members = layers(model)
+        place = next(place for place, member in enumerate(members) if member is layer)
+        return members[place - 1] if place else None
+    source = next(sources(layer.get("inbound_nodes")), None)
+    return None if source is None else by_name.get(source[0])

@@ -1,0 +1,185 @@
+"""A loaded network of any format behind one call: pixels 0 to 255 in, probabilities in the order of our labels out.
+
+network = load_network(Path("build/finetuned/model.keras"), Adapter(), size=96, classes=5)
+probabilities = network(pixels)  # (n, 96, 96, 3) to (n, 5)
+
+This file travels with every registered model: it imports the library of the model's own format only.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from pipeline.errors import UserError
+
+Network = Callable[[np.ndarray], np.ndarray]
+Triple = tuple[float, float, float]
+
+_MISSING = "{path} needs a package that is not installed: pip install 'nsfw-pipeline[onnx]'"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What lies between our pixels and labels and a network's own. The default is that of our own models: nothing.
+
+    Attributes:
+        kind: the library that loads it.
+        scale, offset: by channel, in the network's order: it gets pixels * scale + offset.
+        layout: where its input has its channels.
+        channels: their order.
+        outputs: what it gives; logits go through a softmax.
+        order: for each of our labels the network's outputs that add up to it; None: the outputs are our labels.
+
+    """
+
+    kind: Literal["keras", "saved_model", "onnx"] = "keras"
+    scale: Triple = (1.0, 1.0, 1.0)
+    offset: Triple = (0.0, 0.0, 0.0)
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+    channels: Literal["rgb", "bgr"] = "rgb"
+    outputs: Literal["probabilities", "logits"] = "probabilities"
+    order: tuple[tuple[int, ...], ...] | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """Return all of it, for JSON."""
+        document = asdict(self)
+        document |= {"scale": list(self.scale), "offset": list(self.offset)}
+        return document | {"order": None if self.order is None else [list(outputs) for outputs in self.order]}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any] | None) -> Self:
+        """Return the adapter that a document tells of; of None, that of our own models.
+
+        Raises:
+            ValueError: it has a field that is not known: a later version wrote it.
+
+        """
+        values = dict(document or {})
+        strangers = sorted(values.keys() - {field.name for field in fields(cls)})
+        if strangers:
+            raise ValueError(f"the adapter has {', '.join(strangers)}, which this version does not know")
+        for name in ("scale", "offset"):
+            if name in values:
+                values[name] = tuple(map(float, values[name]))
+        if values.get("order") is not None:
+            values["order"] = tuple(tuple(map(int, outputs)) for outputs in values["order"])
+        return cls(**values)
+
+    @property
+    def width(self) -> int | None:
+        """How many outputs the network must have at least; None: as many as there are labels."""
+        return None if self.order is None else 1 + max(place for outputs in self.order for place in outputs)
+
+    def into(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the network's input, float32, for (n, size, size, 3) pixels 0 to 255."""
+        batch = pixels.astype(np.float32)
+        if self.channels == "bgr":
+            batch = batch[..., ::-1]
+        if self.scale != (1.0, 1.0, 1.0) or self.offset != (0.0, 0.0, 0.0):
+            batch = batch * np.asarray(self.scale, np.float32) + np.asarray(self.offset, np.float32)
+        return np.ascontiguousarray(batch.transpose(0, 3, 1, 2) if self.layout == "nchw" else batch)
+
+    def out(self, answer: np.ndarray) -> np.ndarray:
+        """Return (n, labels) probabilities for a network's (n, outputs) answer."""
+        if self.outputs == "logits":
+            answer = np.exp(answer - answer.max(axis=1, keepdims=True))
+            answer = answer / answer.sum(axis=1, keepdims=True)
+        if self.order is None:
+            return answer
+        return np.stack([answer[:, list(outputs)].sum(axis=1) for outputs in self.order], axis=1)
+
+
+def load_network(path: Path, adapter: Adapter, size: int, classes: int) -> Network:
+    """Load a network; return a function of (n, size, size, 3) pixels 0 to 255 that gives (n, classes) float32 shares.
+
+    Raises:
+        UserError: there is no such file, its library cannot load it safely, or its shapes are others.
+
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist. Run `dvc repro --pull`, which makes what is missing.")
+    load = {"keras": _keras, "saved_model": _saved_model, "onnx": _onnx}[adapter.kind]
+    raw, taken, given = load(path)
+    outputs = adapter.width or classes
+    wanted = (None, 3, size, size) if adapter.layout == "nchw" else (None, size, size, 3)
+    if not (_fits(taken, wanted) and _fits(given, (None, outputs))) or len(adapter.order or ()) not in {0, classes}:
+        raise UserError(f"{path} maps {taken} to {given}; {size} px and {outputs} labels were said")
+    return lambda pixels: adapter.out(raw(adapter.into(pixels)))
+
+
+_Loaded = tuple[Network, tuple[int | None, ...], tuple[int | None, ...]]
+
+
+def _fits(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether a network's shape, batch first, takes the one wanted; None takes any."""
+    return len(shape) == len(wanted) and all(
+        want is None or size in {None, want} for size, want in zip(shape, wanted, strict=True)
+    )
+
+
+def _keras(path: Path) -> _Loaded:
+    import keras
+
+    try:
+        model = keras.saving.load_model(path, safe_mode=True, compile=False)
+        shapes = tuple(model.input_shape), tuple(model.output_shape)
+    except Exception as error:  # a broken archive raises KeyError, BadZipFile, TypeError, ValueError...
+        raise UserError(f"{path} is not a model that Keras reads safely ({_first_line(error)})") from error
+    return model.predict_on_batch, *shapes
+
+
+def _saved_model(path: Path) -> _Loaded:
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(str(path))
+        signature = model.signatures["serving_default"]
+        ((name, taken),) = signature.structured_input_signature[1].items()
+        ((output, given),) = signature.structured_outputs.items()
+        shapes = tuple(taken.shape.as_list()), tuple(given.shape.as_list())
+    except Exception as error:  # TensorFlow raises its own, OSError, KeyError, ValueError...
+        raise UserError(f"{path} is not a SavedModel that TensorFlow loads ({_first_line(error)})") from error
+
+    def answer(batch: np.ndarray, alive: Any = model) -> np.ndarray:  # noqa: ARG001 -- a signature does not keep its variables alive
+        return np.asarray(signature(**{name: tf.constant(batch)})[output])
+
+    return answer, *shapes
+
+
+def _onnx(path: Path) -> _Loaded:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise UserError(_MISSING.format(path=path)) from None
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        (taken,), (given,) = session.get_inputs(), session.get_outputs()
+    except Exception as error:  # ONNX Runtime raises a dozen kinds of its own
+        raise UserError(f"{path} is not a model that ONNX Runtime loads ({_first_line(error)})") from error
+    fixed = taken.shape[0] if isinstance(taken.shape[0], int) else None
+
+    def answer(batch: np.ndarray) -> np.ndarray:
+        if fixed is None or len(batch) == fixed:
+            return np.asarray(session.run([given.name], {taken.name: batch})[0])
+        parts = []
+        for start in range(0, len(batch), fixed):  # exported for so many pictures at a time
+            part = batch[start : start + fixed]
+            padded = np.concatenate([part, np.zeros((fixed - len(part), *part.shape[1:]), np.float32)])
+            parts.append(np.asarray(session.run([given.name], {taken.name: padded})[0])[: len(part)])
+        return np.concatenate(parts)
+
+    return answer, _known(taken.shape), _known(given.shape)
+
+
+def _known(shape: list[int | str | None]) -> tuple[int | None, ...]:
+    return tuple(size if isinstance(size, int) else None for size in shape)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
