@@ -2,13 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline import cli_models, paths
 from pipeline.cli_models import tell as _tell
 from pipeline.errors import UserError, run
+
+if TYPE_CHECKING:
+    from pipeline.tracking.package import Candidate
+    from pipeline.tracking.registry import Registration
+    from pipeline.tracking.sync import Register
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ingest_app = typer.Typer(no_args_is_help=True, help="Take pictures into data/.")
@@ -90,7 +95,7 @@ def sync(as_json: Json = False) -> None:
     """Publish to MLflow what it has missed: run records and the registration. Any number of times."""
     from pipeline.tracking.sync import sync as publish_all
 
-    report = publish_all()
+    report = publish_all(_registering())
     whole = sum(record.complete for record in report.records)
     lines = [f"{whole} of {len(report.records)} run records are complete in MLflow"]
     if report.registration is not None:
@@ -100,6 +105,18 @@ def sync(as_json: Json = False) -> None:
     _tell(report.to_dict(), lines, as_json=as_json)
     if report.problems:
         raise typer.Exit(1)
+
+
+def _registering() -> "Register":
+    """Return how a registration that MLflow lacks is made up for: with the evidence that lies in build/."""
+
+    def register(candidate: "Candidate") -> "Registration":
+        from pipeline.params import load_params
+        from pipeline.promotion.registering import register_with_evidence
+
+        return register_with_evidence(candidate, paths.EVIDENCE, load_params(), only_forward=True)[0]
+
+    return register
 
 
 @app.command()

@@ -13,17 +13,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline import paths
+from pipeline import evidence, paths, scoring
 from pipeline.errors import UserError
 from pipeline.images import sandbox
 from pipeline.model.foreign import opening
 from pipeline.model.foreign.found import Format, Found
 from pipeline.model.foreign.terms import Rescaling, Said, Stated, agree
 from pipeline.params import Params
+from pipeline.promotion.registering import register_with_evidence
 from pipeline.serving.networks import Adapter, Triple, load_network
+from pipeline.tracking.lineage import digest
 from pipeline.tracking.package import Candidate
 from pipeline.tracking.record import RunRecord, flatten
-from pipeline.tracking.registry import Registration, register
+from pipeline.tracking.registry import Registration
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's models take it
 _RESCALING: dict[str, tuple[Triple, Triple]] = {
@@ -42,6 +44,7 @@ _KINDS: dict[Format, Literal["keras", "saved_model", "onnx"]] = {
     "onnx": "onnx",
 }
 _FILES = {"keras": paths.MODEL_FILE, "saved_model": "saved_model", "onnx": "model.onnx"}
+ALIAS = "incumbent"  # the challenger's stays with what was trained here
 _SECONDS = 300.0  # of an inspection
 _BASE_MB = 8192  # of memory that TensorFlow's and ONNX' imports may map
 
@@ -84,17 +87,35 @@ class Incumbent:
 
 
 def import_model(path: Path, params: Params, said: Said, *, name: str | None = None) -> tuple[Incumbent, Registration]:
-    """Prepare a model of others and make it a version; the same one twice is one version.
+    """Prepare a model of others, judge it on this project's test set, and make it a version; twice is one version.
+
+    It goes through the same evaluation as a model of ours (`evidence.collect`), on the original pictures at its own
+    size.
 
     Raises:
         UserError: the file is refused, or MLflow does not take it.
 
     """
     incumbent = prepare(path, params, said)
-    done = register(candidate(incumbent, params, {}, name=name))
+    score = load_network(incumbent.model_file, incumbent.adapter, incumbent.size, len(incumbent.labels))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        predictions = scoring.predictions_from_shards(score, incumbent.size, ("val", "test"), params)
+        document = evidence.collect(score, incumbent.size, predictions, params)
+        document["model_sha256"] = digest(incumbent.model_file)
+        evidence.write(document, predictions, folder)
+        asked = candidate(incumbent, params, figures(document), name=name)
+        done, _ = register_with_evidence(asked, folder, params)
     if done.pending:
         raise UserError(f"the model is sound, but not registered: {done.problem}. Run the same command again.")
     return incumbent, done
+
+
+def figures(document: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of an evidence that the version's tags show, under the names that `register` gives ours."""
+    kept = {name: value for name, value in document["summary"].items() if name != "confusion"}
+    numbers = {name.replace(".", "/"): value for name, value in flatten(kept).items()}
+    return {name: float(value) for name, value in numbers.items() if type(value) in {int, float}}
 
 
 def to_document(incumbent: Incumbent, done: Registration) -> dict[str, Any]:
@@ -131,17 +152,17 @@ def describe(incumbent: Incumbent, done: Registration) -> list[str]:
     ]
 
 
-def candidate(incumbent: Incumbent, params: Params, evidence: Mapping[str, float], *, name: str | None) -> Candidate:
+def candidate(incumbent: Incumbent, params: Params, measured: Mapping[str, float], *, name: str | None) -> Candidate:
     """Return what is to be registered."""
     return Candidate(
         folder=incumbent.folder,
         name=name or params.register_.model,
-        alias=params.register_.alias,
+        alias=ALIAS,
         labels=incumbent.labels,
         unsafe=params.labels.unsafe,
         size=incumbent.size,
         rescaling=incumbent.rescaling,
-        evidence=evidence,
+        evidence=measured,
         model=incumbent.model,
         adapter=incumbent.adapter.to_document(),
     )

@@ -83,7 +83,8 @@ def moved(both: Sides, unsafe: list[str]) -> pd.DataFrame:
     )
     order = {"newly missed": 0, "newly withheld": 1, "newly caught": 2, "newly let through": 3}
     changed = frame[flagged[0] != flagged[1]]
-    return changed.assign(order=changed["side"].map(order)).sort_values(["order", "sha256"]).drop(columns="order")
+    ordered: pd.DataFrame = changed.assign(order=changed["side"].map(order)).sort_values(["order", "sha256"])
+    return ordered.drop(columns="order")
 
 
 def lines(found: dict[str, Any]) -> list[str]:

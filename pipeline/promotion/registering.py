@@ -26,6 +26,8 @@ from pipeline.tracking.publish import describe
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.registry import Bundle, Registration, register
 
+_ROUNDS = 40  # pictures that speed is measured on
+
 
 def register_with_evidence(
     candidate: Candidate, evaluation: Path, params: Params, *, only_forward: bool = False
@@ -49,9 +51,9 @@ def register_with_evidence(
     with _folder(evaluation) as folder:
         write_json(facts, folder / evidence.FACTS)
         table = _judge(folder, params)
-        markdown = card.render(document, facts | {"gates": [gate.to_document() for gate in table]})
+        markdown = card.render(document, _for_card(facts, table))
         write_text(markdown, folder / "model_card.md")
-        write_text(card.html(markdown), folder / "model_card.html")
+        write_text(card.html(markdown, f"{candidate.name} {sha256[:12]}"), folder / "model_card.html")
         bundle = Bundle(folder, digest(evaluation), [gate.to_document() for gate in table])
         done = register(candidate, only_forward=only_forward, bundle=bundle)
     return done, table
@@ -89,12 +91,20 @@ def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
     }
 
 
+def _for_card(facts: Mapping[str, Any], table: Sequence[Gate]) -> dict[str, Any]:
+    origin = facts["params"].get("import.file") if facts["imported"] else None
+    named = {"commit": facts["git_commit"], "run": facts["record_id"], "imported": origin}
+    named |= {name: facts[name] for name in ("model", "data_md5", "trained_at", "params", "speed", "size_mb")}
+    backbone = facts["params"].get("backbone.name")
+    return named | {"backbone": backbone, "gates": [gate.to_document() for gate in table]}
+
+
 def _bytes(path: Path) -> int:
     return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
 
 
 def _speed(candidate: Candidate, hardware: Mapping[str, Any]) -> dict[str, Any]:
-    measured = speed.measure(rescoring.score_of(candidate), candidate.size)
+    measured = speed.measure(rescoring.score_of(candidate), candidate.size, _ROUNDS)
     gpus = ", ".join(hardware.get("gpus") or []) or "no GPU"
     return {**measured, "hardware": f"{hardware.get('cpu')}, {hardware.get('cores')} cores, {gpus}"}
 
@@ -118,4 +128,5 @@ def _judge_now(challenger: evidence.Dossier, params: Params) -> list[Gate]:
         except UserError:  # nothing is registered yet
             return judging.table(challenger, None, params, production_version=None)
         production = judging.dossier(client, now.model, now.production)
-    return judging.table(challenger, production, params, production_version=now.production)
+    rescore = rescoring.rescorer(params)
+    return judging.table(challenger, production, params, production_version=now.production, rescore=rescore)

@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import evidence as evidences
-from pipeline import paths, tables
+from pipeline import paths, scoring, tables
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.promotion import service
@@ -24,9 +23,10 @@ from pipeline.tracking.package import Candidate
 _log = logging.getLogger(__name__)
 
 
-def score_of(candidate: Candidate) -> evidences.Score:
+def score_of(candidate: Candidate) -> scoring.Score:
     """Return the function from pictures to probabilities of a model that is about to be registered."""
-    return load_network(candidate.model_file, candidate.adapter or Adapter(), candidate.size, len(candidate.labels))
+    adapter = Adapter.from_document(candidate.adapter)
+    return load_network(candidate.model_file, adapter, candidate.size, len(candidate.labels))
 
 
 def rescorer(params: Params) -> Rescore:
@@ -40,7 +40,7 @@ def rescorer(params: Params) -> Rescore:
         if not kept.is_file():
             score, spec = _registered(asked, params)
             _log.warning("asking version %d about %d test pictures that it was not shown", asked.version, len(test))
-            answers = evidences.predictions_from_shards(score, int(spec["size"]), ["test"], params)
+            answers = scoring.predictions_from_shards(score, int(spec["size"]), ["test"], params)
             tables.write_parquet(answers, kept)
         found = tables.read_parquet(kept)
         return found if set(test) <= set(found["sha256"]) else None
@@ -62,5 +62,4 @@ def _registered(asked: Dossier, params: Params) -> tuple[Callable[[Any], Any], d
     file = service.model_file(folder, spec)
     if not file.exists() or digest(file) != asked.model_sha256:
         raise UserError(f"version {asked.version}: its model file is not the one that its evidence is about.")
-    adapter = Adapter.from_document(spec["adapter"]) if spec.get("adapter") else Adapter()
-    return load_network(file, adapter, int(spec["size"]), len(spec["labels"])), spec
+    return load_network(file, Adapter.from_document(spec.get("adapter")), int(spec["size"]), len(spec["labels"])), spec

@@ -13,6 +13,7 @@ from pipeline.promotion.state import State
 from pipeline.tracking import evidence, server
 from pipeline.tracking.evidence import DoubtfulError
 from pipeline.tracking.lineage import digest
+from pipeline.tracking.package import SPEC_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,7 +44,7 @@ class Verified:
         from pipeline.serving.classifier import Classifier
         from pipeline.serving.networks import Adapter
 
-        adapter = Adapter.from_document(self.spec["adapter"]) if self.spec.get("adapter") else None
+        adapter = Adapter.from_document(self.spec.get("adapter"))
         return Classifier(self.model_file, self.spec["labels"], self.spec["size"], adapter)
 
 
@@ -78,10 +79,7 @@ def fetch_model(client: MlflowClient, model: str, version: int) -> tuple[Path, d
     source = client.get_model_version(model, str(version)).source
     uri = source if str(source).startswith("models:/m-") else f"models:/{model}/{version}"
     folder = Path(mlflow.artifacts.download_artifacts(uri)) / "artifacts"
-    spec = folder / "spec.json"
-    if not spec.is_file():
-        found = list(folder.rglob("model.json")) if folder.is_dir() else []
-        spec = found[0] if found else spec
+    spec = folder / SPEC_FILE
     return folder, json.loads(spec.read_text(encoding="utf-8")) if spec.is_file() else {}
 
 

@@ -20,6 +20,7 @@ from pipeline.evaluation.recall import summary
 from pipeline.model import network, records
 from pipeline.params import Labels, Params, load_params
 from pipeline.scoring import Score, keras_score
+from pipeline.tracking.lineage import digest
 from pipeline.tracking.record import RunRecord
 
 
@@ -96,6 +97,7 @@ def main() -> None:
     tuned_test = predictions[predictions["split"] == "test"]
     frozen, tuned = measure(frozen_test, params), measure(tuned_test, params)
     found = evidence.collect(score, params.backbone.size, predictions, params)
+    found["model_sha256"] = digest(paths.FINETUNED / paths.MODEL_FILE)
     tables.write_parquet(predictions, paths.PREDICTIONS)
     evidence.write(found, predictions, paths.EVIDENCE)
     draw(frozen, tuned, tuned_test, labels, paths.PLOTS)

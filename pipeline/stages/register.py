@@ -1,6 +1,6 @@
 """Make the fine-tuned model a version of the registered model, with its evidence; the alias points at it.
 
-Reads   build/finetuned/, metrics/evaluate.json
+Reads   build/finetuned/, build/evidence/, metrics/evaluate.json
 Writes  build/registered.json (pending where MLflow did not answer: `nsfw sync` completes it)
 Run     dvc repro register
 """
@@ -13,9 +13,11 @@ from pipeline import paths
 from pipeline.errors import UserError, run
 from pipeline.files import read_json, write_json
 from pipeline.params import Params, load_params
+from pipeline.promotion.registering import register_with_evidence
+from pipeline.promotion.showing import gate_lines
 from pipeline.tracking.package import Candidate
 from pipeline.tracking.record import RunRecord, flatten
-from pipeline.tracking.registry import Registration, register
+from pipeline.tracking.registry import Registration
 
 EVALUATION = paths.METRICS / "evaluate.json"
 _log = logging.getLogger(__name__)
@@ -70,11 +72,14 @@ def document(asked: Candidate, done: Registration) -> dict[str, Any]:
 
 def main() -> None:
     """Register build/finetuned."""
-    asked = candidate(load_params(), read_json(EVALUATION))
+    params = load_params()
+    asked = candidate(params, read_json(EVALUATION))
     record = RunRecord.load(asked.folder)
     if record.status != "FINISHED" or not asked.model_file.is_file():
         raise UserError(f"{asked.folder} holds no finished run with a model. Run `dvc repro finetune`.")
-    done = register(asked)
+    done, table = register_with_evidence(asked, paths.EVIDENCE, params)
+    for line in gate_lines(table):
+        _log.info("%s", line)
     if done.pending:
         _log.warning("%s. The registration is pending; `nsfw sync` completes it.", done.problem)
     write_json(document(asked, done), paths.REGISTERED)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 SHA_TAG = "nsfw.model_sha256"
+SPEC_FILE = "model.json"  # among a version's artifacts
 # All that serving imports: the model loads anywhere with these, and with its own format's.
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow")
 _FORMATS = {"keras": ("tensorflow", "keras"), "saved_model": ("tensorflow",), "onnx": ("onnxruntime",)}
@@ -97,7 +98,7 @@ def log_model(client: MlflowClient, candidate: Candidate, record: RunRecord, run
     )
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
-        spec = Path(scratch) / "model.json"
+        spec = Path(scratch) / SPEC_FILE
         write_json(_spec(candidate, record, sha256), spec)
         Model.log(
             artifact_path=None,
@@ -127,6 +128,7 @@ def _spec(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, Any
         "size": candidate.size,
         "rescaling": candidate.rescaling,
         "adapter": candidate.adapter,
+        "file": candidate.model,
         "model_sha256": sha256,
         "record_id": record.id,
     }

@@ -1,8 +1,9 @@
 """Publishes to MLflow whatever it has missed: run records, then the registration of the model."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from pipeline.tracking import server
 from pipeline.tracking.package import Candidate
 from pipeline.tracking.publish import Published, ended, publish
 from pipeline.tracking.record import RECORD_FILE, RunRecord
-from pipeline.tracking.registry import Registration, register
+from pipeline.tracking.registry import Registration
+from pipeline.tracking.registry import register as plainly
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,13 @@ class Report:
         return {**asdict(self), "problems": self.problems}
 
 
-def sync() -> Report:
+Register = Callable[[Candidate], Registration]
+
+
+def sync(register: Register | None = None) -> Report:
     """Publish `.cache/runs/*`, `build/head`, `build/finetuned` and a registration that MLflow lacks.
+
+    `register` is how, without evidence if not said: `promotion.registering` brings it along.
 
     A record that MLflow has whole is removed from `.cache/runs`. Nothing is raised for what MLflow does: the report's
     `problems` tell, and another sync goes on from there.
@@ -54,7 +61,7 @@ def sync() -> Report:
         if published.complete and folder.parent == paths.RUNS and _abandoned(folder):
             shutil.rmtree(folder)
             removed.append(published.record_id)
-    return Report(records, _registration(), removed)
+    return Report(records, _registration(register or partial(plainly, only_forward=True)), removed)
 
 
 def _folders() -> Iterator[Path]:
@@ -90,8 +97,8 @@ def _abandoned(folder: Path) -> bool:
     return ended(record)[0] is not None and not record.owned and not record.resumable
 
 
-def _registration() -> Registration | None:
+def _registration(register: Register) -> Registration | None:
     if not paths.REGISTERED.is_file() or not (paths.FINETUNED / RECORD_FILE).is_file():
         return None
     candidate = Candidate.from_document(read_json(paths.REGISTERED), paths.FINETUNED)
-    return None if candidate is None else register(candidate, only_forward=True)
+    return None if candidate is None else register(candidate)
