@@ -27,7 +27,7 @@ def locate(path: Path, said: Format | None) -> tuple[Path, Format]:
         )
     if path.is_dir() and not (path / "saved_model.pb").is_file() and (path / "model.json").is_file():
         path = path / "model.json"
-    found = said or ("saved_model" if path.is_dir() else _ENDINGS.get(path.suffix.lower(), _by_content(path)))
+    found = said or ("saved_model" if path.is_dir() else _ENDINGS.get(path.suffix.lower()) or _by_content(path))
     if path.is_dir() != (found == "saved_model"):
         raise UserError(f"{path} is {'a folder' if path.is_dir() else 'a file'}, so it is no model of format {found}")
     return path, found
