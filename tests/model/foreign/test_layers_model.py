@@ -9,6 +9,7 @@ import pytest
 from foreign_models import SIZE, network, pixels, save_tfjs
 
 from pipeline.errors import UserError
+from pipeline.model import tfjs as read
 from pipeline.model.foreign import tfjs
 from pipeline.model.foreign.found import Found
 
@@ -139,6 +140,22 @@ def test_a_sequential_model_and_one_called_twice_come_out_the_same(tmp_path):
     inner = twice(twice(keras.ops.reshape(keras.layers.MaxPooling2D(10)(batch), (-1, 27))))
     wanted = keras.ops.softmax(model.get_layer("out")(inner))
     np.testing.assert_allclose(built.predict(batch, verbose=0), np.asarray(wanted), atol=1e-6)
+
+
+def test_nsfwjs_network_comes_out_the_same(tmp_path):
+    """MobileNetV2, whose weights pipeline.model.tfjs takes by their names."""
+    keras.utils.set_random_seed(1)
+    model = keras.applications.MobileNetV2(weights=None, input_shape=(SIZE, SIZE, 3), alpha=0.35, classes=5)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([np.random.default_rng(1).uniform(0.5, 1.5, weight.shape) for weight in layer.weights])
+    path = save_tfjs(tmp_path, model)
+    batch = pixels().astype(np.float32) / 255
+    built = tfjs.build(path, 2**24)
+    assert tfjs.inspect(path, 2**24) == Found("tfjs", SIZE, 5)
+    np.testing.assert_allclose(built.predict(batch, verbose=0), model.predict(batch, verbose=0), atol=1e-6)
+    other = read.mobilenet_v2_backbone(read.read_weights(path), 0.35, SIZE)
+    assert np.array_equal(other.get_layer("Conv_1").kernel, built.get_layer("Conv_1").kernel)
 
 
 def edit_entry(path: Path, entry_name: str, **values) -> Path:

@@ -1,10 +1,11 @@
+import os
 import pickle
 
 import pytest
 from foreign_models import save_calls, save_keras, save_onnx, save_tfjs
 
 from pipeline.errors import UserError
-from pipeline.model.foreign import opening
+from pipeline.model.foreign import found, opening
 from pipeline.tracking import lineage
 
 SAVE = {"tfjs": save_tfjs, "keras": save_keras, "saved_model": save_calls, "onnx": save_onnx}
@@ -13,13 +14,13 @@ SAVE = {"tfjs": save_tfjs, "keras": save_keras, "saved_model": save_calls, "onnx
 @pytest.mark.parametrize("kind", SAVE)
 def test_the_format_is_guessed_and_the_copy_has_the_digest(kind, tmp_path):
     (tmp_path / "theirs").mkdir()
-    path, found = opening.locate(SAVE[kind](tmp_path / "theirs"), None)
-    assert found == kind
-    sha256 = opening.checked_digest(path, found, None, 2**30)
-    opening.convert(path, found, tmp_path / "copy.keras", sha256, 2**30)
+    path, guessed = opening.locate(SAVE[kind](tmp_path / "theirs"), None)
+    assert guessed == kind
+    sha256 = opening.checked_digest(path, kind, None, 2**30)
+    opening.convert(path, kind, tmp_path / "copy.keras", sha256, 2**30)
     if kind != "tfjs":
         assert lineage.digest(tmp_path / "copy.keras") == sha256
-    assert opening.checked_digest(path, found, sha256.upper(), 2**30) == sha256
+    assert opening.checked_digest(path, kind, sha256.upper(), 2**30) == sha256
 
 
 def test_a_layers_models_digest_is_that_of_its_files_alone(tmp_path):
@@ -61,6 +62,22 @@ def test_what_is_no_model_is_told(tmp_path):
         opening.parts(tmp_path, "saved_model")
     with pytest.raises(UserError, match="is a file, so it is no model of format saved_model"):
         opening.locate(tmp_path / "a.txt", "saved_model")
+
+
+def test_what_would_block_a_reader_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(UserError, match="neither a file nor a folder"):
+        opening.locate(tmp_path / "pipe.onnx", None)
+    path = save_tfjs(tmp_path)
+    (tmp_path / "group1-shard1of1.bin").unlink()
+    os.mkfifo(tmp_path / "group1-shard1of1.bin")
+    with pytest.raises(UserError, match="is no file"):
+        opening.checked_digest(path, "tfjs", None, 2**30)
+
+
+def test_a_files_words_cannot_command_the_terminal(tmp_path):
+    message = str(found.refused(tmp_path, "layer '\x1b]0;evil\x07'"))
+    assert message.endswith("layer '?]0;evil?'")
 
 
 def test_a_pickle_by_any_name_is_called_one(tmp_path):

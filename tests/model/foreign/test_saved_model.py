@@ -42,6 +42,24 @@ def writes_checkpoint(x):
     return x + 0.0
 
 
+class Forgets(tf.Module):
+    """Answers otherwise each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = tf.Variable(1.0)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32, name="x")])
+    def serve(self, x):
+        return tf.nn.softmax(tf.reduce_mean(x, axis=(1, 2)) * self.count.assign(self.count * 2))
+
+
+def forgetful(folder: Path) -> Path:
+    module = Forgets()
+    tf.saved_model.save(module, str(folder / "saved"), signatures=module.serve)
+    return folder / "saved"
+
+
 def nested(x):
     """The file is read in a function in a function."""
     return tf.function(lambda y: tf.function(file_sum)(y) + 1.0)(x)
@@ -148,6 +166,7 @@ BAD = {
     "Print to a file": (calling(prints), "PrintV2|StringFormat"),
     "Restore": (calling(restores), "RestoreV2"),
     "Save": (calling(writes_checkpoint), "SaveV2"),
+    "an answer that changes the model": (forgetful, "AssignVariableOp"),
     "ReadFile in the graph": (edited(read_in_graph), "its graph uses the operation ReadFile"),
     "an answer that restores": (edited(asks_the_saver), "saves or restores files"),
     "the saver is served": (edited(saver_is_served), "which is not among those that are let in"),
