@@ -147,7 +147,7 @@ def _check_object(path: Path, node: dict[str, Any], where: str) -> None:
     kind, module, registered = node["class_name"], node.get("module"), node.get("registered_name")
     if isinstance(kind, str) and kind in _WHY:
         raise refused(path, f"{where!r} holds a {kind}: {_WHY[kind]}")
-    if registered not in {None, kind} if isinstance(registered, str | None) else True:
+    if registered is not None and registered != kind:
         raise refused(path, f"{where!r} holds {registered!r}, a custom class, which needs its author's code")
     known = isinstance(kind, str) and isinstance(module, str | None) and (module, kind) in _ALLOWED
     if not known:
