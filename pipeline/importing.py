@@ -152,6 +152,7 @@ def describe(incumbent: Incumbent, done: Registration) -> list[str]:
         f"sha256 {incumbent.sha256}",
         f"its outputs are {', '.join(incumbent.classes)} ({sources[incumbent.stated]})",
         f"registered: {done.uri}, alias {done.alias}",
+        f"next: nsfw gates {done.version}; nsfw promote {done.version} --reason 'what runs today' --override ...",
     ]
 
 
