@@ -31,6 +31,7 @@ from pipeline.model.foreign.terms import Said
 from pipeline.params import Params, load_params
 from pipeline.serving.networks import load_network
 from pipeline.tracking import lineage
+from pipeline.tracking.facts import run_tags
 from pipeline.tracking.package import Candidate, requirements
 from pipeline.tracking.record import RunRecord
 
@@ -69,6 +70,7 @@ def test_a_sound_model_of_each_format_answers_like_its_source(kind, params, thei
     np.testing.assert_allclose(answer, wanted, atol=1e-5)
     record = RunRecord.load(found.folder)
     assert (record.kind, record.status) == ("import", "FINISHED")
+    assert run_tags(record)["mlflow.source.name"] == "nsfw import-model"
     assert record.document["params"]["import.sha256"] == found.sha256
     assert record.document["params"]["import.rescaling"] == "unit"
     if kind != "tfjs":

@@ -47,6 +47,7 @@ _ALLOWED = (
     | {("keras", name) for name in (*topology.MODELS, "DTypePolicy")}
     | {("keras.models", name) for name in topology.MODELS}
     | {("keras.src.models.functional", "Functional"), ("keras.src.models.sequential", "Sequential")}
+    | {("keras.src.applications.convnext", name) for name in ("LayerScale", "StochasticDepth")}
     | {(None, "__keras_tensor__"), (None, "__tuple__")}
 )
 _WHY = {

@@ -52,7 +52,7 @@ _SHAPES = {
 _OPS = _FLOW | _LAYERS | _ARITHMETIC | _SHAPES
 _SAVER = {"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename", "StaticRegexFullMatch", "StringJoin"}
 
-_OBJECTS = {"bare_concrete_function", "constant", "function", "user_object", "variable"}
+_OBJECTS = {"bare_concrete_function", "captured_tensor", "constant", "function", "user_object", "variable"}
 
 
 def inspect(path: Path, max_bytes: int) -> Found:
