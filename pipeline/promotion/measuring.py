@@ -31,7 +31,7 @@ from pipeline.tracking.lineage import digest
 if TYPE_CHECKING:
     from pipeline.params import Params
 
-_CHUNK = 256
+_CHUNK, _BATCH = 256, 32
 _MAX_BYTES = 64 * 2**20
 _ROUNDS = 40
 
@@ -162,8 +162,8 @@ def _answers(
             else:
                 squares.append(outcome)
                 labels.append(label)
-        for start in range(0, len(squares), 32):
-            parts.append(np.asarray(network(np.stack(squares[start : start + 32]))))
+        batches = (squares[start : start + _BATCH] for start in range(0, len(squares), _BATCH))
+        parts.extend(np.asarray(network(np.stack(batch))) for batch in batches)
     return np.concatenate(parts) if parts else np.empty((0, 0)), labels, dict(sorted(unreadable.items()))
 
 
