@@ -96,7 +96,7 @@ def import_model(path: Path, params: Params, said: Said, *, name: str | None = N
     size.
 
     Raises:
-        UserError: the file is refused, or MLflow does not take it.
+        UserError: the file is refused, there is no test set to judge it on, or MLflow does not take it.
 
     """
     incumbent = prepare(path, params, said)

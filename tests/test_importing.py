@@ -155,7 +155,7 @@ def test_a_bad_model_is_refused_before_it_is_loaded_and_leaves_nothing(name, par
     path = make(theirs)
     for loader in ("keras.saving.load_model", "tensorflow.saved_model.load", "onnxruntime.InferenceSession"):
         monkeypatch.setattr(loader, lambda *_, **__: pytest.fail("loaded"))
-    for loader in ("load_network", "register", "opening.convert"):
+    for loader in ("load_network", "register_with_evidence", "opening.convert"):
         monkeypatch.setattr(f"pipeline.importing.{loader}", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(UserError, match=reason) as refusal:
         importing.import_model(path, params, Said(**{"rescaling": "unit"} | words))
@@ -247,7 +247,7 @@ def test_a_wrong_word_is_wrong_usage(wrong, monkeypatch, capsys, project):
     assert wrong[0] in told
 
 
-def test_a_server_that_does_not_answer_is_told(params, theirs, here, monkeypatch, capsys):
+def test_a_server_that_does_not_answer_is_told(project_copy, theirs, here, monkeypatch, capsys):
     Path(".dvc").mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     code, _, told = nsfw(monkeypatch, capsys, "import-model", save_onnx(theirs), "--rescaling", "unit")
@@ -257,7 +257,9 @@ def test_a_server_that_does_not_answer_is_told(params, theirs, here, monkeypatch
 
 
 @pytest.mark.slow
-def test_every_format_becomes_a_version_that_answers_in_a_clean_process(params, theirs, monkeypatch, capsys, tmp_path):
+def test_every_format_becomes_a_version_that_answers_in_a_clean_process(
+    project_copy, theirs, monkeypatch, capsys, tmp_path
+):
     Path(".dvc").mkdir()
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for number, (kind, save) in enumerate(SAVE.items(), 1):
@@ -266,6 +268,12 @@ def test_every_format_becomes_a_version_that_answers_in_a_clean_process(params, 
         for _ in range(2):  # again it is the same version
             code, out, told = nsfw(monkeypatch, capsys, "import-model", path, "--rescaling", "unit", "--json")
             assert (code, json.loads(out)["version"]) == (0, number), told
+    judged = json.loads(nsfw(monkeypatch, capsys, "gates", "1", "--json")[1])
+    rows = {row["gate"]: row for row in judged["gates"]}
+    assert (rows["evidence"]["status"], rows["clean"]["status"]) == ("pass", "n/a")
+    assert rows["class_recall"]["value"] is not None
+    code, out, _ = nsfw(monkeypatch, capsys, "history")
+    assert "nothing yet in production" in out
     (tmp_path / "elsewhere").mkdir()
     np.save(tmp_path / "elsewhere" / "pixels.npy", pixels())
     code = """if True:
