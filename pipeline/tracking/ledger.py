@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.tracking import descriptions
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -135,7 +137,12 @@ def append(client: MlflowClient, model: str, draft: Draft, known: Ledger) -> Ent
         f"models:/{model}/{draft.version}",
         run_id=client.get_model_version(model, str(draft.version)).run_id,
         tags=tags | {ENTRY_TAG: json.dumps(entry.document(), sort_keys=True)},
-        description=f"{draft.act}: {model} version {draft.previous} -> {draft.version}, {entry.who}: {draft.reason}",
+        description=descriptions.entry(
+            f"{draft.act}: {model} version {draft.previous or '-'} -> {draft.version}, by {entry.who}",
+            draft.reason,
+            draft.gates,
+            draft.overrides,
+        ),
     )
     return _parse(int(created.version), created.tags[ENTRY_TAG])
 
