@@ -21,7 +21,7 @@ from pipeline.errors import UserError
 TEMPLATE = Path(__file__).parents[2] / "docs" / "model_card.md.j2"
 
 # What a card may know beside the evidence; each may be lacking. params and speed are mappings, gates rows of gate,
-# status, value, limit, reason; size_mb in MiB; imported: where a model that was not trained here came from.
+# status, value, limit, reason; size_mb in MB; imported: where a model that was not trained here came from.
 FACTS = (
     "model", "version", "backbone", "commit", "data_md5", "trained_at", "run", "imported", "params", "speed", "size_mb",
     "gates",
@@ -212,7 +212,7 @@ def _details(evidence: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tupl
         ("commit", facts["commit"]),
         ("data (md5 of data.dvc's content)", facts["data_md5"]),
         ("imported from", facts["imported"]),
-        ("size", None if facts["size_mb"] is None else Ready(f"{facts['size_mb']:.1f} MiB")),
+        ("size", None if facts["size_mb"] is None else Ready(f"{facts['size_mb']:.1f} MB")),
         ("one picture, median", _unit(speed.get("p50_ms"), "ms")),
         ("one picture, 95th percentile", _unit(speed.get("p95_ms"), "ms")),
         ("in batches of 32", _unit(speed.get("pictures_per_second"), "pictures a second")),

@@ -26,6 +26,10 @@ from pipeline.tracking.publish import describe
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.registry import Bundle, Registration, register
 
+_OF_NOTE = (
+    "import.", "seed", "backbone.alpha", "backbone.weights", "train.dropout", "train.l2",
+    "finetune.epochs", "finetune.unfreeze", "finetune.schedule.",
+)  # fmt: skip
 _ROUNDS = 40  # pictures that speed is measured on
 
 
@@ -94,7 +98,9 @@ def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
 def _for_card(facts: Mapping[str, Any], table: Sequence[Gate]) -> dict[str, Any]:
     origin = facts["params"].get("import.file") if facts["imported"] else None
     named = {"commit": facts["git_commit"], "run": facts["record_id"], "imported": origin}
-    named |= {name: facts[name] for name in ("model", "data_md5", "trained_at", "params", "speed", "size_mb")}
+    named |= {name: facts[name] for name in ("model", "data_md5", "trained_at", "speed", "size_mb")}
+    # The others stand with the run.
+    named["params"] = {name: value for name, value in facts["params"].items() if name.startswith(_OF_NOTE)}
     backbone = facts["params"].get("backbone.name")
     return named | {"backbone": backbone, "gates": [gate.to_document() for gate in table]}
 

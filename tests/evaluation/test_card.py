@@ -157,7 +157,7 @@ def test_every_number_of_the_other_sections_is_the_evidences(document):
     ]
     details = dict(table(text, "detail |"))
     assert details["one picture, 95th percentile"] == "10.0 ms"
-    assert (details["commit"], details["finetune.epochs"], details["size"]) == ("0a1b2c", "15", "2.2 MiB")
+    assert (details["commit"], details["finetune.epochs"], details["size"]) == ("0a1b2c", "15", "2.2 MB")
     assert "git checkout 0a1b2c\n" in text
 
 
