@@ -3,7 +3,6 @@
 from typing import Any
 
 from pipeline import paths, tables
-from pipeline.errors import UserError
 from pipeline.evaluation.gates import Gate
 from pipeline.files import read_json
 from pipeline.promotion.showing import gate_lines
@@ -20,6 +19,8 @@ def collect() -> dict[str, Any]:
     evaluated = read_json(paths.METRICS / "evaluate.json")
     issues = tables.read_csv(paths.LABEL_ISSUES, ("sha256", "label", "suggested"))
     registered = read_json(paths.REGISTERED)
+    if registered["pending"]:
+        registered |= _since(registered)
     kept = ("accuracy", "macro_recall", "recall", "unsafe")
     return {
         "sighted": checked["sighted"],
@@ -34,6 +35,18 @@ def collect() -> dict[str, Any]:
     }
 
 
+def _since(registered: dict[str, Any]) -> dict[str, Any]:
+    """Return what a pending registration has become: `nsfw sync` completes it, but writes no stage's output."""
+    from pipeline.tracking import registry, server
+
+    asked = str(registered["model"]), str(registered.get("record_id")), str(registered.get("model_sha256"))
+    try:
+        number = server.patiently(lambda: registry.find(*asked))
+    except Exception:  # noqa: BLE001 -- MLflow's client raises whatever it likes: it stays pending, and says so
+        return {}
+    return {} if number is None else {"version": number, "pending": False, "uri": f"models:/{asked[0]}/{number}"}
+
+
 def _judged(version: str) -> dict[str, Any] | None:
     """Return the gate table of the registered version against production, as `nsfw gates` does."""
     from pipeline.params import load_params
@@ -43,7 +56,7 @@ def _judged(version: str) -> dict[str, Any] | None:
     try:
         params = load_params()
         outcome = server.patiently(lambda: promoting.judge(params, version, rescore=rescoring.rescorer(params)))
-    except (server.Unreachable, UserError):  # another store than the one that `register` wrote to
+    except Exception:  # noqa: BLE001 -- as above; another store than the one that `register` wrote to, say
         return None
     return outcome.to_document()
 

@@ -94,6 +94,12 @@ def _register(
         return number
 
 
+def find(name: str, record_id: str, sha256: str) -> int | None:
+    """Return the version that a model was registered as, by whoever and whenever; None if it was not."""
+    with server.session() as client:
+        return _existing(client, name, record_id, sha256)
+
+
 def _existing(client: MlflowClient, name: str, record_id: str, sha256: str) -> int | None:
     versions = [
         int(found.version)
