@@ -96,8 +96,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     for row in found["recall"]:
         low, high = row["interval"]
         text.append(
-            f"  {row['figure']:<22}{100 * row['before']:>7.1f} {100 * row['after']:>7.1f} {100 * row['change']:>+7.1f} "
-            f"  {100 * low:+.1f} to {100 * high:+.1f}".ljust(78)
+            f"  {row['figure']:<22}{100 * row['before']:>7.1f} {100 * row['after']:>7.1f} {_points(row['change']):>7} "
+            f"  {_points(low)} to {_points(high)}".ljust(78)
             + str(row["pictures"])
         )
     text += [f"  {row['figure']:<22}{_number(row['before'])}{_number(row['after'])}" for row in found["other"]]
@@ -147,3 +147,8 @@ def _others(left: Dossier, right: Dossier) -> list[dict[str, Any]]:
 
 def _number(value: float | None) -> str:
     return f"{'-' if value is None else format(value, '.4g'):>8}"
+
+
+def _points(share: float) -> str:
+    """Return a difference in percentage points, and nought without a sign of its own."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
