@@ -16,8 +16,8 @@ from pipeline.evaluation.gates import Gate
 from pipeline.promotion import judging, state
 from pipeline.promotion.state import State
 from pipeline.tracking import ledger, server
+from pipeline.tracking.entries import Draft, Entry, Ledger
 from pipeline.tracking.evidence import Dossier, DoubtfulError
-from pipeline.tracking.ledger import Draft, Entry, Ledger
 from pipeline.tracking.package import SHA_TAG
 
 if TYPE_CHECKING:

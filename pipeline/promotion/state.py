@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
 from pipeline.tracking import evidence, ledger
-from pipeline.tracking.ledger import Ledger
+from pipeline.tracking.entries import Ledger
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,9 +65,12 @@ class State:
         return last is not None and self.aliased == last.draft.previous and not self.ledger.broken
 
     def _broken(self) -> str:
-        gone, lost = self.ledger.missing, self.ledger.unhinged
-        said = [f"{_list(gone)} deleted"] if gone else []
-        said += [f"{_list(lost)} no longer in effect, as what came before was altered or deleted"] if lost else []
+        lost = {
+            "deleted": self.ledger.missing,
+            "spoilt": self.ledger.spoilt,
+            "no longer in effect, as what came before was altered or deleted": self.ledger.unhinged,
+        }
+        said = [f"{_list(numbers)} {what}" for what, numbers in lost.items() if numbers]
         says = "nothing was ever promoted" if self.production is None else f"production is version {self.production}"
         return (
             f"THE LEDGER IS BROKEN: {'; '.join(said)}. What is left says that {says}, which may be long past. Decide "

@@ -31,7 +31,7 @@ EVALUATION_TAG = "nsfw.evaluation_sha256"
 GATES_TAG = "nsfw.gates"
 DOCUMENT, FACTS, PREDICTIONS = "evidence.json", "facts.json", "predictions.parquet"
 FOLDER = "evidence"  # among the run's artifacts
-_PARTS = {"unsafe", "test", "summary", "calibration", "robustness", "slices", "reports", "leaks"}
+_PARTS = {"unsafe", "size", "test", "summary", "calibration", "robustness", "slices", "reports", "leaks"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
