@@ -104,7 +104,9 @@ def load(folder: Path, version: int | None, sha256: str) -> Dossier:
         _check(document, facts, predictions)
         return Dossier(version, sha256, str(facts["model_sha256"]), document, facts, predictions)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:
-        raise DoubtfulError(f"version {version}: its evidence cannot be read ({error!r})") from None
+        raise DoubtfulError(
+            f"version {version}: its evidence cannot be read ({type(error).__name__}: {error})"
+        ) from None
 
 
 def _check(document: Mapping[str, Any], facts: Mapping[str, Any], predictions: pd.DataFrame) -> None:
@@ -112,9 +114,7 @@ def _check(document: Mapping[str, Any], facts: Mapping[str, Any], predictions: p
     answers = {"sha256", "split", "label", *(f"p_{name}" for name in document["labels"])}
     lacking = sorted((_PARTS - document.keys()) | (answers - set(predictions.columns)))
     if lacking:
-        raise ValueError(
-            f"{', '.join(lacking)}: missing. It was written by another version of this program, or by hand"
-        )
+        raise ValueError(f"without {', '.join(lacking)}: another version of this program wrote it, or a hand")
     for digest_of in (facts["model_sha256"], document["test"]["digest"]):
         if not _SHA256.fullmatch(digest_of):
             raise ValueError(f"no digest: {digest_of[:80]!r}")
