@@ -37,7 +37,7 @@ def _harmless(text: str) -> str:
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the `nsfw` command."""
-    for command in (gates, promote, rollback, history, trace, compare, verify):
+    for command in (gates, promote, rollback, history, trace, compare, measure, verify):
         app.command(command.__name__)(command)
 
 
@@ -139,6 +139,19 @@ def compare(
         tables.write_csv(pd.DataFrame(found["moved"], columns=list(comparing.MOVED)), out)
         lines.append(f"wrote {out}: {len(found['moved'])} pictures")
     tell(found, lines, as_json=as_json)
+
+
+def measure(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds a folder for each label: DIR/neutral/**.")],
+    version: Annotated[str, typer.Option(help="A number or an alias.")] = "challenger",
+    as_json: Json = False,
+) -> None:
+    """Measure a version on any folder of pictures, as of your own traffic: false positives, calibration, speed."""
+    params = _params()
+    from pipeline.promotion import measuring
+
+    found = _asked(lambda: measuring.measure(params, version, folder))
+    tell(found, measuring.lines(found), as_json=as_json)
 
 
 def verify(

@@ -6,10 +6,10 @@ before its inspection, in a process of its own, has found it harmless.
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from pipeline import evidence, paths, scoring
 from pipeline.errors import UserError
 from pipeline.images import sandbox
 from pipeline.model.foreign import opening
-from pipeline.model.foreign.found import Format, Found
+from pipeline.model.foreign.found import Format
 from pipeline.model.foreign.terms import Rescaling, Said, Stated, agree
 from pipeline.params import Params
 from pipeline.promotion.registering import register_with_evidence
@@ -26,6 +26,9 @@ from pipeline.tracking.lineage import digest
 from pipeline.tracking.package import Candidate
 from pipeline.tracking.record import RunRecord, flatten
 from pipeline.tracking.registry import Registration
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's models take it
 _RESCALING: dict[str, tuple[Triple, Triple]] = {
@@ -45,7 +48,7 @@ _KINDS: dict[Format, Literal["keras", "saved_model", "onnx"]] = {
 }
 _FILES = {"keras": paths.MODEL_FILE, "saved_model": "saved_model", "onnx": "model.onnx"}
 ALIAS = "incumbent"  # the challenger's stays with what was trained here
-_SECONDS = 300.0  # of an inspection
+_SECONDS = 300.0  # of an inspection, or of a first load
 _BASE_MB = 8192  # of memory that TensorFlow's and ONNX' imports may map
 
 
@@ -93,7 +96,7 @@ def import_model(path: Path, params: Params, said: Said, *, name: str | None = N
     size.
 
     Raises:
-        UserError: the file is refused, or MLflow does not take it.
+        UserError: the file is refused, there is no test set to judge it on, or MLflow does not take it.
 
     """
     incumbent = prepare(path, params, said)
@@ -149,6 +152,7 @@ def describe(incumbent: Incumbent, done: Registration) -> list[str]:
         f"sha256 {incumbent.sha256}",
         f"its outputs are {', '.join(incumbent.classes)} ({sources[incumbent.stated]})",
         f"registered: {done.uri}, alias {done.alias}",
+        f"next: nsfw gates {done.version}; nsfw promote {done.version} --reason 'what runs today' --override ...",
     ]
 
 
@@ -178,9 +182,9 @@ def prepare(path: Path, params: Params, said: Said | None = None) -> Incumbent:
 
     """
     said = said or Said()
-    path, kind = opening.locate(path, said.format)
+    path, kind = opening.locate(path.absolute(), said.format)  # the other process may be in another folder
     sha256 = opening.checked_digest(path, kind, said.sha256, said.max_mb * 2**20)
-    found = _inspected(path, kind, said.max_mb)
+    found = _apart(opening.inspect, (kind, path, said.max_mb * 2**20), path, said.max_mb)
     labels = params.labels.names
     terms = agree(path, found, said, labels)
     scale, offset = _RESCALING[terms.rescaling]
@@ -197,7 +201,7 @@ def prepare(path: Path, params: Params, said: Said | None = None) -> Incumbent:
     words: dict[str, Any] = {"map": renamed}
     words |= {"file": path.name, "sha256": sha256, "format": kind, "classes": terms.classes, "labels": labels}
     words |= {"size": terms.size, "rescaling": terms.rescaling, "channels": said.channels, "outputs": said.outputs}
-    folder = _known(words) or _recorded(path, kind, sha256, adapter, words, said.max_mb * 2**20)
+    folder = _known(words) or _recorded(path, adapter, words, said.max_mb)
     return Incumbent(
         folder=folder,
         model=_FILES[adapter.kind],
@@ -213,12 +217,12 @@ def prepare(path: Path, params: Params, said: Said | None = None) -> Incumbent:
     )
 
 
-def _inspected(path: Path, kind: Format, max_mb: int) -> Found:
-    """Inspect in a process of its own: what parses the file is C code, and may be led to crash."""
+def _apart(function: Callable[[Job], Result], job: Job, path: Path, max_mb: int) -> Result:
+    """Run in a process of its own: what reads the file is C code, and may be led to crash or to fill the memory."""
     limits = sandbox.Limits(seconds=_SECONDS, memory_mb=_BASE_MB + 4 * max_mb)
-    (outcome,) = sandbox.run(opening.inspect, [(kind, path, max_mb * 2**20)], limits)
+    (outcome,) = sandbox.run(function, [job], limits)
     if isinstance(outcome, sandbox.Failure):
-        raise UserError(f"{path} is refused, nothing of it was loaded: reading it ended in {outcome}")
+        raise UserError(f"{path} is refused: reading it ended in {outcome}")
     return outcome
 
 
@@ -227,39 +231,44 @@ def _known(words: Mapping[str, Any]) -> Path | None:
     params = flatten({"import": words})
     for folder in sorted(paths.RUNS.glob("*-import-*")):
         record = RunRecord.load(folder)
-        if record.status == "FINISHED" and record.document.get("params") == params:
+        whole = any((folder / name).exists() for name in _FILES.values())
+        if whole and record.status == "FINISHED" and record.document.get("params") == params:
             return folder
     return None
 
 
-def _recorded(
-    path: Path, kind: Format, sha256: str, adapter: Adapter, words: Mapping[str, Any], max_bytes: int
-) -> Path:
+def _recorded(path: Path, adapter: Adapter, words: Mapping[str, Any], max_mb: int) -> Path:
     """Convert or copy the model, try it, and put it into a new record, which is finished; return its folder."""
     paths.CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.CACHE, prefix=".import-") as scratch:
-        model = Path(scratch) / _FILES[adapter.kind]
-        opening.convert(path, kind, model, sha256, max_bytes)
-        _try(path, model, adapter, int(words["size"]), len(words["labels"]))
+        model = Path(scratch).absolute() / _FILES[adapter.kind]
+        _apart(_take, (path, model, adapter, words, max_mb), path, max_mb)
         with RunRecord.start("import", params={"import": words}, inputs=[], name=f"import {path.name}") as record:
             shutil.move(model, record.folder / model.name)
     return record.folder
 
 
-def _try(path: Path, model: Path, adapter: Adapter, size: int, classes: int) -> None:
-    """Ask the model about grey and about noise.
+def _take(job: tuple[Path, Path, Adapter, Mapping[str, Any], int]) -> None:
+    """Convert or copy (path, to, ...) and ask the model about grey and about noise.
 
     Raises:
         UserError: it cannot be loaded, or its answers are no probabilities.
 
     """
-    network = load_network(model, adapter, size, classes)
+    path, model, adapter, words, max_mb = job
+    opening.convert(path, words["format"], model, words["sha256"], max_mb * 2**20)
+    size, classes = words["size"], len(words["labels"])
     pixels = np.full((3, size, size, 3), 128, np.uint8)
     pixels[1:] = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
-    answer = network(pixels)
+    try:
+        answer = load_network(model, adapter, size, classes)(pixels)
+    except UserError as error:
+        raise UserError(f"{path} is refused: {str(error).replace(str(model), 'it')}") from None
+    except Exception as error:  # noqa: BLE001 -- each library raises its own where a graph does not work out
+        raise UserError(f"{path} is refused: it gives no answer ({' '.join(str(error).split())[:300]})") from None
     if answer.shape != (3, classes) or not np.isfinite(answer).all():
         raise UserError(
-            f"{path}: its answers to three pictures are no {classes} finite numbers each. Was it cut short?"
+            f"{path}: its answers to three pictures are not {classes} finite numbers each. Was it cut short?"
         )
     if answer.min() < -1e-4 or np.abs(answer.sum(axis=1) - 1).max() > 1e-2:
         shown = ", ".join(f"{value:.3g}" for value in answer[0])

@@ -40,8 +40,8 @@ def _judged(version: str) -> dict[str, Any] | None:
     from pipeline.promotion import promoting, rescoring
     from pipeline.tracking import server
 
-    params = load_params()
     try:
+        params = load_params()
         outcome = server.patiently(lambda: promoting.judge(params, version, rescore=rescoring.rescorer(params)))
     except (server.Unreachable, UserError):  # another store than the one that `register` wrote to
         return None

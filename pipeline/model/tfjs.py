@@ -89,6 +89,8 @@ def _shard(model_json: Path, name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name) or name.startswith("."):
         raise ValueError(f"shard name {name!r}")
     path = model_json.parent / name
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file")
     if path.stat().st_size > _MAX_BYTES:
         raise UserError(f"{path} has more than {_MAX_BYTES:,} bytes: not a model of this kind.")
     return path

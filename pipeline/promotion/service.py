@@ -115,7 +115,7 @@ def model_file(folder: Path, spec: dict[str, Any]) -> Path:
 
     """
     name = str(spec.get("file", MODEL_FILE))
-    if Path(name).name != name:
+    if name in {"", ".."} or Path(name).name != name:
         raise UserError(f"{folder / SPEC_FILE} names a model file elsewhere: {name[:80]!r}")
     return folder / name
 

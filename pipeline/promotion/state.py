@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ class State:
     ledger: Ledger
     aliased: int | None
     challenger: int | None
+    aliases: Mapping[str, int]
     versions: tuple[int, ...]
     without_evidence: tuple[int, ...]
 
@@ -134,25 +136,24 @@ def _read(client: MlflowClient, register: Register) -> State:
         ledger.read(client, model),
         _number(aliases.get(register.production)),
         _number(aliases.get(register.alias)),
+        {name: int(value) for name, value in aliases.items()},
         tuple(numbers),
         tuple(bare),
     )
 
 
 def resolve(state: State, asked: str, register: Register) -> int:
-    """Return the version that `asked` names: a number, `production` (the ledger's), or the challenger's alias.
+    """Return the version that `asked` names: a number, `production` (the ledger's), or any other alias.
 
     Raises:
         UserError: there is no such version.
 
     """
-    named = {register.production: state.production, register.alias: state.challenger}
+    named: dict[str, int | None] = {**state.aliases, register.production: state.production}
     number = named[asked] if asked in named else int(asked) if asked.isdecimal() and len(asked) < _DIGITS else None
     if number is None or number not in state.versions:
-        have = ", ".join(map(str, state.versions)) or "none"
-        raise UserError(
-            f"{state.model} has no version {asked}; versions: {have}; also {register.alias} and {register.production}."
-        )
+        have = ", ".join([*map(str, state.versions), *sorted(named)]) or "none"
+        raise UserError(f"{state.model} has no version {asked}; there are: {have}.")
     return number
 
 

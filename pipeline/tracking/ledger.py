@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
+from pipeline.tracking import descriptions
 from pipeline.tracking.entries import Draft, Entry, Ledger, build, parse
 
 if TYPE_CHECKING:
@@ -63,7 +64,12 @@ def append(client: MlflowClient, model: str, draft: Draft, known: Ledger) -> Ent
         f"models:/{model}/{draft.version}",
         run_id=client.get_model_version(model, str(draft.version)).run_id,
         tags=tags | {ENTRY_TAG: json.dumps(entry.document(), sort_keys=True)},
-        description=f"{draft.act}: {model} version {draft.previous} -> {draft.version}, {entry.who}: {draft.reason}",
+        description=descriptions.entry(
+            f"{draft.act}: {model} version {draft.previous or '-'} -> {draft.version}, by {entry.who}",
+            draft.reason,
+            draft.gates,
+            draft.overrides,
+        ),
     )
     number = int(created.version)
     if number > _counted(client, model):
@@ -73,7 +79,7 @@ def append(client: MlflowClient, model: str, draft: Draft, known: Ledger) -> Ent
 
 
 def mark_void(client: MlflowClient, model: str, entry: Entry) -> None:
-    """Show readers of MLflow's UI that an entry came too late. The fold alone decides."""
+    """Show readers of MLflow's UI that an entry came too late. The entries alone decide."""
     client.set_model_version_tag(name_of(model), str(entry.number), _VOID_TAG, "true")
 
 

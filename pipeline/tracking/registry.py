@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.tracking import evidence, server
+from pipeline.tracking import descriptions, evidence, server
 from pipeline.tracking.facts import ID_TAG, chunks, key, lineage_tags, milliseconds
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.package import SHA_TAG, Candidate, log_model
@@ -87,6 +87,8 @@ def _register(
         if bundle is not None:
             evidence.attach(client, candidate.name, number, bundle.folder, bundle.evaluation_sha256)
             client.set_model_version_tag(candidate.name, str(number), evidence.GATES_TAG, json.dumps(bundle.gates))
+            text = f"{descriptions.gates(bundle.gates)}\n{descriptions.figures(candidate.evidence)}"
+            client.update_model_version(candidate.name, str(number), description=text)
         if not only_forward or number > _aliased(client, candidate):
             client.set_registered_model_alias(candidate.name, candidate.alias, str(number))
         return number
@@ -135,7 +137,7 @@ def _create_version(
         run_id=run_id,
         tags=tags,
         model_id=model_id,
-        description=_description(candidate),
+        description=descriptions.figures(candidate.evidence),
     )
     return int(created.version)
 
@@ -146,11 +148,6 @@ def _tags(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, str
     tags |= {"nsfw.labels": ",".join(candidate.labels), "nsfw.unsafe": ",".join(candidate.unsafe)}
     tags |= {"nsfw.size": str(candidate.size), "nsfw.rescaling": candidate.rescaling}
     return tags | {f"nsfw.test_{key(name)}": f"{value:.4f}" for name, value in candidate.evidence.items()}
-
-
-def _description(candidate: Candidate) -> str:
-    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in candidate.evidence.items())
-    return f"On the test set:\n\n| figure | value |\n| --- | --- |\n{rows}\n"
 
 
 def _aliased(client: MlflowClient, candidate: Candidate) -> int:

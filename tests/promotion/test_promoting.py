@@ -73,7 +73,7 @@ def test_an_override_is_recorded_as_such(makes, params, client):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"asked": "9", "reason": "x"}, "no version 9; versions: 1"),
+        ({"asked": "9", "reason": "x"}, "no version 9; there are: 1"),
         ({"asked": "nonsense", "reason": "x"}, "no version nonsense"),
         ({"asked": None, "reason": "  "}, "--reason is empty"),
         ({"asked": None, "reason": "x", "overrides": ["speed"]}, "no such gate"),

@@ -148,7 +148,7 @@ def test_another_reading_of_the_same_bytes_is_refused(promoted, client, key, val
 def test_an_adapter_that_the_facts_know_must_be_the_one(client, params, project, model_bytes):
     registered(model_bytes, project, adapter={"channels": "bgr"})
     assert promoting.promote(params, None, reason="first").entry
-    with pytest.raises(UserError, match="says adapter None, but {'channels': 'bgr'} was judged"):
+    with pytest.raises(UserError, match=r"says adapter None, but \{'channels': 'bgr'\} was judged"):
         service.verify(params)
 
 
@@ -156,7 +156,7 @@ def test_an_adapter_that_the_facts_know_must_be_the_one(client, params, project,
 def test_a_spec_that_names_a_file_elsewhere_is_refused(promoted, client, name):
     file = artifacts(client) / "model.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"file": name}))
-    with pytest.raises(UserError, match=r"names a model file elsewhere|its model file is missing"):
+    with pytest.raises(UserError, match="names a model file elsewhere"):
         service.verify(promoted)
 
 
@@ -200,7 +200,6 @@ def test_an_interrupted_promotion_serves_what_the_ledger_says(promoted, client, 
 
 
 def test_a_broken_ledger_serves_nothing_without_override(promoted, client):
-    promoting.rollback(promoted, "1", reason="x") if ledger.aliased(client, "nsfw", "production") != 1 else None
     known = ledger.read(client, "nsfw")
     ledger.append(client, "nsfw", known.last.draft, known)
     assert service.verify(promoted).version == 1

@@ -18,7 +18,8 @@ def chain(*versions: int) -> list[Entry]:
 
 
 def at(ledger: Ledger, aliased: int | None, versions=(1, 2, 3), bare=()) -> State:
-    return State("nsfw", "production", ledger, aliased, 3, tuple(versions), tuple(bare))
+    aliases = {"challenger": 3, "old": 2}
+    return State("nsfw", "production", ledger, aliased, 3, aliases, tuple(versions), tuple(bare))
 
 
 def test_nothing_is_found_where_ledger_and_alias_agree():
@@ -68,14 +69,14 @@ def test_a_broken_ledger_is_not_taken_for_a_command_that_was_cut_short():
     assert at(build(chain(1, 2)), 1).interrupted
 
 
-@pytest.mark.parametrize(("asked", "number"), [("2", 2), ("production", 1), ("challenger", 3)])
+@pytest.mark.parametrize(("asked", "number"), [("2", 2), ("production", 1), ("challenger", 3), ("old", 2)])
 def test_a_version_by_number_or_alias(params, asked, number):
     assert state.resolve(at(build(chain(1)), 2), asked, params.register_) == number
 
 
 @pytest.mark.parametrize("asked", ["4", "0", "-1", "latest", "", "1.0", "9" * 5000])
 def test_a_version_that_is_not_there(params, asked):
-    with pytest.raises(UserError, match="versions: 1, 2, 3; also challenger and production"):
+    with pytest.raises(UserError, match="there are: 1, 2, 3, challenger, old, production"):
         state.resolve(at(build(chain(1)), 1), asked, params.register_)
 
 

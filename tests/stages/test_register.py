@@ -7,10 +7,13 @@ import yaml
 
 from pipeline import paths
 from pipeline.errors import UserError
+from pipeline.evaluation.gates import NAMES
 from pipeline.files import write_json
 from pipeline.params import Params, load_params
 from pipeline.stages import register
+from pipeline.tracking.lineage import digest
 from pipeline.tracking.record import RunRecord
+from pipeline.tracking.registry import register as plainly
 
 EVALUATION = {
     "frozen": {"accuracy": 0.8, "macro_recall": 0.79},
@@ -42,6 +45,7 @@ def project(tmp_path, monkeypatch):
     with RunRecord.start("finetune", params={}, inputs=[]) as record:
         record.model_path.write_bytes(b"model")
     record.copy_to(paths.FINETUNED)
+    monkeypatch.setattr(register, "register_with_evidence", lambda asked, *_: (plainly(asked), []))
     return record
 
 
@@ -108,4 +112,37 @@ def test_a_run_that_has_not_finished_is_refused(project):
 def test_a_run_without_a_model_is_refused(project):
     (paths.FINETUNED / "model.keras").unlink()
     with pytest.raises(UserError, match="no finished run"):
+        register.main()
+
+
+def test_the_stage_registers_with_evidence_gates_and_card(trained_project, monkeypatch):
+    monkeypatch.chdir(trained_project.root)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{trained_project.root}/mlflow.db")
+    version = client.get_model_version("nsfw", "1")
+    sha256 = version.tags["nsfw.evidence_sha256"]
+    folder = Path(client.download_artifacts(version.run_id, f"evidence/{sha256[:12]}"))
+    assert digest(folder) == sha256
+    held = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert held >= {"evidence.json", "facts.json", "predictions.parquet", "model_card.md", "model_card.html"}
+    evaluated = {path.relative_to(paths.EVIDENCE).as_posix() for path in paths.EVIDENCE.rglob("*") if path.is_file()}
+    for name in evaluated:
+        assert (folder / name).read_bytes() == (paths.EVIDENCE / name).read_bytes()
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    assert facts["model_sha256"] == digest(paths.FINETUNED / paths.MODEL_FILE) == version.tags["nsfw.model_sha256"]
+    assert facts["speed"]["p95_ms"] >= facts["speed"]["p50_ms"] > 0
+    gates = json.loads(version.tags["nsfw.gates"])
+    assert [row["gate"] for row in gates] == list(NAMES)
+    card = (folder / "model_card.md").read_text(encoding="utf-8")
+    for row in gates:
+        assert row["status"] in {"pass", "fail", "n/a"}
+        assert row["gate"].replace("_", "\\_") in card
+
+
+def test_evidence_about_another_model_is_refused(project_copy):
+    document = json.loads((paths.EVIDENCE / "evidence.json").read_text(encoding="utf-8"))
+    write_json(document | {"model_sha256": "0" * 64}, paths.EVIDENCE / "evidence.json")
+    with pytest.raises(UserError, match="is about model 000000000000"):
         register.main()

@@ -31,14 +31,18 @@ def act(client, version: int, **more) -> Entry:
 
 def test_what_is_appended_is_read_back_as_it_was(registered):
     made = act(
-        registered, 2, reason="zażółć \N{SNOWMAN} \x1b[31m", gates=({"gate": "g", "status": "pass", "reason": ""},)
+        registered,
+        2,
+        reason="zażółć \N{SNOWMAN} \x1b[31m",
+        gates=({"gate": "g", "status": "pass", "reason": "", "value": 0.25, "limit": None, "test": ""},),
     )
     found = ledger.read(registered, "nsfw")
     assert found.entries == found.effective == (made,)
     assert (found.last, found.production, found.unreadable, found.broken) == (made, 2, (), False)
     kept = registered.get_model_version("nsfw-ledger", "1")
     assert kept.tags["nsfw.to"] == "2"
-    assert made.draft.reason in kept.description
+    assert "zażółć \N{SNOWMAN}" in kept.description
+    assert "\x1b" not in kept.description
 
 
 def test_no_ledger_is_an_empty_one(client):

@@ -36,7 +36,8 @@ class Found:
 
 def refused(path: Path, reason: str) -> UserError:
     """Return the error to raise: which file, and why nothing of it was loaded."""
-    return UserError(f"{path} is refused, nothing of it was loaded: {reason}")
+    shown = "".join(letter if letter.isprintable() else "?" for letter in reason)  # the file's words, for a terminal
+    return UserError(f"{path} is refused, nothing of it was loaded: {shown}")
 
 
 def check_bytes(path: Path, count: int, limit: int) -> None:

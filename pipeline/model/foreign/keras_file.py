@@ -47,6 +47,7 @@ _ALLOWED = (
     | {("keras", name) for name in (*topology.MODELS, "DTypePolicy")}
     | {("keras.models", name) for name in topology.MODELS}
     | {("keras.src.models.functional", "Functional"), ("keras.src.models.sequential", "Sequential")}
+    | {("keras.src.applications.convnext", name) for name in ("LayerScale", "StochasticDepth")}
     | {(None, "__keras_tensor__"), (None, "__tuple__")}
 )
 _WHY = {
@@ -147,7 +148,7 @@ def _check_object(path: Path, node: dict[str, Any], where: str) -> None:
     kind, module, registered = node["class_name"], node.get("module"), node.get("registered_name")
     if isinstance(kind, str) and kind in _WHY:
         raise refused(path, f"{where!r} holds a {kind}: {_WHY[kind]}")
-    if registered not in {None, kind} if isinstance(registered, str | None) else True:
+    if registered is not None and registered != kind:
         raise refused(path, f"{where!r} holds {registered!r}, a custom class, which needs its author's code")
     known = isinstance(kind, str) and isinstance(module, str | None) and (module, kind) in _ALLOWED
     if not known:

@@ -25,9 +25,11 @@ def locate(path: Path, said: Format | None) -> tuple[Path, Format]:
         raise UserError(
             f"{path} does not exist. Give a model.json, a .keras file, a SavedModel folder or an .onnx file."
         )
+    if not (path.is_file() or path.is_dir()):
+        raise refused(path, "it is neither a file nor a folder")
     if path.is_dir() and not (path / "saved_model.pb").is_file() and (path / "model.json").is_file():
         path = path / "model.json"
-    found = said or ("saved_model" if path.is_dir() else _ENDINGS.get(path.suffix.lower(), _by_content(path)))
+    found = said or ("saved_model" if path.is_dir() else _ENDINGS.get(path.suffix.lower()) or _by_content(path))
     if path.is_dir() != (found == "saved_model"):
         raise UserError(f"{path} is {'a folder' if path.is_dir() else 'a file'}, so it is no model of format {found}")
     return path, found

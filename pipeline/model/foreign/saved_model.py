@@ -17,9 +17,18 @@ _GRAPH_BYTES = 512 * 2**20
 _SHARD = re.compile(r"variables\.data-(\d{5})-of-(\d{5})")
 _LEFT_OUT = {"keras_metadata.pb", "labels.txt", "class_labels.txt", "metadata.json"}  # may lie there; never loaded
 
-_VARIABLES = {"VarHandleOp", "ReadVariableOp", "VarIsInitializedOp", "AssignVariableOp", "DisableCopyOnRead"}
+# Variables are made and set by loading; an answer only reads them (else it could change as it is asked).
+_SETTING = {"AssignVariableOp", "VarHandleOp", "VarIsInitializedOp"}
 _FLOW = {"Const", "Identity", "IdentityN", "NoOp", "PartitionedCall", "Placeholder", "PlaceholderWithDefault"} | {
-    *("PreventGradient", "Snapshot", "StatefulPartitionedCall", "StatelessIf", "StopGradient"),
+    *(
+        "DisableCopyOnRead",
+        "PreventGradient",
+        "ReadVariableOp",
+        "Snapshot",
+        "StatefulPartitionedCall",
+        "StatelessIf",
+        "StopGradient",
+    ),
 }
 _LAYERS = {
     *("AvgPool", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "BiasAdd", "Conv2D", "Conv2DBackpropInput"),
@@ -40,10 +49,10 @@ _SHAPES = {
     *("ScatterNd", "Shape", "ShapeN", "Size", "Slice", "SpaceToBatchND", "BatchToSpaceND", "Split", "SplitV"),
     *("Squeeze", "StridedSlice", "Tile", "Transpose", "Unpack", "ZerosLike"),
 }
-_OPS = _VARIABLES | _FLOW | _LAYERS | _ARITHMETIC | _SHAPES
+_OPS = _FLOW | _LAYERS | _ARITHMETIC | _SHAPES
 _SAVER = {"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename", "StaticRegexFullMatch", "StringJoin"}
 
-_OBJECTS = {"bare_concrete_function", "constant", "function", "user_object", "variable"}
+_OBJECTS = {"bare_concrete_function", "captured_tensor", "constant", "function", "user_object", "variable"}
 
 
 def inspect(path: Path, max_bytes: int) -> Found:
@@ -129,13 +138,13 @@ def _check_operations(path: Path, meta: Any) -> None:
     nodes = [node for node in meta.graph_def.node if node.name not in saver]
     calls = {name: _called(body, functions) for name, body in functions.items()}
     served = _reachable(_called(nodes, functions) | set(meta.object_graph_def.concrete_functions), calls)
-    _check_nodes(path, nodes, _OPS | functions.keys(), "its graph")
+    _check_nodes(path, nodes, _OPS | _SETTING | functions.keys(), "its graph")
     _check_nodes(path, (node for node in meta.graph_def.node if node.name in saver), _FLOW, "its saver")
     for node in nodes:
         if saver & {name.lstrip("^").partition(":")[0] for name in node.input}:
             raise refused(path, f"its node {node.name!r} saves or restores files when it is asked for an answer")
     for name, body in functions.items():
-        allowed = _OPS if name in served else _OPS | _SAVER
+        allowed = _OPS if name in served else _OPS | _SETTING | _SAVER
         _check_nodes(path, body, allowed | functions.keys(), f"its function {name!r}")
 
 

@@ -48,6 +48,8 @@ _DROPPED = re.compile(
     r"name|trainable|dtype|batch_input_shape|batch_shape|input_dtype|sparse|ragged|noise_shape|seed|data_format|"
     r"\w+_(initializer|regularizer|constraint)"
 )
+# Options of later Keras 2, let in where they change nothing.
+_NEUTRAL = {"groups": 1, "keepdims": False, "renorm": False, "synchronized": False}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -139,7 +141,7 @@ def _options(layer: topology.Description) -> dict[str, Any]:
     for key, value in config.items():
         if key in _OPTIONS[kind]:
             options[key] = value
-        elif not _DROPPED.fullmatch(key):
+        elif not (_DROPPED.fullmatch(key) or (key in _NEUTRAL and value == _NEUTRAL[key])):
             raise ValueError(f"the layer {topology.name(layer)!r} has the option {key!r}, which is not known")
     if (options.get("activation") or "linear") not in _ACTIVATIONS:
         raise ValueError(f"the layer {topology.name(layer)!r} has the activation {options['activation']!r}")

@@ -1,0 +1,217 @@
+"""Small models as others would bring them, sound and bad ones, in each format: 32 px, three classes, input 0 to 1."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+from onnx import TensorProto, helper, numpy_helper
+
+SIZE = 32
+CLASSES = ("drawings", "neutral", "porn")
+
+
+def pixels(count: int = 5) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
+
+
+def network(classes: int = 3, size: int = SIZE) -> keras.Model:
+    """A network with a model inside and a branch, its weights and statistics random, its answers far from even."""
+    keras.utils.set_random_seed(2)
+    stem = keras.Sequential(
+        [
+            keras.Input((size, size, 3)),
+            keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad"),
+            keras.layers.Conv2D(6, 3, strides=2, use_bias=False, name="conv"),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.ReLU(6.0, name="relu"),
+        ],
+        name="stem",
+    )
+    inputs = keras.Input((size, size, 3), name="picture")
+    x = stem(inputs)
+    y = keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    y = keras.layers.Activation("relu", name="act")(y)
+    z = keras.layers.SeparableConv2D(6, 3, padding="same", activation="relu", name="separable")(x)
+    x = keras.layers.Concatenate(name="both")([keras.layers.Add(name="sum")([x, y]), z])
+    x = keras.layers.Flatten(name="flat")(keras.layers.AveragePooling2D(size // 2, name="pool")(x))
+    x = keras.layers.Dropout(0.5, name="drop")(keras.layers.Dense(8, "relu", name="dense_1")(x))
+    model = keras.Model(inputs, keras.layers.Dense(classes, "softmax", name="dense_2")(x), name="theirs")
+    rng = np.random.default_rng(4)
+    model.set_weights([rng.normal(0, 0.4, weight.shape) for weight in model.get_weights()])
+    norm = stem.get_layer("norm")
+    norm.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in norm.get_weights()])
+    return model
+
+
+def save_keras(folder: Path, model: keras.Model | None = None) -> Path:
+    path = folder / "theirs.keras"
+    (model or network()).save(path)
+    return path
+
+
+def save_saved_model(folder: Path, model: keras.Model | None = None) -> Path:
+    (model or network()).export(folder / "saved", verbose=False)
+    return folder / "saved"
+
+
+def save_onnx(
+    folder: Path, batch: int | str = "n", edit: Callable[[onnx.ModelProto], None] = lambda model: None
+) -> Path:
+    """Mean of each channel, a dense layer, softmax; channels first."""
+    weights = {"w": np.linspace(-9, 9, 9, dtype=np.float32).reshape(3, 3), "b": np.array([1, 0, -1], np.float32)}
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["m"], "mean"),
+        helper.make_node("Flatten", ["m"], ["f"], "flat"),
+        helper.make_node("Gemm", ["f", "w", "b"], ["l"], "dense"),
+        helper.make_node("Softmax", ["l"], ["p"], "softmax"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "theirs",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("p", TensorProto.FLOAT, [batch, 3])],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    edit(model)
+    path = folder / "theirs.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def onnx_answer(unit: np.ndarray) -> np.ndarray:
+    """What save_onnx's model says, in numpy."""
+    logits = unit.mean(axis=(1, 2)) @ np.linspace(-9, 9, 9).reshape(3, 3) + [1, 0, -1]
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+_DROP = {"batch_shape", "dtype", "quantization_config", "renorm_clipping", "renorm_momentum"}  # Keras 3's own
+
+
+def keras_2(model: keras.Model) -> dict[str, Any]:
+    """A model's description as Keras 2 wrote it."""
+    layers = []
+    for layer in model.layers:
+        nested = isinstance(layer, keras.Model)
+        config = {key: value for key, value in layer.get_config().items() if key not in _DROP}
+        if isinstance(layer, keras.layers.InputLayer):
+            config = {
+                "name": layer.name,
+                "batch_input_shape": list(layer.batch_shape),
+                "dtype": "float32",
+                "sparse": False,
+            }
+        entry = keras_2(layer) if nested else {"class_name": type(layer).__name__, "config": config}
+        calls = _sources(model, layer)
+        layers.append({**entry, "name": layer.name, "inbound_nodes": [calls] if calls else []})
+    if isinstance(model, keras.Sequential):
+        layers = [{"class_name": entry["class_name"], "config": entry["config"]} for entry in layers]
+        layers[0]["config"]["batch_input_shape"] = list(model.input_shape)
+        return {"class_name": "Sequential", "config": {"name": model.name, "layers": layers}}
+    ends = {"input_layers": [[model.layers[0].name, 0, 0]], "output_layers": [[model.layers[-1].name, 0, 0]]}
+    return {"class_name": "Model", "config": {"name": model.name, "layers": layers, **ends}}
+
+
+def _sources(model: keras.Model, layer: keras.layers.Layer) -> list[Any]:
+    if isinstance(model, keras.Sequential):
+        return []
+    entry = next(entry for entry in model.get_config()["layers"] if entry["name"] == layer.name)
+    found: list[Any] = []
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if "keras_history" in node:
+                found.append([node["keras_history"][0], 0, 0, {}])
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list | tuple):
+            for value in node:
+                walk(value)
+
+    walk(entry["inbound_nodes"])
+    return found
+
+
+def weights_of(model: keras.Model) -> list[tuple[str, np.ndarray]]:
+    """Every weight, named as Keras 2 named it."""
+    found = []
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found += weights_of(layer)
+        for weight in [] if isinstance(layer, keras.Model) else layer.weights:
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) and weight.name == "kernel"
+            found.append((f"{layer.name}/{'depthwise_kernel' if depthwise else weight.name}", weight.numpy()))
+    return found
+
+
+def save_tfjs(
+    folder: Path, model: keras.Model | None = None, edit: Callable[[dict], None] = lambda document: None
+) -> Path:
+    model = model or network()
+    named = weights_of(model)
+    entries = [{"name": name, "shape": list(value.shape), "dtype": "float32"} for name, value in named]
+    (folder / "group1-shard1of1.bin").write_bytes(b"".join(value.tobytes() for _, value in named))
+    manifest = [{"paths": ["group1-shard1of1.bin"], "weights": entries}]
+    topology = {"keras_version": "2.2.4", "backend": "tensorflow", "model_config": keras_2(model)}
+    document = {"format": "layers-model", "modelTopology": topology, "weightsManifest": manifest}
+    edit(document)
+    path = folder / "model.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def rewrite(path: Path, change: Callable[[dict[str, bytes]], None], compression: int = zipfile.ZIP_STORED) -> Path:
+    """Rewrite a .keras file's members."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def edit_config(path: Path, edit: Callable[[dict], None]) -> Path:
+    def change(members: dict[str, bytes]) -> None:
+        config = json.loads(members["config.json"])
+        edit(config)
+        members["config.json"] = json.dumps(config).encode()
+
+    return rewrite(path, change)
+
+
+def edit_weights(path: Path, edit: Callable[[h5py.File], None]) -> Path:
+    def change(members: dict[str, bytes]) -> None:
+        file = io.BytesIO(members["model.weights.h5"])
+        with h5py.File(file, "a") as weights:
+            edit(weights)
+        members["model.weights.h5"] = file.getvalue()
+
+    return rewrite(path, change)
+
+
+class _Calls(tf.Module):
+    """A model whose answer passes through `within`."""
+
+    def __init__(self, within: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        super().__init__()
+        self.w = tf.Variable(tf.eye(3))
+        self._within = within
+
+    @tf.function(input_signature=[tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32, name="x")])
+    def serve(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(self._within(tf.reduce_mean(x, axis=(1, 2)) @ self.w))
+
+
+def save_calls(folder: Path, within: Callable[[tf.Tensor], tf.Tensor] = lambda x: x) -> Path:
+    module = _Calls(within)
+    tf.saved_model.save(module, str(folder / "saved"), signatures=module.serve)
+    return folder / "saved"

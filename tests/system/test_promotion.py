@@ -1,0 +1,71 @@
+"""The second tour, in a whole project, by the commands that a person types."""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def judged(synced):
+    """The challenger's gate table. The model learned nothing in two epochs, so some of them fail."""
+    project, _ = synced
+    done = project.nsfw("gates", "--json", check=False)
+    return project, done, json.loads(done.stdout)
+
+
+def test_the_version_that_sync_registered_has_its_evidence(judged):
+    project, done, found = judged
+    rows = {row["gate"]: row for row in found["gates"]}
+    assert (found["version"], found["previous"], found["done"]) == (1, None, False)
+    assert rows["evidence"]["status"] == "pass", rows["evidence"]
+    assert rows["finished"]["status"] == "pass"
+    measured = json.loads((project.root / "metrics/evaluate.json").read_text(encoding="utf-8"))
+    assert rows["unsafe_recall"]["value"] == measured["finetuned"]["unsafe"]["recall"]
+    assert done.returncode == (1 if found["failed"] else 0)
+
+
+def test_the_tour(judged):
+    project, _, found = judged
+    wanted = [word for gate in found["failed"] for word in ("--override", gate)]
+    if found["failed"]:
+        refused = project.nsfw("promote", "--reason", "first", check=False)
+        assert refused.returncode == 1
+        assert "refused: " in refused.stdout
+        assert all(gate in refused.stdout for gate in found["failed"])
+    promoted = project.nsfw("promote", *wanted, "--reason", "the first there is")
+    assert "promoted: nsfw - -> 1" in promoted.stdout
+    history = json.loads(project.nsfw("history", "--json").stdout)
+    assert (history["production"], history["alias"], history["findings"]) == (1, {"production": 1}, [])
+    (entry,) = history["entries"]
+    assert entry["draft"]["reason"] == "the first there is"
+    assert entry["draft"]["overrides"] == found["failed"]
+    assert "version 1 of nsfw is loaded" in project.nsfw("verify").stdout
+    back = project.nsfw("rollback", "--reason", "x", check=False)
+    assert (back.returncode, "nothing was in production before version 1" in back.stderr) == (1, True)
+    traced = json.loads(project.nsfw("trace", "production", "--json").stdout)
+    assert traced["commit"] == project.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert f"git checkout {traced['commit']}" in traced["commands"]
+    summary = project.nsfw("summary").stdout
+    assert "version 1 in production" in summary
+
+
+def test_measuring_on_a_folder_of_pictures(judged, sample, tmp_path):
+    project, _, _ = judged
+    safe = tmp_path / "traffic" / "neutral"
+    safe.mkdir(parents=True)
+    names = sorted(path for path in (sample[0] / "neutral").iterdir() if path.suffix == ".jpg")[:12]
+    for path in names:
+        (safe / path.name).write_bytes(path.read_bytes())
+    (safe / "broken.jpg").write_bytes(b"no picture")
+    found = json.loads(project.nsfw("measure", str(safe.parent), "--version", "1", "--json").stdout)
+    assert sum(found["unreadable"].values()) >= 1
+    assert found["pictures"] + sum(found["unreadable"].values()) == len(names) + 1
+    said = found["said"]["neutral"]
+    assert sum(said.values()) == found["pictures"]
+    unsafe = sum(said[name] for name in ("hentai", "porn", "sexy"))
+    assert found["flagged"][0]["rate"] == pytest.approx(unsafe / found["pictures"])
+    wrong = project.nsfw("measure", str(tmp_path), check=False)
+    assert wrong.returncode == 1
+    assert "its folders must be labels" in wrong.stderr
