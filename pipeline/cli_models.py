@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +24,15 @@ _log = logging.getLogger(__name__)
 
 def tell(document: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
     """Print a command's result, for a program or for a person."""
-    print(json.dumps(document, indent=2, sort_keys=True, default=str) if as_json else "\n".join(lines))
+    if as_json:
+        print(json.dumps(document, indent=2, sort_keys=True, default=str))
+    else:
+        print("\n".join(map(_harmless, lines)))
+
+
+def _harmless(text: str) -> str:
+    """Return text without what would steer a terminal: much of it comes from a registry that others write to."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,8 +65,10 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Make a version production, if it passes the gates against whoever is there now. Exit 1 where it is refused."""
-    params = _params()
     from pipeline.promotion import promoting, rescoring
+
+    _said(lambda: promoting.check(reason, override or (), test_change))
+    params = _params()
 
     outcome = _asked(
         lambda: promoting.promote(
@@ -81,8 +91,10 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Put an earlier production back, at once and without gates."""
-    params = _params()
     from pipeline.promotion import promoting
+
+    _said(lambda: promoting.check(reason))
+    params = _params()
 
     outcome = _asked(lambda: promoting.rollback(params, to, reason=reason))
     tell(outcome.to_document(), [*_findings(outcome), *_told(outcome, "rolled back")], as_json=as_json)
@@ -166,6 +178,14 @@ def _params() -> "Params":
     return load_params()
 
 
+def _said(check: Callable[[], None]) -> None:
+    """Check what was said on the command line; a mistake there is wrong usage, exit 2."""
+    try:
+        check()
+    except UserError as error:
+        raise typer.BadParameter(_harmless(str(error))) from None
+
+
 def _asked(act: Any) -> Any:
     """Do what asks MLflow; its own errors become one line."""
     from pipeline.tracking import server
@@ -173,15 +193,15 @@ def _asked(act: Any) -> Any:
 
     try:
         return server.patiently(act)
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(_harmless(str(error))) from error
     except server.Unreachable as error:
         raise UserError(f"{error}. Start it, or set MLFLOW_TRACKING_URI, and run this again.") from None
     except Exception as error:
         from mlflow.exceptions import MlflowException
 
         if isinstance(error, MlflowException):
-            raise UserError(f"{describe(error)}.") from None
+            raise UserError(_harmless(f"{describe(error)}.")) from None
         raise
 
 

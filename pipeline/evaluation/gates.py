@@ -105,9 +105,10 @@ def rows(table: Sequence[Gate]) -> list[str]:
 
 
 def _one(name: str, check: "Callable[[str, Any, Case], Gate]", gates: Gates, case: Case) -> Gate:
-    asked = getattr(gates, "drop" if name.startswith("drop_") else name)
+    key = "drop" if name.startswith("drop_") else name
+    asked = getattr(gates, key)
     if asked is None or asked is False:
-        return Gate(name, "n/a", None, None, f"not asked for: register.gates.{name} is off")
+        return Gate(name, "n/a", None, None, f"not asked for: register.gates.{key} is off")
     return check(name, asked, case)
 
 
@@ -156,7 +157,7 @@ def _drop(name: str, asked: Any, case: Case) -> Gate:
     figure = name.removeprefix("drop_")
     limit: float = getattr(asked, figure)
     if case.production is None:
-        return Gate(name, "n/a", None, limit, "nothing is in production yet", "at most")
+        return Gate(name, "n/a", None, limit, "nothing else is in production to compare with", "at most")
     if case.incomparable:
         return Gate(name, "fail", None, limit, case.incomparable, "at most")
     found = {key: each for key, each in case.differences.items() if key.split("/")[0] == _FIGURES[figure]}
@@ -218,7 +219,7 @@ def _size(name: str, limit: float, case: Case) -> Gate:
 
 def _test_set(name: str, _: Any, case: Case) -> Gate:
     if case.production is None:
-        return Gate(name, "n/a", None, None, "nothing is in production yet")
+        return Gate(name, "n/a", None, None, "nothing else is in production to compare with")
     if case.test_sets is None:
         return Gate(
             name, "fail", None, None, f"production's test set is not known ({case.incomparable or 'no evidence'})"

@@ -37,14 +37,11 @@ def compare(params: Params, before: str, after: str, rescore: judging.Rescore | 
         versions = [state.resolve(now, asked, params.register_) for asked in (before, after)]
         dossiers = [judging.dossier(client, now.model, version) for version in versions]
     warnings = now.findings()
-    for found in dossiers:
-        if isinstance(found, DoubtfulError):
-            raise UserError("\n".join([*(f"WARNING: {each}" for each in warnings), str(found)]))
-    left, right = (found for found in dossiers if isinstance(found, Dossier))
     try:
+        left, right = (_trusted(found) for found in dossiers)
         both = judging.sides(left, right, rescore)
-    except IncomparableError as error:
-        raise UserError(str(error)) from None
+    except (DoubtfulError, IncomparableError) as error:
+        raise UserError("\n".join([str(error), *(f"WARNING: {each}" for each in warnings)])) from None
     unsafe = list(right.document["unsafe"])
     return {
         "model": now.model,
@@ -112,6 +109,12 @@ def lines(found: dict[str, Any]) -> list[str]:
     if len(found["moved"]) > SHOWN:
         text.append(f"  and {len(found['moved']) - SHOWN} more: --json, or --out FILE.csv")
     return text
+
+
+def _trusted(found: Dossier | DoubtfulError | None) -> Dossier:
+    if isinstance(found, Dossier):
+        return found
+    raise found or DoubtfulError("no evidence")
 
 
 def _rows(both: Sides, unsafe: list[str], params: Params) -> list[dict[str, Any]]:

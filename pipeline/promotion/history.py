@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.promotion import state
+from pipeline.promotion.showing import plain
 from pipeline.promotion.state import State
 from pipeline.tracking import server
-from pipeline.tracking.ledger import Entry
+from pipeline.tracking.entries import Entry, Ledger
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -33,6 +34,9 @@ class History:
                 {"number": entry.number, "took_effect": entry.number in effective, **entry.document()}
                 for entry in self.now.ledger.entries
             ],
+            "deleted_entries": list(self.now.ledger.missing),
+            "unhinged_entries": list(self.now.ledger.unhinged),
+            "unreadable_entries": list(self.now.ledger.unreadable),
         }
 
     def lines(self) -> list[str]:
@@ -41,10 +45,11 @@ class History:
         lines = [f"WARNING: {finding}" for finding in now.findings()]
         where = "nothing yet" if now.production is None else f"version {now.production}"
         lines.append(f"{now.model}: {where} in production; challenger: version {now.challenger or '-'}")
-        effective = {entry.number for entry in now.ledger.effective}
-        for entry in reversed(now.ledger.entries):
-            lines += _entry(entry, took_effect=entry.number in effective)
-        if not now.ledger.entries:
+        told = {number: [f"  #{number:<4} DELETED from the registry"] for number in now.ledger.missing}
+        told |= {number: [f"  #{number:<4} unreadable: counts for nothing"] for number in now.ledger.unreadable}
+        told |= {entry.number: _entry(entry, _void(entry, now.ledger)) for entry in now.ledger.entries}
+        lines += [line for number in sorted(told, reverse=True) for line in told[number]]
+        if not told:
             lines.append("  the ledger is empty: `nsfw promote --reason ...` makes the first entry")
         bare = ", ".join(map(str, now.without_evidence))
         if bare:
@@ -64,22 +69,27 @@ def history(params: Params) -> History:
         return History(state.read(client, params.register_))
 
 
-def _entry(entry: Entry, *, took_effect: bool) -> list[str]:
+def _void(entry: Entry, ledger: Ledger) -> str:
+    """Return why an entry did not take effect, "" if it did."""
+    if any(each.number == entry.number for each in ledger.effective):
+        return ""
+    if entry.number in ledger.unhinged:
+        return "   VOID: it stands on an entry that was altered or deleted"
+    if any(each.id == entry.id for each in ledger.effective):
+        return "   VOID: sent twice"
+    lost = any(entry.seen < number < entry.number for number in (*ledger.missing, *ledger.unhinged, *ledger.unreadable))
+    return "   VOID: an entry just before it is lost" if lost else "   VOID: another was faster"
+
+
+def _entry(entry: Entry, void: str) -> list[str]:
     draft = entry.draft
-    void = "" if took_effect else "   VOID: another was faster"
     move = f"{draft.previous or '-'} -> {draft.version}"
-    lines = [f"  #{entry.number:<4} {entry.when}  {draft.act:<8} {move:<10} {entry.who}: {_plain(draft.reason)}{void}"]
+    said = f"{plain(entry.who)}: {plain(draft.reason)}"
+    lines = [f"  #{entry.number:<4} {plain(entry.when)}  {draft.act:<8} {move:<10} {said}{void}"]
     if draft.overrides:
-        lines.append(f"        overridden: {', '.join(draft.overrides)}")
-        by_name = {str(row["gate"]): row for row in draft.gates}
-        lines += [
-            f"          {name}: {_plain(str(by_name[name]['reason']))}" for name in draft.overrides if name in by_name
-        ]
+        lines.append(f"        overridden: {plain(', '.join(draft.overrides))}")
+        reasons = {str(row["gate"]): plain(str(row["reason"])) for row in draft.gates}
+        lines += [f"          {plain(name)}: {reasons[name]}" for name in draft.overrides if name in reasons]
     if draft.test_change:
-        lines.append(f"        test set changed: {_plain(draft.test_change)}")
+        lines.append(f"        test set changed: {plain(draft.test_change)}")
     return lines
-
-
-def _plain(text: str) -> str:
-    """Return text without control characters: a reason in the registry may be anybody's."""
-    return "".join(char if char.isprintable() else " " for char in text)[:300]

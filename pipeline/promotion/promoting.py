@@ -16,13 +16,14 @@ from pipeline.evaluation.gates import Gate
 from pipeline.promotion import judging, state
 from pipeline.promotion.state import State
 from pipeline.tracking import ledger, server
+from pipeline.tracking.entries import Draft, Entry, Ledger
 from pipeline.tracking.evidence import Dossier, DoubtfulError
-from pipeline.tracking.ledger import Draft, Entry, Ledger
 from pipeline.tracking.package import SHA_TAG
 
 if TYPE_CHECKING:
     from pipeline.params import Params
 
+_WORDS = 5000  # characters; MLflow holds 100,000 in an entry
 _ROUNDS = 10  # that a promoter goes on against ever new winners
 
 
@@ -100,12 +101,14 @@ def promote(
         Unreachable: the server does not answer.
 
     """
-    _check(reason, overrides)
+    check(reason, overrides, test_change)
     for lost in range(_ROUNDS):
         now, version, challenger, production = _look(params, asked)
         if version == now.production:
-            _settle(params)
-            mended = "".join(f"\nput right: {finding}" for finding in now.findings())
+            left = _settle(params).findings()
+            mended = "".join(
+                f"\n{'WARNING' if finding in left else 'put right'}: {finding}" for finding in now.findings()
+            )
             raise UserError(
                 f"version {version} of {now.model} is in production already. `nsfw history` says since when.{mended}"
             )
@@ -138,7 +141,7 @@ def rollback(params: Params, to: str | None, *, reason: str) -> Outcome:
         Unreachable: the server does not answer.
 
     """
-    _check(reason, ())
+    check(reason)
     for lost in range(_ROUNDS):
         with server.session() as client:
             now = state.read(client, params.register_)
@@ -161,6 +164,11 @@ def rollback(params: Params, to: str | None, *, reason: str) -> Outcome:
         entry = _enter(params, now.ledger, draft)
         if entry is not None:
             return Outcome(now.model, version, now.production, (), entry, (), lost, now.findings())
+        if to is None:  # "the one before" is another by now: two that take back the same would go two steps back
+            raise UserError(
+                f"somebody else moved production away from version {now.production} at this very moment; nothing was "
+                "rolled back. See `nsfw history`, then say where to: --to VERSION."
+            )
     raise UserError(f"{_ROUNDS} other moves were faster, one after the other. See `nsfw history`, then try again.")
 
 
@@ -180,12 +188,30 @@ def _rival(now: State, version: int) -> int | None:
     return None if now.production == version else now.production
 
 
-def _check(reason: str, overrides: Collection[str]) -> None:
+def check(reason: str, overrides: Collection[str] = (), test_change: str = "") -> None:
+    """Check what the promoter says, before anything is asked of the registry.
+
+    Raises:
+        UserError: there is no reason, it is too long or no text, or an override names no gate.
+
+    """
     if not reason.strip():
         raise UserError("--reason is empty. Say why, for whoever reads `nsfw history`.")
+    for option, words in (("--reason", reason), ("--test-change", test_change)):
+        if len(words) > _WORDS or not _is_text(words):
+            raise UserError(f"{option} has more than {_WORDS:,} characters, or is not UTF-8. Say it in some sentences.")
     strangers = sorted(set(overrides) - set(gates.NAMES))
     if strangers:
         raise UserError(f"--override {', '.join(strangers)}: no such gate. Gates: {', '.join(gates.NAMES)}.")
+
+
+def _is_text(words: str) -> bool:
+    """Whether it can be stored: an argument that is not UTF-8 arrives with surrogates in it."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _draft(
@@ -217,15 +243,18 @@ def _enter(params: Params, known: Ledger, draft: Draft) -> Entry | None:
     with server.session() as client:
         entry = ledger.append(client, model, draft, known)
         settled = ledger.settle(client, model, params.register_.production)
-        if any(each.number == entry.number for each in settled.effective):
-            return entry
+        # By its id: a request that was sent twice, as the answer was lost, has two numbers.
+        taken = [each for each in settled.effective if each.id == entry.id]
+        if taken:
+            return taken[0]
         ledger.mark_void(client, model, entry)
         return None
 
 
-def _settle(params: Params) -> None:
+def _settle(params: Params) -> State:
     with server.session() as client:
         ledger.settle(client, params.register_.model, params.register_.production)
+        return state.read(client, params.register_)
 
 
 def _back(now: State, to: str | None, params: Params) -> int:
@@ -239,7 +268,7 @@ def _back(now: State, to: str | None, params: Params) -> int:
         before = state.resolve(now, to, params.register_)
     if before not in now.versions:
         raise UserError(f"version {before} has been deleted from the registry. Name another with --to.")
-    if before == now.production and now.aliased == before:
+    if before == now.production and now.aliased == before and not now.ledger.broken:
         raise UserError(f"version {before} is in production already.")
     return before
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
+from pipeline.paths import MODEL_FILE
 from pipeline.promotion import state
 from pipeline.promotion.state import State
 from pipeline.tracking import evidence, server
-from pipeline.tracking.evidence import DoubtfulError
+from pipeline.tracking.evidence import Dossier, DoubtfulError
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.package import SPEC_FILE
+from pipeline.tracking.publish import describe
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,12 +42,24 @@ class Verified:
         return model_file(self.folder, self.spec)
 
     def classifier(self) -> Classifier:
-        """Return the loaded model."""
+        """Return the loaded model.
+
+        Raises:
+            UserError: its library does not load it safely, or it does not tell what it takes and gives.
+
+        """
         from pipeline.serving.classifier import Classifier
         from pipeline.serving.networks import Adapter
 
-        adapter = Adapter.from_document(self.spec.get("adapter"))
-        return Classifier(self.model_file, self.spec["labels"], self.spec["size"], adapter)
+        try:
+            labels, size = [str(label) for label in self.spec["labels"]], int(self.spec["size"])
+            adapter = Adapter.from_document(self.spec.get("adapter"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"version {self.version} of {self.model} cannot be served: its {SPEC_FILE} is missing, or does not say "
+                f"what it takes and gives ({error}). `nsfw import-model` registers a model from elsewhere."
+            ) from error
+        return Classifier(self.model_file, labels, size, adapter)
 
 
 def verify(params: Params, *, allow_unverified: bool = False) -> Verified:
@@ -61,15 +75,21 @@ def verify(params: Params, *, allow_unverified: bool = False) -> Verified:
     with server.session() as client:
         now = state.read(client, params.register_)
         version, doubts = _chosen(now)
+        dossier = None if doubts else _dossier(client, now, doubts)
+        _refuse(now.model, version, doubts, allow_unverified=allow_unverified)  # before anything of it is fetched
         folder, spec = fetch_model(client, now.model, version)
-        if not doubts:
-            doubts = _doubts(client, now, version, folder, spec)
+    if dossier is not None:
+        doubts += _differences(now, dossier, folder, spec)
+    _refuse(now.model, version, doubts, allow_unverified=allow_unverified)
+    return Verified(now.model, version, folder, spec, tuple(doubts))
+
+
+def _refuse(model: str, version: int, doubts: list[str], *, allow_unverified: bool) -> None:
     if doubts and not allow_unverified:
         raise UserError(
-            f"version {version} of {now.model} is not served: {'; '.join(doubts)}. "
+            f"version {version} of {model} is not served: {'; '.join(doubts)}. "
             f"To serve it all the same, at your own risk: {OVERRIDE}."
         )
-    return Verified(now.model, version, folder, spec, tuple(doubts))
 
 
 def fetch_model(client: MlflowClient, model: str, version: int) -> tuple[Path, dict[str, Any]]:
@@ -78,36 +98,68 @@ def fetch_model(client: MlflowClient, model: str, version: int) -> tuple[Path, d
 
     source = client.get_model_version(model, str(version)).source
     uri = source if str(source).startswith("models:/m-") else f"models:/{model}/{version}"
-    folder = Path(mlflow.artifacts.download_artifacts(uri)) / "artifacts"
-    spec = folder / SPEC_FILE
-    return folder, json.loads(spec.read_text(encoding="utf-8")) if spec.is_file() else {}
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(uri)) / "artifacts"
+        spec = folder / SPEC_FILE
+        document = json.loads(spec.read_text(encoding="utf-8")) if spec.is_file() else {}
+    except Exception as error:  # the artifact store raises whatever it likes
+        raise UserError(f"the files of version {version} of {model} cannot be fetched ({describe(error)})") from error
+    return folder, document if isinstance(document, dict) else {}
 
 
 def model_file(folder: Path, spec: dict[str, Any]) -> Path:
-    """Return where the model lies among a version's artifacts."""
-    return folder / str(spec.get("file", "model.keras"))
+    """Return where the model lies among a version's artifacts.
+
+    Raises:
+        UserError: its spec names a file elsewhere.
+
+    """
+    name = str(spec.get("file", MODEL_FILE))
+    if name in {"", ".."} or Path(name).name != name:
+        raise UserError(f"{folder / SPEC_FILE} names a model file elsewhere: {name[:80]!r}")
+    return folder / name
 
 
 def _chosen(now: State) -> tuple[int, list[str]]:
-    if now.aliased is None and now.production is None:
+    """Return which version is to serve, and what speaks against it before anything is looked at."""
+    aliased, production = now.aliased, now.production
+    if aliased is None and production is None:
         raise UserError(f"nothing of {now.model} is in production. `nsfw promote --reason ...` is the way there.")
-    if now.production is None or (now.aliased is not None and now.aliased != now.production and not now.interrupted):
-        if now.aliased is None:
-            raise UserError(f"nothing of {now.model} is in production.")
-        return now.aliased, [now.findings()[0]]
-    return now.production, []
+    if production is not None and production not in now.versions:
+        raise UserError("; ".join(now.findings()))
+    ledgers = production is not None and (aliased in {None, production} or now.interrupted)
+    version = production if ledgers or aliased is None else aliased
+    if version is None:  # the first line has seen to that
+        raise ValueError("neither alias nor ledger")
+    return version, [] if ledgers and not now.ledger.broken else now.findings()[:1]
 
 
-def _doubts(client: MlflowClient, now: State, version: int, folder: Path, spec: dict[str, Any]) -> list[str]:
+def _dossier(client: MlflowClient, now: State, doubts: list[str]) -> Dossier | None:
+    """Return the evidence that production was promoted with, or add to the doubts why there is none."""
     last = now.ledger.last
     if last is None or not last.draft.evidence_sha256:
-        return [f"version {version} was promoted without evidence (--override evidence)"]
+        doubts.append("it was promoted without evidence (--override evidence)")
+        return None
     try:
-        dossier = evidence.fetch(client, now.model, version, last.draft.evidence_sha256)
+        return evidence.fetch(client, now.model, last.draft.version, last.draft.evidence_sha256)
     except DoubtfulError as doubt:
-        return [str(doubt)]
+        doubts.append(str(doubt))
+        return None
+
+
+def _differences(now: State, dossier: Dossier, folder: Path, spec: dict[str, Any]) -> list[str]:
+    """Return where the files are not what was judged: another model, or another reading of its answers."""
+    promoted = now.ledger.last.draft.model_sha256 if now.ledger.last else ""
     file = model_file(folder, spec)
     found = digest(file) if file.exists() else "missing"
-    if {dossier.model_sha256, found} != {last.draft.model_sha256}:
-        return [f"its model file is {found[:12]}, but {last.draft.model_sha256[:12]} was promoted"]
-    return []
+    doubts = []
+    if {dossier.model_sha256, found} != {promoted}:
+        doubts.append(f"its model file is {found[:12]}, but {promoted[:12]} was promoted")
+    judged = {"labels": dossier.document["labels"], "size": dossier.document["size"]}
+    judged |= {"adapter": dossier.facts["adapter"]} if "adapter" in dossier.facts else {}
+    doubts += [
+        f"its {SPEC_FILE} says {name} {str(spec.get(name))[:80]}, but {str(value)[:80]} was judged"
+        for name, value in judged.items()
+        if spec.get(name) != value
+    ]
+    return doubts

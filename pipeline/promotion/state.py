@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
 from pipeline.tracking import evidence, ledger
-from pipeline.tracking.ledger import Ledger
+from pipeline.tracking.entries import Ledger
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from pipeline.params import Register
+
+_LOOKS, _LOOK_SECONDS = 3, 0.1
+_DIGITS = 10  # of a version; Python refuses to read numbers of thousands
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,17 @@ class State:
     def findings(self) -> list[str]:
         """Return what is wrong between ledger and registry, the worst first; [] where all is well."""
         found = []
+        if self.ledger.broken:
+            found.append(self._broken())
         if self.aliased is not None and self.aliased != self.production:
             found.append(self._past_the_gates() if not self.interrupted else self._unfinished())
-        if self.production is not None and self.aliased is None:
-            found.append(
-                f"the alias {self.alias} is gone; the ledger says version {self.production}. "
-                "The next `nsfw promote` or `nsfw rollback` sets it again"
-            )
         if self.production is not None and self.production not in self.versions:
             found.append(
                 f"version {self.production}, which is production, has been deleted: "
                 "`nsfw rollback --to VERSION --reason ...`, or promote another"
             )
+        elif self.production is not None and self.aliased is None:
+            found.append(f"the alias {self.alias} is gone; the ledger says version {self.production}. {self._finish()}")
         if self.ledger.unreadable:
             numbers = ", ".join(map(str, self.ledger.unreadable))
             found.append(
@@ -61,7 +64,24 @@ class State:
     def interrupted(self) -> bool:
         """Whether the alias stands where it stood before the last entry: a command was cut short, or undone by hand."""
         last = self.ledger.last
-        return last is not None and self.aliased == last.draft.previous
+        return last is not None and self.aliased == last.draft.previous and not self.ledger.broken
+
+    def _broken(self) -> str:
+        lost = {
+            "deleted": self.ledger.missing,
+            "spoilt": self.ledger.spoilt,
+            "no longer in effect, as what came before was altered or deleted": self.ledger.unhinged,
+        }
+        said = [f"{_list(numbers)} {what}" for what, numbers in lost.items() if numbers]
+        says = "nothing was ever promoted" if self.production is None else f"production is version {self.production}"
+        return (
+            f"THE LEDGER IS BROKEN: {'; '.join(said)}. What is left says that {says}, which may be long past. Decide "
+            "anew: `nsfw promote VERSION --reason ...`"
+            + (f", or `nsfw rollback --to {self.production} --reason ...` if that is right" if self.production else "")
+        )
+
+    def _finish(self) -> str:
+        return f"`nsfw promote {self.production} --reason ...` sets it, as does any other promotion or rollback"
 
     def _past_the_gates(self) -> str:
         says = "nothing was ever promoted" if self.production is None else f"the ledger says version {self.production}"
@@ -75,18 +95,29 @@ class State:
     def _unfinished(self) -> str:
         return (
             f"the alias {self.alias} still points at version {self.aliased}, the ledger says {self.production}: "
-            "the last command was cut short, or the alias set back by hand. "
-            "The next `nsfw promote` or `nsfw rollback` finishes it"
+            f"the last command was cut short, or the alias set back by hand. {self._finish()}"
         )
 
 
 def read(client: MlflowClient, register: Register) -> State:
     """Return what the registry says now.
 
+    A promotion of another machine's sets the alias a moment after its entry, and may fall between two requests of ours:
+    where ledger and alias differ, they are read again before anybody is alarmed.
+
     Raises:
         UserError: there is no such registered model.
 
     """
+    for _ in range(_LOOKS - 1):
+        found = _read(client, register)
+        if found.aliased == found.production:
+            return found
+        time.sleep(_LOOK_SECONDS)
+    return _read(client, register)
+
+
+def _read(client: MlflowClient, register: Register) -> State:
     from mlflow.exceptions import MlflowException
 
     model = register.model
@@ -119,11 +150,17 @@ def resolve(state: State, asked: str, register: Register) -> int:
 
     """
     named: dict[str, int | None] = {**state.aliases, register.production: state.production}
-    number = named[asked] if asked in named else int(asked) if asked.isdecimal() else None
+    number = named[asked] if asked in named else int(asked) if asked.isdecimal() and len(asked) < _DIGITS else None
     if number is None or number not in state.versions:
         have = ", ".join([*map(str, state.versions), *sorted(named)]) or "none"
         raise UserError(f"{state.model} has no version {asked}; there are: {have}.")
     return number
+
+
+def _list(numbers: tuple[int, ...]) -> str:
+    return f"{'entry' if len(numbers) == 1 else 'entries'} {', '.join(map(str, numbers[:10]))}" + (
+        f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
+    )
 
 
 def _number(value: object) -> int | None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pipeline.promotion import state
+from pipeline.promotion.showing import plain
 from pipeline.tracking import evidence, server, trees
 from pipeline.tracking.evidence import DoubtfulError
 from pipeline.tracking.facts import ID_TAG
 from pipeline.tracking.package import SHA_TAG
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
     from pipeline.params import Params
 
 
@@ -27,7 +33,7 @@ def trace(params: Params, asked: str) -> dict[str, Any]:
         now = state.read(client, params.register_)
         version = state.resolve(now, asked, params.register_)
         found = client.get_model_version(now.model, str(version))
-        run = client.get_run(found.run_id) if found.run_id else None
+        run = _run(client, found.run_id)
         try:
             dossier, doubt = evidence.fetch(client, now.model, version), ""
         except DoubtfulError as error:
@@ -60,26 +66,31 @@ def trace(params: Params, asked: str) -> dict[str, Any]:
 
 
 def commands(found: dict[str, Any]) -> list[str]:
-    """Return the shell commands that rebuild a version from a trace, each a line; comments say what to expect."""
+    """Return the shell commands that rebuild a version from a trace, each a line; comments say what to expect.
+
+    They are pasted into a shell, and what they name stands in tags that anybody may have written: it is quoted.
+    """
     if found["imported"]:
         return ["# imported: trained elsewhere; `nsfw import-model` of the same file registers it again"]
     commit = found["committed_as"] or found["commit"]
     if commit is None:
         return ["# trained outside a git repository: there is no commit to check out"]
-    lines = [f"git clone {_origin()} rebuilt && cd rebuilt", f"git checkout {commit}"]
+    lines = [f"git clone {quote(_origin())} rebuilt && cd rebuilt", f"git checkout {quote(commit)}"]
     if found["dirty"] and not found["committed_as"]:
         lines += [
             "# it was trained from uncommitted changes; the run keeps them as the artifact code.diff:",
-            f"mlflow artifacts download --run-id {found['run_id']} --artifact-path code.diff -d ..",
+            f"mlflow artifacts download --run-id {quote(found['run_id'])} --artifact-path code.diff -d ..",
             "git apply ../code.diff",
         ]
     lines += [
         "make install && . .venv/bin/activate",
-        f"dvc pull data.dvc                 # the scrape as of md5 {found['data_md5']}",
+        f"dvc pull data.dvc                 # the scrape as of md5 {plain(str(found['data_md5']))}",
         "dvc repro evaluate",
         "dvc metrics show",
     ]
-    lines += [f"sha256sum {name}   # {digest}" for name, digest in found["inputs"].items() if "." in name]
+    lines += [
+        f"sha256sum {quote(name)}   # {plain(digest)}" for name, digest in found["inputs"].items() if Path(name).suffix
+    ]
     return lines
 
 
@@ -108,10 +119,22 @@ def _figures(document: Any) -> dict[str, float | None]:
     return {**named, "macro recall": summary["macro_recall"], "unsafe recall": summary["unsafe"]["recall"]}
 
 
+def _run(client: MlflowClient, run_id: str | None) -> Run | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id) if run_id else None
+    except MlflowException as error:  # the version stays when its run is purged
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
 def _origin() -> str:
     """Return where to clone from: the remote, or this very folder."""
     for command in (["git", "remote", "get-url", "origin"], ["git", "rev-parse", "--show-toplevel"]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- no shell; our own arguments
         if done.returncode == 0 and done.stdout.strip():
-            return done.stdout.strip()
+            found = done.stdout.strip()
+            return server.shown(found) if found.startswith(("http://", "https://")) else found
     return "REPOSITORY"

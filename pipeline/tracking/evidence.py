@@ -6,9 +6,11 @@ What is read back is believed only if its digest is the one in the tags, and if 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,8 @@ EVALUATION_TAG = "nsfw.evaluation_sha256"
 GATES_TAG = "nsfw.gates"
 DOCUMENT, FACTS, PREDICTIONS = "evidence.json", "facts.json", "predictions.parquet"
 FOLDER = "evidence"  # among the run's artifacts
+_PARTS = {"unsafe", "size", "test", "summary", "calibration", "robustness", "slices", "reports", "leaks"}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class DoubtfulError(Exception):
@@ -54,8 +58,9 @@ def attach(client: MlflowClient, model: str, version: int, folder: Path, evaluat
         return
     sha256 = digest(folder)
     client.log_artifacts(found.run_id, str(folder), f"{FOLDER}/{sha256[:12]}")
+    client.set_model_version_tag(model, str(version), EVIDENCE_TAG, sha256)
+    # Last: with it all is there. A later evaluation that is cut short before is attached again.
     client.set_model_version_tag(model, str(version), EVALUATION_TAG, evaluation_sha256)
-    client.set_model_version_tag(model, str(version), EVIDENCE_TAG, sha256)  # last: with it all is there
 
 
 def fetch(client: MlflowClient, model: str, version: int, sha256: str | None = None) -> Dossier:
@@ -67,8 +72,10 @@ def fetch(client: MlflowClient, model: str, version: int, sha256: str | None = N
         DoubtfulError: there is none, or it is not what it says.
 
     """
-    found = client.get_model_version(model, str(version))
+    found = _found(client, model, version)
     sha256 = sha256 or found.tags.get(EVIDENCE_TAG)
+    if sha256 and not _SHA256.fullmatch(sha256):  # it becomes a path, and anybody may have written it
+        raise DoubtfulError(f"version {version}: its evidence has no digest, but {sha256[:80]!r}")
     if not sha256 or not found.run_id:
         raise DoubtfulError(
             f"version {version} has no evidence: it was registered past the pipeline. "
@@ -94,9 +101,34 @@ def load(folder: Path, version: int | None, sha256: str) -> Dossier:
         predictions = pd.read_parquet(folder / PREDICTIONS)
         if document["model_sha256"] != facts["model_sha256"]:
             raise DoubtfulError(f"version {version}: evidence.json and facts.json are of different models")
+        _check(document, facts, predictions)
         return Dossier(version, sha256, str(facts["model_sha256"]), document, facts, predictions)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:
-        raise DoubtfulError(f"version {version}: its evidence cannot be read ({error!r})") from None
+        raise DoubtfulError(
+            f"version {version}: its evidence cannot be read ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _check(document: Mapping[str, Any], facts: Mapping[str, Any], predictions: pd.DataFrame) -> None:
+    """Raise ValueError where a part is missing that gates and comparisons ask for."""
+    answers = {"sha256", "split", "label", *(f"p_{name}" for name in document["labels"])}
+    lacking = sorted((_PARTS - document.keys()) | (answers - set(predictions.columns)))
+    if lacking:
+        raise ValueError(f"without {', '.join(lacking)}: another version of this program wrote it, or a hand")
+    for digest_of in (facts["model_sha256"], document["test"]["digest"]):
+        if not _SHA256.fullmatch(digest_of):
+            raise ValueError(f"no digest: {digest_of[:80]!r}")
+
+
+def _found(client: MlflowClient, model: str, version: int) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(model, str(version))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise DoubtfulError(f"version {version} has been deleted from the registry") from None
 
 
 def _downloaded(client: MlflowClient, version: ModelVersion, sha256: str) -> Path:
@@ -113,6 +145,6 @@ def _downloaded(client: MlflowClient, version: ModelVersion, sha256: str) -> Pat
             raise DoubtfulError(f"version {version.version}: its evidence cannot be fetched ({error})") from None
         if not fetched.is_dir() or digest(fetched) != sha256:
             raise DoubtfulError(f"version {version.version}: its evidence has been changed since it was registered")
-        if not kept.is_dir():  # another process may have been faster
+        with suppress(OSError):  # another process was faster
             fetched.rename(kept)
     return kept

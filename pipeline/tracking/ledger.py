@@ -2,98 +2,35 @@
 
 An MLflow alias is set without compare-and-swap, and says nothing of who set it. So the truth is a second registered
 model, `<model>-ledger`, of which each version is an entry: the store numbers versions uniquely, in one transaction,
-tags included. An entry names the last one that it knew of (`expects`, with its digest). It takes effect if that is
-still the last effective one: of two promoters at once the lower number wins, and every reader finds the same winner
-without a lock. The alias follows the ledger; where the two differ, somebody went past it.
+tags included. Which entries took effect, the entries themselves tell (`tracking.entries`), so that every reader finds
+the same without a lock. The alias follows the ledger; where the two differ, somebody went past it.
 """
 
 from __future__ import annotations
 
 import getpass
-import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import UserError
 from pipeline.tracking import descriptions
+from pipeline.tracking.entries import Draft, Entry, Ledger, build, parse
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+__all__ = ["ENTRY_TAG", "Draft", "Entry", "Ledger", "aliased", "append", "mark_void", "name_of", "read", "settle"]
+
 ENTRY_TAG = "nsfw.entry"
 _VOID_TAG = "nsfw.void"
+_COUNT_TAG = "nsfw.entries"
 _SETTLE_ROUNDS = 20
-
-Act = Literal["promote", "rollback"]
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What is to be entered: `version` becomes production in place of `previous` (None: there was none).
-
-    `gates` is the table that the act stood on, `overrides` the failed gates that were passed all the same.
-    """
-
-    act: Act
-    version: int
-    previous: int | None
-    reason: str
-    model_sha256: str
-    evidence_sha256: str
-    gates: Sequence[Mapping[str, Any]] = ()
-    overrides: Sequence[str] = ()
-    test_change: str = ""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry, as it stands in the registry; `number` 0 stands for the beginning of the ledger."""
-
-    number: int
-    id: str
-    expects: int
-    expects_sha256: str
-    who: str
-    when: str
-    draft: Draft
-
-    def document(self) -> dict[str, Any]:
-        """Return all but the number, which the registry gives."""
-        return {name: value for name, value in asdict(self).items() if name != "number"}
-
-    @property
-    def sha256(self) -> str:
-        """What a later entry holds this one by: changing an entry unhinges all that follow."""
-        text = json.dumps(self.document(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """All entries in order; `effective` are those that took effect, `unreadable` the numbers that hold no entry."""
-
-    entries: tuple[Entry, ...] = ()
-    unreadable: tuple[int, ...] = ()
-    effective: tuple[Entry, ...] = field(default=())
-
-    @property
-    def last(self) -> Entry | None:
-        """The entry that made production what it is."""
-        return self.effective[-1] if self.effective else None
-
-    @property
-    def production(self) -> int | None:
-        """The version in production."""
-        return self.last.draft.version if self.last else None
-
-    def before(self, version: int) -> int | None:
-        """Return what was in production before `version` was last promoted."""
-        found = [entry for entry in self.effective if entry.draft.act == "promote" and entry.draft.version == version]
-        return found[-1].draft.previous if found else None
+_PAGE = 200
+_DIGITS = 7  # of a count; more would be nobody's ledger
 
 
 def name_of(model: str) -> str:
@@ -101,34 +38,24 @@ def name_of(model: str) -> str:
     return f"{model}-ledger"
 
 
-def fold(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Return the entries that took effect: each knew the last effective one before it, unchanged."""
-    effective: list[Entry] = []
-    seen: set[str] = set()
-    for entry in sorted(entries, key=lambda entry: entry.number):
-        last = (effective[-1].number, effective[-1].sha256) if effective else (0, "")
-        if (entry.expects, entry.expects_sha256) == last and entry.id not in seen:
-            effective.append(entry)
-        seen.add(entry.id)  # a request that was sent twice is one entry
-    return tuple(effective)
-
-
 def read(client: MlflowClient, model: str) -> Ledger:
     """Return the ledger of `model`, empty where there is none yet."""
     entries, unreadable = [], []
+    counted = _counted(client, model)  # first: who counts has entered
     for found in versions_of(client, name_of(model)):
-        number = int(found.version)
-        try:
-            entries.append(_parse(number, found.tags[ENTRY_TAG]))
-        except (KeyError, TypeError, ValueError):
-            unreadable.append(number)
-    return Ledger(tuple(sorted(entries, key=lambda entry: entry.number)), tuple(sorted(unreadable)), fold(entries))
+        entry = parse(int(found.version), found.tags.get(ENTRY_TAG, ""))
+        if entry is None:
+            unreadable.append(int(found.version))
+        else:
+            entries.append(entry)
+    return build(entries, unreadable, counted)
 
 
 def append(client: MlflowClient, model: str, draft: Draft, known: Ledger) -> Entry:
     """Enter `draft`, decided in the knowledge of `known`. Whether it took effect the ledger tells, read again."""
     expects = (known.last.number, known.last.sha256) if known.last else (0, "")
-    entry = Entry(0, secrets.token_hex(8), *expects, _who(), datetime.now(UTC).isoformat(timespec="seconds"), draft)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    entry = Entry(0, secrets.token_hex(8), *expects, known.highest, _who(), now, draft)
     _make_ledger(client, model)
     tags = {"nsfw.act": draft.act, "nsfw.from": str(draft.previous), "nsfw.to": str(draft.version)}
     tags |= {"nsfw.who": entry.who, "nsfw.reason": draft.reason[:1000], "nsfw.overrides": ",".join(draft.overrides)}
@@ -144,11 +71,15 @@ def append(client: MlflowClient, model: str, draft: Draft, known: Ledger) -> Ent
             draft.overrides,
         ),
     )
-    return _parse(int(created.version), created.tags[ENTRY_TAG])
+    number = int(created.version)
+    if number > _counted(client, model):
+        # The store gives no number twice, so a gap tells of a deletion; without this not at the end.
+        client.set_registered_model_tag(name_of(model), _COUNT_TAG, str(number))
+    return replace(entry, number=number)
 
 
 def mark_void(client: MlflowClient, model: str, entry: Entry) -> None:
-    """Show readers of MLflow's UI that an entry came too late. The fold alone decides."""
+    """Show readers of MLflow's UI that an entry came too late. The entries alone decide."""
     client.set_model_version_tag(name_of(model), str(entry.number), _VOID_TAG, "true")
 
 
@@ -162,7 +93,10 @@ def settle(client: MlflowClient, model: str, alias: str) -> Ledger:
         if ledger.production is None or aliased(client, model, alias) == ledger.production:
             return ledger
         client.set_registered_model_alias(model, alias, str(ledger.production))
-    raise RuntimeError(f"the alias {alias} of {model} does not stay where the ledger says: somebody else moves it")
+    raise UserError(
+        f"the alias {alias} of {model} does not stay where the ledger says (version {ledger.production}): somebody "
+        "else moves it. Find out who, then run this again."
+    )
 
 
 def aliased(client: MlflowClient, model: str, alias: str) -> int | None:
@@ -183,18 +117,27 @@ def versions_of(client: MlflowClient, name: str) -> list[Any]:
     found: list[Any] = []
     token = None
     while True:
-        page = client.search_model_versions(f"name = '{name}'", max_results=200, page_token=token)
+        # In an order that nothing changes: pages are cut by their offsets, and a row that moved would be on none.
+        page = client.search_model_versions(
+            f"name = '{name}'", max_results=_PAGE, order_by=["version_number ASC"], page_token=token
+        )
         found += page
         token = page.token
         if not token:
             return found
 
 
-def _parse(number: int, text: str) -> Entry:
-    document = json.loads(text)
-    draft = document.pop("draft")
-    draft |= {"gates": tuple(draft["gates"]), "overrides": tuple(draft["overrides"])}
-    return Entry(number=number, draft=Draft(**draft), **document)
+def _counted(client: MlflowClient, model: str) -> int:
+    """Return the highest number that an entry was given, as far as it was counted; 0 without a ledger."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        count = str(client.get_registered_model(name_of(model)).tags.get(_COUNT_TAG, "0"))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return 0
+    return int(count) if count.isdecimal() and len(count) < _DIGITS else 0
 
 
 def _make_ledger(client: MlflowClient, model: str) -> None:

@@ -1,0 +1,224 @@
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_registry import made, model_bytes
+from versions import NAMES, document, facts, predictions
+
+from pipeline import paths, tables
+from pipeline.errors import UserError
+from pipeline.files import write_json
+from pipeline.promotion import promoting, service
+from pipeline.tracking import ledger
+from pipeline.tracking.evidence import DOCUMENT, FACTS, PREDICTIONS
+from pipeline.tracking.lineage import digest
+from pipeline.tracking.registry import Bundle, register
+
+__all__ = ["model_bytes"]  # a fixture
+SHA256 = "a" * 64
+
+
+def registered(content: bytes, project: Path, **of_facts) -> int:
+    """Register a model as the graph does, with evidence of it; return its version."""
+    candidate = made(content)
+    sha256 = digest(candidate.model_file)
+    folder = project / "gathered" / sha256[:8]
+    folder.mkdir(parents=True)
+    frame = predictions()
+    write_json(document(frame, sha256), folder / DOCUMENT)
+    write_json(facts(sha256, **of_facts), folder / FACTS)
+    tables.write_parquet(frame, folder / PREDICTIONS)
+    done = register(candidate, bundle=Bundle(folder, digest(folder)))
+    assert done.version is not None, done.problem
+    shutil.rmtree(paths.FINETUNED)
+    return done.version
+
+
+@pytest.fixture
+def promoted(client, params, project, model_bytes):
+    """Version 1, a real model, in production by way of the gates."""
+    assert registered(model_bytes, project) == 1
+    outcome = promoting.promote(params, None, reason="first")
+    assert outcome.entry is not None, outcome.failed
+    return params
+
+
+def artifacts(client, version=1) -> Path:
+    """Where a version's files lie."""
+    import mlflow
+
+    return (
+        Path(mlflow.artifacts.download_artifacts(client.get_model_version("nsfw", str(version)).source)) / "artifacts"
+    )
+
+
+def test_production_is_verified_and_answers(promoted):
+    found = service.verify(promoted)
+    assert (found.model, found.version, found.doubts) == ("nsfw", 1, ())
+    classifier = found.classifier()
+    assert (classifier.labels, classifier.size) == (NAMES, 32)
+    picture = io.BytesIO()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(picture, "PNG")
+    probabilities, errors = classifier.predict([picture.getvalue(), b"rubbish"])
+    assert probabilities[0].sum() == pytest.approx(1.0, abs=1e-5)
+    assert (errors[0], errors[1][:13]) == ("", "not_a_picture")
+
+
+def test_a_plain_client_past_the_gates_is_refused_and_served_only_by_override(promoted, client):
+    """Another version of the very same files, made and aliased without us."""
+    source = client.get_model_version("nsfw", "1").source
+    client.create_model_version("nsfw", source)
+    client.set_registered_model_alias("nsfw", "production", "2")
+    with pytest.raises(UserError) as caught:
+        service.verify(promoted)
+    for part in ("version 2 of nsfw is not served", "WENT PAST THE GATES", "no evidence", "--allow-unverified"):
+        assert part in str(caught.value)
+    found = service.verify(promoted, allow_unverified=True)
+    assert found.version == 2
+    (doubt,) = found.doubts
+    assert "WENT PAST THE GATES" in doubt
+    assert found.classifier().labels == NAMES
+
+
+def test_past_the_gates_before_anything_was_promoted(client, params, project, model_bytes):
+    registered(model_bytes, project)
+    client.set_registered_model_alias("nsfw", "production", "1")
+    with pytest.raises(UserError, match=r"not served: WENT PAST THE GATES.*nothing was ever promoted"):
+        service.verify(params)
+    assert service.verify(params, allow_unverified=True).doubts
+
+
+def test_nothing_of_what_went_past_the_gates_is_fetched_before_it_is_refused(promoted, client, monkeypatch):
+    client.create_model_version("nsfw", "s3://somebody/elses")
+    client.set_registered_model_alias("nsfw", "production", "2")
+    fetched = []
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", lambda *said: fetched.append(said))
+    with pytest.raises(UserError, match="WENT PAST THE GATES"):
+        service.verify(promoted)
+    assert fetched == []
+
+
+def test_an_override_cannot_serve_what_is_no_model_of_ours(promoted, client, project):
+    plain = project / "plain"
+    (plain / "artifacts").mkdir(parents=True)
+    (plain / "artifacts" / "model.keras").write_bytes(b"x")
+    client.create_model_version("nsfw", plain.as_uri())
+    client.set_registered_model_alias("nsfw", "production", "2")
+    found = service.verify(promoted, allow_unverified=True)
+    with pytest.raises(UserError, match=r"cannot be served: its model.json is missing.*nsfw import-model"):
+        found.classifier()
+    client.create_model_version("nsfw", (project / "nowhere").as_uri())
+    client.set_registered_model_alias("nsfw", "production", "3")
+    with pytest.raises(UserError, match="the files of version 3 of nsfw cannot be fetched"):
+        service.verify(promoted, allow_unverified=True)
+
+
+@pytest.mark.parametrize("how", ["changed", "missing"])
+def test_other_model_bytes_than_were_promoted_are_refused(promoted, client, how):
+    file = artifacts(client) / "model.keras"
+    if how == "changed":
+        file.write_bytes(file.read_bytes() + b"x")
+    else:
+        file.unlink()
+    with pytest.raises(UserError, match=r"its model file is \w+, but \w{12} was promoted"):
+        service.verify(promoted)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("labels", ["porn", "neutral", "drawings"], r"says labels \['porn', 'neutral', 'drawings'\], but \['drawings'"),
+        ("size", 64, "says size 64, but 32 was judged"),
+        ("labels", None, "says labels None"),
+    ],
+)
+def test_another_reading_of_the_same_bytes_is_refused(promoted, client, key, value, message):
+    """Labels in another order over the very model that was judged: porn would pass as drawings."""
+    file = artifacts(client) / "model.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=message):
+        service.verify(promoted)
+    assert len(service.verify(promoted, allow_unverified=True).doubts) == 1
+
+
+def test_an_adapter_that_the_facts_know_must_be_the_one(client, params, project, model_bytes):
+    registered(model_bytes, project, adapter={"channels": "bgr"})
+    assert promoting.promote(params, None, reason="first").entry
+    with pytest.raises(UserError, match=r"says adapter None, but \{'channels': 'bgr'\} was judged"):
+        service.verify(params)
+
+
+@pytest.mark.parametrize("name", ["../../../secret.keras", "/etc/passwd", "..", ""])
+def test_a_spec_that_names_a_file_elsewhere_is_refused(promoted, client, name):
+    file = artifacts(client) / "model.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"file": name}))
+    with pytest.raises(UserError, match="names a model file elsewhere"):
+        service.verify(promoted)
+
+
+def test_evidence_that_was_changed_is_refused(promoted, client):
+    found = client.get_model_version("nsfw", "1")
+    root = Path(client.get_run(found.run_id).info.artifact_uri.removeprefix("file://")) / "evidence"
+    (place,) = root.iterdir()
+    (place / FACTS).write_text("{}")
+    shutil.rmtree(paths.EVIDENCE_CACHE)
+    with pytest.raises(UserError, match="its evidence has been changed since it was registered"):
+        service.verify(promoted)
+
+
+def test_promoted_without_evidence_is_refused(params, client, project, model_bytes):
+    register(made(model_bytes))
+    outcome = promoting.judge(params)
+    done = promoting.promote(params, None, reason="must", overrides=outcome.failed)
+    assert done.entry is not None
+    with pytest.raises(UserError, match="it was promoted without evidence"):
+        service.verify(params)
+    assert service.verify(params, allow_unverified=True).classifier().labels == NAMES
+
+
+def test_an_interrupted_promotion_serves_what_the_ledger_says(promoted, client, project, model_bytes, monkeypatch):
+    import keras
+
+    model = keras.models.load_model(artifacts(client) / "model.keras")
+    model.save(project / "second.keras")
+    second = registered((project / "second.keras").read_bytes(), project)
+    with monkeypatch.context() as patch:
+
+        def kill(*_):
+            raise KeyboardInterrupt
+
+        patch.setattr(ledger, "settle", kill)
+        with pytest.raises(KeyboardInterrupt):
+            promoting.promote(promoted, str(second), reason="second")
+    assert ledger.aliased(client, "nsfw", "production") == 1
+    found = service.verify(promoted)
+    assert (found.version, found.doubts) == (second, ())
+
+
+def test_a_broken_ledger_serves_nothing_without_override(promoted, client):
+    known = ledger.read(client, "nsfw")
+    ledger.append(client, "nsfw", known.last.draft, known)
+    assert service.verify(promoted).version == 1
+    client.delete_model_version("nsfw-ledger", "2")
+    with pytest.raises(UserError, match="not served: THE LEDGER IS BROKEN: entry 2 deleted"):
+        service.verify(promoted)
+    assert service.verify(promoted, allow_unverified=True).version == 1
+
+
+def test_without_the_alias_production_is_the_ledgers(promoted, client):
+    client.delete_registered_model_alias("nsfw", "production")
+    assert service.verify(promoted).version == 1
+
+
+def test_nothing_in_production_or_deleted(client, params, makes):
+    makes.version()
+    with pytest.raises(UserError, match="nothing of nsfw is in production"):
+        service.verify(params)
+    promoting.promote(params, None, reason="r")
+    client.delete_model_version("nsfw", "1")
+    with pytest.raises(UserError, match="version 1, which is production, has been deleted"):
+        service.verify(params, allow_unverified=True)
