@@ -151,6 +151,9 @@ def resolve(state: State, asked: str, register: Register) -> int:
     """
     named: dict[str, int | None] = {**state.aliases, register.production: state.production}
     number = named[asked] if asked in named else int(asked) if asked.isdecimal() and len(asked) < _DIGITS else None
+    if asked == register.production and state.production is None:
+        told = "".join(f" {finding}." for finding in state.findings())
+        raise UserError(f"nothing of {state.model} was ever promoted, so nothing is {asked}.{told}")
     if number is None or number not in state.versions:
         have = ", ".join([*map(str, state.versions), *sorted(named)]) or "none"
         raise UserError(f"{state.model} has no version {asked}; there are: {have}.")
