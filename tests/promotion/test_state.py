@@ -81,7 +81,7 @@ def test_a_version_that_is_not_there(params, asked):
 
 
 def test_production_is_no_version_before_there_is_one(params):
-    with pytest.raises(UserError, match="no version production"):
+    with pytest.raises(UserError, match="so nothing is production"):
         state.resolve(at(Ledger(), None), "production", params.register_)
 
 
