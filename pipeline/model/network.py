@@ -1,5 +1,7 @@
 """The whole classifier: rescaling, backbone, pool and the article's head."""
 
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +50,25 @@ def classifier(embed: Any, top: Any) -> Any:
 
 
 def save(model: Any, path: Path) -> None:
-    """Save a model without its optimizer, whole or not at all."""
+    """Save a model without its optimizer, whole or not at all; equal weights give equal bytes."""
     bare = keras.Model(model.inputs, model.outputs, name=model.name)
     with files.atomic(path.with_suffix(".keras")) as temporary:
         named = temporary.with_suffix(".keras")  # Keras goes by the ending
         try:
             bare.save(named)
-            named.replace(temporary)
+            _without_dates(named, temporary)
         finally:
             named.unlink(missing_ok=True)
+
+
+def _without_dates(source: Path, target: Path) -> None:
+    """Copy a .keras archive (a zip, stored) with the beginning of time in place of when it was saved."""
+    with zipfile.ZipFile(source) as saved, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as timeless:
+        for name in saved.namelist():
+            data = saved.read(name)
+            if name == "metadata.json":
+                data = json.dumps(json.loads(data) | {"date_saved": "1980-01-01@00:00:00"}).encode()
+            timeless.writestr(zipfile.ZipInfo(name), data)
 
 
 def load(path: Path) -> Any:

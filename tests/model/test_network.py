@@ -1,4 +1,5 @@
 import json
+import time
 import zipfile
 
 import h5py
@@ -137,6 +138,14 @@ def test_a_model_comes_back_as_it_was_without_its_optimizer(parts, pictures, tmp
         assert "optimizer" not in stored
         assert not json.loads(archive.read("config.json"))["compile_config"]
     assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_a_model_is_the_same_bytes_whenever_it_is_saved(parts, tmp_path):
+    model = network.classifier(*parts)
+    network.save(model, tmp_path / "a.keras")
+    time.sleep(2.1)  # a zip's dates count by two seconds
+    network.save(model, tmp_path / "b.keras")
+    assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
 
 
 def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
