@@ -91,7 +91,9 @@ def commands(found: dict[str, Any]) -> list[str]:
     lines += [
         f"sha256sum {quote(name)}   # {plain(digest)}" for name, digest in found["inputs"].items() if Path(name).suffix
     ]
-    return lines
+    # A GPU, or another processor's instructions, round otherwise.
+    model = plain(str(found["model_sha256"]))
+    return [*lines, f"sha256sum build/finetuned/model.keras   # {model}, on the same kind of machine"]
 
 
 def lines(found: dict[str, Any]) -> list[str]:
