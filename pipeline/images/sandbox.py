@@ -49,7 +49,7 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], limits: Limit
 
     `function` runs in worker processes, so it must be picklable. The workers outlive the call and serve the next.
     """
-    pool = _pool(limits.workers, limits.memory_mb)
+    pool = _sound_pool(limits.workers, limits.memory_mb)
     waiting: deque[tuple[tuple[Item, ...], Future[list[Result | Failure]]]] = deque()
     source = iter(items)
 
@@ -75,6 +75,15 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], limits: Limit
             yield from collect(*waiting.popleft())
     while waiting:
         yield from collect(*waiting.popleft())
+
+
+def _sound_pool(workers: int, memory_mb: int) -> ProcessPool:
+    """Return the pool that earlier calls used, or a new one if that has broken down since (its workers were killed)."""
+    pool = _pool(workers, memory_mb)
+    if not pool.active:
+        _pool.cache_clear()
+        pool = _pool(workers, memory_mb)
+    return pool
 
 
 @lru_cache

@@ -4,6 +4,7 @@ import time
 import pytest
 from misbehaving import act
 
+from pipeline.images import sandbox
 from pipeline.images.sandbox import Failure, Limits, run
 
 COST = Limits(seconds=2.0, memory_mb=256, workers=2)
@@ -40,3 +41,12 @@ def test_items_run_in_other_processes_that_leave_no_core_and_serve_again():
 def test_a_defect_of_ours_is_no_failure_of_a_picture():
     with pytest.raises(ZeroDivisionError, match="ours"):
         list(run(act, ["a", "defect"], COST))
+
+
+def test_a_pool_that_broke_down_between_calls_is_replaced():
+    assert list(run(act, ["a"], COST)) == ["A"]
+    broken = sandbox._sound_pool(COST.workers, COST.memory_mb)
+    broken.stop()
+    broken.join()
+    assert list(run(act, ["b"], COST)) == ["B"]
+    assert sandbox._sound_pool(COST.workers, COST.memory_mb) is not broken
