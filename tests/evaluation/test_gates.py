@@ -212,7 +212,7 @@ def test_it_does_not_apply(name, found, limit, reason):
 def test_what_params_do_not_ask_for_does_not_apply_and_names_the_key(name):
     key = "drop" if name.startswith("drop_") else name
     off = {key: False if LIMITS[key] is True else None}
-    bad = [row for row in FAILS if row[0] == name][0][1]
+    bad = next(row for row in FAILS if row[0] == name)[1]
     assert judged(name, bad).status == "fail"
     row = judged(name, bad, **off)
     assert (row.status, row.value, row.limit) == ("n/a", None, None)
