@@ -136,7 +136,8 @@ def test_what_stands_in_tags_is_quoted_for_the_shell(made, params):
         ("/srv/my repos/repo.git", "'/srv/my repos/repo.git'"),
     ],
 )
-def test_where_to_clone_from_without_a_password(made, params, remote, shown):
+def test_where_to_clone_from_without_a_password(project, remote, shown):
     git("init", "-q")
     git("remote", "add", "origin", remote)
-    assert trace(params, made())["commands"][0] == f"git clone {shown} rebuilt && cd rebuilt"
+    found = {"imported": False, "commit": COMMIT, "committed_as": None, "dirty": False, "data_md5": "x", "inputs": {}}
+    assert tracing.commands(found)[0] == f"git clone {shown} rebuilt && cd rebuilt"

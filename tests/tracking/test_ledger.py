@@ -116,12 +116,22 @@ def test_altered_or_deleted_in_the_registry(registered):
     assert (found.production, found.missing, found.broken) == (2, (2, 3), False)
 
 
-def test_more_entries_than_a_page(registered, monkeypatch):
+def test_more_entries_than_a_page_while_others_append(registered, monkeypatch):
     monkeypatch.setattr(ledger, "_PAGE", 2)
     made = [act(registered, 1 + number % 3) for number in range(5)]
-    ledger.mark_void(registered, "nsfw", made[0])  # what was touched last comes first in MLflow's own order
-    found = ledger.read(registered, "nsfw")
-    assert found.effective == tuple(made)
+    search, late = type(registered).search_model_versions, []
+
+    def between(self, said, **named):
+        page = search(self, said, **named)
+        if not late:
+            late.append(ledger.Ledger())
+            late.append(act(registered, 3))
+        return page
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(registered), "search_model_versions", between)
+        found = ledger.read(registered, "nsfw")
+    assert found.entries == found.effective == (*made, late[1])
 
 
 @pytest.mark.slow
