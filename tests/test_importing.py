@@ -274,6 +274,10 @@ def test_every_format_becomes_a_version_that_answers_in_a_clean_process(
     assert rows["class_recall"]["value"] is not None
     code, out, _ = nsfw(monkeypatch, capsys, "history")
     assert "nothing yet in production" in out
+    over = [word for row in judged["gates"] if row["status"] == "fail" for word in ("--override", row["gate"])]
+    assert nsfw(monkeypatch, capsys, "promote", "1", "--reason", "what runs today", *over)[0] == 0
+    code, out, told = nsfw(monkeypatch, capsys, "verify")
+    assert (code, "version 1 of nsfw is loaded" in out) == (0, True), told
     (tmp_path / "elsewhere").mkdir()
     np.save(tmp_path / "elsewhere" / "pixels.npy", pixels())
     code = """if True:

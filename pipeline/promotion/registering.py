@@ -82,6 +82,7 @@ def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
         "record_id": record.id,
         "run_status": record.status,
         "imported": record.kind == "import",
+        "adapter": None if candidate.adapter is None else dict(candidate.adapter),
         "trained_at": record.document.get("finished_at"),
         "git_commit": git.get("commit"),
         "git_dirty": git.get("dirty"),
