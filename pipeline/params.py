@@ -131,6 +131,57 @@ class Validate(_Section):
     unreadable_share: Rule
 
 
+class Placeholder(_Section):
+    """One picture in very many files: `files` of them if it is plain (entropy below `entropy` bits), else `any_files`.
+
+    Files whose hashes differ by `distance` bits at most count as one picture here.
+    """
+
+    files: Annotated[int, Field(ge=2)]
+    entropy: Annotated[float, Field(ge=0.0, le=8.0)]
+    any_files: Annotated[int, Field(ge=2)]
+    distance: Annotated[int, Field(ge=0, le=32)]
+
+
+KeepBy = Literal["largest", "quality", "first_seen"]
+
+
+class Dedupe(_Section):
+    """What counts as one picture, and which of its copies is kept.
+
+    `distance`: bits of 256 within which two pictures are looked at. `sure_*`: one picture without another question.
+    `same`, `unlike`: correlation of aligned thumbnails from which on, or below which, all is said; between them,
+    `keypoints` that agree. `hot`: views that share a band's key, at most so many are compared.
+    """
+
+    near: bool
+    blank: Annotated[float, Field(ge=0.0, le=128.0)]
+    placeholder: Placeholder
+    distance: Annotated[int, Field(ge=0, le=128)]
+    sure_distance: Annotated[int, Field(ge=0, le=128)]
+    sure_correlation: Share
+    same: Share
+    unlike: Share
+    keypoints: Annotated[int, Field(ge=8)]
+    hot: Annotated[int, Field(ge=10)]
+    keep: tuple[KeepBy, ...]
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.unlike > self.same:
+            raise ValueError(f"unlike is {self.unlike:g}, above same, {self.same:g}")
+        if self.sure_distance > self.distance:
+            raise ValueError(f"sure_distance is {self.sure_distance}, above distance, {self.distance}")
+        if len(set(self.keep)) < len(self.keep):
+            raise ValueError("keep names a rule twice")
+        return self
+
+
 class Fractions(_Section):
     """Shares of the clusters; they add up to 1."""
 
@@ -431,6 +482,7 @@ class Params(_Section):
     augment: Augment
     catalog: Catalog
     validate_: Validate = Field(alias="validate")
+    dedupe: Dedupe
     split: Split
     pack: Pack
     embed: Embed
