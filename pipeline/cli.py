@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ingest_app = typer.Typer(no_args_is_help=True, help="Take pictures into data/.")
 app.add_typer(ingest_app, name="ingest")
+duplicates_app = typer.Typer(no_args_is_help=True, help="What `dedupe` found.")
+app.add_typer(duplicates_app, name="duplicates")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -126,6 +128,18 @@ def summary(as_json: Json = False) -> None:
 
     found = collect()
     _tell(found, describe(found), as_json=as_json)
+
+
+@duplicates_app.command("explain")
+def duplicates_explain(
+    sha256: Annotated[str, typer.Argument(metavar="SHA256", help="A picture's; its beginning will do.")],
+    as_json: Json = False,
+) -> None:
+    """Tell what became of a picture, which others are one with it, and why."""
+    from pipeline.duplicates import explain
+
+    found = explain.collect(sha256)
+    _tell(found, explain.describe(found), as_json=as_json)
 
 
 @app.command()

@@ -150,8 +150,9 @@ class Dedupe(_Section):
     """What counts as one picture, and which of its copies is kept.
 
     `distance`: bits of 256 within which two pictures are looked at. `sure_*`: one picture without another question.
-    `same`, `unlike`: correlation of aligned thumbnails from which on, or below which, all is said; between them,
-    `keypoints` that agree. `hot`: views that share a band's key, at most so many are compared.
+    `same`, `unlike`: correlation of aligned thumbnails from which on, or below which, all is said (`likely` suffices
+    within `likely_distance`); between them, `keypoints` that agree. `hot`: views that share a band's key; of more only
+    the first are compared.
     """
 
     near: bool
@@ -161,6 +162,8 @@ class Dedupe(_Section):
     sure_distance: Annotated[int, Field(ge=0, le=128)]
     sure_correlation: Share
     same: Share
+    likely_distance: Annotated[int, Field(ge=0, le=128)]
+    likely: Share
     unlike: Share
     keypoints: Annotated[int, Field(ge=8)]
     hot: Annotated[int, Field(ge=10)]

@@ -16,9 +16,11 @@ SLICES = DATA / "slices.csv"
 BUILD = Path("build")
 CATALOG = BUILD / "catalog.parquet"
 QUARANTINE = BUILD / "quarantine.csv"
+FINGERPRINTS = BUILD / "fingerprints.parquet"
 DEDUPED = BUILD / "deduped.parquet"
 DUPLICATES = BUILD / "duplicates.parquet"
 CONFLICTS = BUILD / "conflicts.csv"
+SET_ASIDE = BUILD / "set_aside.csv"
 SPLITS = BUILD / "splits.parquet"
 PACKED = BUILD / "packed"
 EMBEDDINGS = BUILD / "embeddings"
@@ -32,6 +34,7 @@ METRICS = Path("metrics")
 PLOTS = Path("plots")
 REPORTS_DIR = Path("reports")
 DATA_DOCS = REPORTS_DIR / "data_docs"
+DUPLICATES_REPORT = REPORTS_DIR / "duplicates.html"
 LABEL_ISSUES = REPORTS_DIR / "label_issues.csv"
 
 # Shortcuts to the same bytes, and run records on their way to MLflow: survive a rerun, never versioned.

@@ -59,14 +59,15 @@ def verify(
     open_ = np.flatnonzero(~sure)
     aligned = correlation.copy()
     aligned[open_] = align(left[open_], right[open_], correlation[open_], params.unlike)
-    same = sure | (aligned >= params.same)
+    likely = (distance <= params.likely_distance) & (aligned >= params.likely)
+    same = sure | likely | (aligned >= params.same)
     how = np.where(sure, 0, 1).astype(np.int64)
-    score = np.where(sure, correlation, aligned)
+    score: Floats = np.where(sure, correlation, aligned).astype(np.float64)
     doubtful = np.flatnonzero(~same & (aligned >= params.unlike))
     agreeing = eyes.agreeing([pairs[place] for place in doubtful.tolist()])
     same[doubtful] = agreeing >= params.keypoints
     how[doubtful], score[doubtful] = 2, agreeing
-    return Verdict(same, how, np.round(score, 3))
+    return Verdict(same, how, np.round(score, 3).astype(np.float64))
 
 
 def compare(left: Thumbnails, right: Thumbnails) -> Floats:
@@ -128,7 +129,9 @@ def _ecc(template: npt.NDArray[np.float32], picture: npt.NDArray[np.float32]) ->
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _STEPS, _PRECISION)
     start = np.eye(2, 3, dtype=np.float32)
     try:
-        found, warp = cv2.findTransformECC(template, picture, start, cv2.MOTION_AFFINE, criteria, None, 1)
+        # Its stubs know no `None` for the mask beside a filter size.
+        align: Any = cv2.findTransformECC
+        found, warp = align(template, picture, start, cv2.MOTION_AFFINE, criteria, None, 1)
     except cv2.error:  # it did not converge: these two do not align
         return -1.0
     return float(found) if _plausible(np.asarray(warp)) else -1.0
@@ -179,7 +182,7 @@ def keypoints_agreeing(one: Thumbnails, other: Thumbnails) -> int:
 
     cv2.setNumThreads(1)
     cv2.setRNGSeed(1)
-    orb = cv2.ORB_create(nfeatures=_FEATURES, fastThreshold=8)
+    orb = cv2.ORB.create(nfeatures=_FEATURES, fastThreshold=8)
     (first, described), (second, described_too) = (orb.detectAndCompute(picture, None) for picture in (one, other))
     if described is None or described_too is None or min(len(first), len(second)) < 8:
         return 0
@@ -194,7 +197,7 @@ def keypoints_agreeing(one: Thumbnails, other: Thumbnails) -> int:
         return 0
     agreeing = np.asarray(inliers).ravel().astype(bool)
     share = min(_span(points[agreeing], shape) for points, shape in ((here, one.shape), (there, other.shape)))
-    return int(len(np.unique(here[agreeing], axis=0))) if share >= _SPREAD else 0
+    return len(np.unique(here[agreeing], axis=0)) if share >= _SPREAD else 0
 
 
 def _span(points: npt.NDArray[np.float32], shape: tuple[int, ...]) -> float:

@@ -31,6 +31,13 @@ def load(folder: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else empty()
 
 
+def arrival(folder: Path) -> pd.Series:
+    """Return the number of the batch (from 0, as they were ingested) that brought each content first, by sha256."""
+    batches = [tables.read_parquet(path, COLUMNS)["sha256"].dropna() for path in sorted(folder.glob("*.parquet"))]
+    numbers = pd.concat([pd.Series(number, index=sha256) for number, sha256 in enumerate(batches)])
+    return numbers.groupby(level=0).min()
+
+
 def load_some(folder: Path) -> pd.DataFrame:
     """Like `load`, for a stage: without any sighting there is nothing to do.
 

@@ -1,90 +1,219 @@
-"""Collapse copies to clusters, keep one of each, and set conflicts aside: one content under two labels.
+"""Collapse exact and near copies to clusters, keep the best of each, and set conflicts aside: one picture, two labels.
 
-Reads   build/catalog.parquet, data/sightings/*.parquet, data/decisions.csv
-Writes  build/deduped.parquet, build/duplicates.parquet, build/conflicts.csv, metrics/dedupe.json
+Reads   build/catalog.parquet, build/fingerprints.parquet, data/shards/*.tar (of doubtful pairs, and what the report
+        shows), data/sightings/*.parquet, data/decisions.csv, data/reports.csv
+Writes  build/deduped.parquet, build/duplicates.parquet, build/conflicts.csv, build/set_aside.csv,
+        reports/duplicates.html, metrics/dedupe.json
 Run     dvc repro dedupe
 
-Copies are exact here (the same bytes), so a cluster is a content and its id is the sha256. What people decided comes
-first: a decision relabels a picture, drops it, or settles a conflict; no conflict is ever settled by the machine.
+Every catalogued picture is kept, a duplicate, in conflict, set aside or dropped by a decision; docs/dedupe.md has the
+rules. What people decided comes first; no conflict is ever settled by the machine.
 """
 
+import numpy as np
 import pandas as pd
 
-from pipeline import decisions, files, paths, tables
+from pipeline import compute, decisions, files, paths, tables
+from pipeline.duplicates import report, settling
+from pipeline.errors import UserError
+from pipeline.files import REBUILD
+from pipeline.images import fingerprint_table, near, sandbox, setting_aside, shards
+from pipeline.images.decode import Limits
+from pipeline.images.fingerprint_table import Fingerprints
+from pipeline.images.verification import Eyes
 from pipeline.ingest import sightings as seen
-from pipeline.params import load_params
+from pipeline.params import Catalog, Dedupe, load_params
+
+CATALOG_COLUMNS = (
+    "sha256", "labels", "first_seen", "width", "height", "entropy", "quality", *shards.Member._fields[1:],
+)  # fmt: skip
+REPORT_COLUMNS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
 
 
-def resolve(catalog: pd.DataFrame, decided: pd.Series) -> pd.DataFrame:
-    """Return catalog's `sha256, cluster, labels` with people's decisions in place of the labels seen.
+def ranks(catalog: pd.DataFrame, arrival: pd.Series, params: Dedupe) -> pd.DataFrame:
+    """Return `rank` (the lowest of a cluster is kept, as params.keep orders) and `age` (the lowest names the cluster).
 
-    A dropped picture has no label left; one without a decision keeps every label it was seen under.
+    `arrival`: the batch that brought each content first, so that no later batch can rename a cluster.
     """
-    labels = [
-        [] if choice == decisions.DROP else [choice] if isinstance(choice, str) else list(labels)
-        for choice, labels in zip(catalog["sha256"].map(decided), catalog["labels"], strict=True)
-    ]
-    return pd.DataFrame({"sha256": catalog["sha256"], "cluster": catalog["sha256"], "labels": labels})
-
-
-def deduplicate(resolved: pd.DataFrame) -> pd.DataFrame:
-    """Return `sha256, label, cluster` of every picture that has exactly one label."""
-    single = resolved[resolved["labels"].str.len() == 1]
-    return pd.DataFrame(
-        {"sha256": single["sha256"], "label": single["labels"].str[0], "cluster": single["cluster"]}
-    ).astype("str")
-
-
-def conflicts(resolved: pd.DataFrame) -> pd.DataFrame:
-    """Return `cluster, sha256, label`, a row for each label of each picture that has several."""
-    several = resolved[resolved["labels"].str.len() > 1].explode("labels").rename(columns={"labels": "label"})
-    return several[["cluster", "sha256", "label"]].sort_values(["cluster", "sha256", "label"])
-
-
-def duplicates(sightings: pd.DataFrame, deduped: pd.DataFrame, catalog: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each file whose content was seen before it: `sha256, kept, cluster, kind, distance`, and where.
-
-    `kept` is the picture that stands for it in training, null where none does (a conflict, or dropped).
-    """
-    usable = sightings[sightings["sha256"].isin(catalog["sha256"])]
-    again = usable[usable.duplicated("sha256", keep="first")]
-    rows = pd.DataFrame(
+    order = pd.DataFrame(
         {
-            "sha256": again["sha256"],
-            "kept": again["sha256"].where(again["sha256"].isin(deduped["sha256"])),
-            "cluster": again["sha256"],
-            "kind": "exact",
-            "distance": 0,
-            "label": again["label"],
-            "origin": again["origin"],
-            "source": again["source"],
-        }
+            "largest": -(catalog["width"].astype("int64") * catalog["height"].astype("int64")),
+            "quality": -catalog["quality"],
+            "batch": catalog["sha256"].map(arrival),
+            "first_seen": catalog["first_seen"],
+            "sha256": catalog["sha256"],
+        },
+        index=catalog.index,
     )
-    return rows.astype({"kept": "str"}).sort_values(["sha256", "source", "origin"])
+    age = ["batch", "first_seen", "sha256"]
+    keep = [column for rule in params.keep for column in (age[:2] if rule == "first_seen" else [rule])]
+    return pd.DataFrame({"rank": _places(order, [*keep, "sha256"]), "age": _places(order, age)}, index=catalog.index)
+
+
+def _places(order: pd.DataFrame, by: list[str]) -> np.ndarray:
+    places = np.empty(len(order), dtype=np.int64)
+    places[np.lexsort([pd.factorize(order[column], sort=True)[0] for column in reversed(by)])] = np.arange(len(order))
+    return places
+
+
+def cluster(catalog: pd.DataFrame, prints: Fingerprints, files_of: pd.Series, params: Dedupe, eyes: Eyes,
+            spared: set[str]) -> tuple[pd.DataFrame, dict[str, int]]:  # fmt: skip
+    """Return `sha256, labels, cluster, rank, reason, representative, distance, how, score` by picture, and counts.
+
+    `catalog` has `rank` and `age` already. `files_of`: how many files held each content. `spared` pictures are never
+    set aside: a person has spoken of them.
+    """
+    count = catalog["sha256"].map(files_of).to_numpy(dtype=np.int64)
+    reason = setting_aside.reasons(prints, count, catalog["entropy"].to_numpy(dtype=np.float64), params)
+    reason[catalog["sha256"].isin(spared).to_numpy(dtype=np.bool_)] = ""
+    members = [shards.Member(*row) for row in catalog[list(shards.Member._fields)].itertuples(index=False)]
+    found = near.find(prints, catalog["rank"].to_numpy(dtype=np.int64), members, reason != "", params, eyes)
+    sha256 = catalog["sha256"].to_numpy()
+    oldest = catalog.groupby(found.representative)["age"].transform("min")
+    by_age = catalog.sort_values("age")["sha256"].to_numpy()
+    clustered = catalog[["sha256", "labels", "rank"]].assign(
+        cluster=by_age[oldest.to_numpy()],
+        reason=reason,
+        representative=sha256[found.representative],
+        distance=found.distance,
+        how=found.how,
+        score=found.score,
+    )
+    return clustered, found.counts
+
+
+def exact_only(catalog: pd.DataFrame) -> pd.DataFrame:
+    """Return what `cluster` does, with every content a cluster of its own."""
+    alone = catalog[["sha256", "labels", "rank"]].assign(reason="", distance=0, how="", score=1.0)
+    return alone.assign(cluster=catalog["sha256"], representative=catalog["sha256"])
+
+
+def deduplicate(settled: pd.DataFrame) -> pd.DataFrame:
+    """Return `sha256, label, cluster` of every kept picture."""
+    kept = settled[settled["status"] == settling.KEPT]
+    return kept[["sha256", "label", "cluster"]].astype("str")
+
+
+def conflicts(settled: pd.DataFrame) -> pd.DataFrame:
+    """Return `cluster, sha256, label, offered`, a row for each label of each picture in conflict."""
+    rows = settled[settled["status"] == settling.CONFLICT]
+    rows = rows.drop(columns="label").explode("labels").rename(columns={"labels": "label"})
+    return rows[["cluster", "sha256", "label", "offered"]].sort_values(["cluster", "sha256", "label"])
+
+
+def set_aside(settled: pd.DataFrame) -> pd.DataFrame:
+    """Return `sha256, reason` of what is set aside."""
+    return settled.loc[settled["status"] == settling.SET_ASIDE, ["sha256", "reason"]]
+
+
+def duplicates(sightings: pd.DataFrame, settled: pd.DataFrame) -> pd.DataFrame:
+    """Return what is not learned from because it is a copy: `sha256, kept, cluster, kind, distance`, and where it was.
+
+    Kind `exact`: a row for each file whose content was seen before it. Kind `near`: a row for each picture of a cluster
+    of several that is not kept, with its distance (bits) to `representative`, and how they were matched. `kept` is the
+    picture that stands for it in training, null where none does (a conflict, set aside, or dropped).
+    """
+    usable = sightings[sightings["sha256"].isin(settled["sha256"])].sort_values(
+        ["sha256", "fetched_at", "source", "origin"], kind="stable"
+    )
+    again = usable[usable.duplicated("sha256", keep="first")].assign(kind="exact")
+    crowded = settled["cluster"].duplicated(keep=False) & (settled["status"] != settling.KEPT)
+    first = usable.drop_duplicates("sha256")
+    close = first[first["sha256"].isin(settled.loc[crowded, "sha256"])].assign(kind="near")
+    columns = ["sha256", "cluster", "kept", "representative", "distance", "how", "score"]
+    rows = pd.concat([again, close])[["sha256", "kind", "label", "origin", "source"]].merge(
+        settled[columns], on="sha256"
+    )
+    exact = rows["kind"] == "exact"
+    rows = rows.assign(
+        distance=rows["distance"].where(~exact, 0),
+        how=rows["how"].where(~exact, "bytes"),
+        score=rows["score"].where(~exact, 1.0),
+        representative=rows["representative"].where(~exact, rows["sha256"]),
+    )
+    order = ["sha256", "kept", "cluster", "kind", "distance", "label", "origin", "source"]
+    rows = rows[[*order, "representative", "how", "score"]].sort_values(["sha256", "kind", "source", "origin"])
+    return rows.astype({"kept": "str", "distance": "int64"})
 
 
 def summarize(
-    deduped: pd.DataFrame, copies: pd.DataFrame, conflicting: pd.DataFrame, decided: pd.Series
+    settled: pd.DataFrame, copies: pd.DataFrame, decided: pd.Series, counts: dict[str, int]
 ) -> dict[str, object]:
-    """Return counts: pictures kept, by label too; redundant files; conflicting clusters; decisions applied."""
+    """Return counts: pictures by what became of them, labels kept, copies by kind, conflicts, the search's work."""
+    status, kept = settled["status"], settled[settled["status"] == settling.KEPT]
+    conflicting = settled[status == settling.CONFLICT]
+    aside = settled.loc[status == settling.SET_ASIDE, "reason"].str.partition(":")[0]
+    sizes = settled["cluster"].value_counts()
     return {
-        "kept": len(deduped),
-        "kept_by_label": deduped["label"].value_counts().sort_index().to_dict(),
-        "exact_copies": len(copies),
+        "catalogued": len(settled),
+        "kept": len(kept),
+        "kept_by_label": kept["label"].value_counts().sort_index().to_dict(),
+        "exact_copies": int((copies["kind"] == "exact").sum()),
+        "near_copies": int((status == settling.DUPLICATE).sum()),
+        "clusters": int((sizes > 1).sum()),
+        "largest_cluster": int(sizes.max()) if len(sizes) else 0,
         "conflicts": int(conflicting["cluster"].nunique()),
+        "conflict_pictures": len(conflicting),
+        "set_aside": aside.value_counts().sort_index().to_dict(),
+        "dropped": int((status == settling.DROPPED).sum()),
         "decisions": len(decided),
+        "search": counts,
     }
+
+
+def check_nothing_lost(
+    catalog: pd.DataFrame, deduped: pd.DataFrame, copies: pd.DataFrame, conflicting: pd.DataFrame, aside: pd.DataFrame,
+    dropped: set[str],
+) -> None:  # fmt: skip
+    """Raise unless the tables hold every catalogued picture, each as one thing."""
+    held = [set(deduped["sha256"]), set(conflicting["sha256"]), set(aside["sha256"]), dropped]
+    held.append(set(copies.loc[copies["kind"] == "near", "sha256"]) - set().union(*held))
+    together = set().union(*held)
+    if together != set(catalog["sha256"]) or sum(map(len, held)) != len(catalog):
+        raise AssertionError(f"{len(catalog)} catalogued, but {[len(part) for part in held]} (kept, ...) hold others")
+
+
+def eyes(params: Catalog) -> Eyes:
+    """Return how pictures are looked at in full, within the catalog's limits."""
+    limits = Limits(int(params.max_megapixels * 1e6), params.min_side, params.max_aspect)
+    return Eyes(paths.SHARDS, limits, sandbox.Limits(params.seconds, params.memory_mb, compute.cores()))
+
+
+def _fingerprints(catalog: pd.DataFrame) -> Fingerprints:
+    prints = fingerprint_table.load(paths.FINGERPRINTS)
+    if prints.sha256.tolist() != catalog["sha256"].tolist():
+        way_out = REBUILD.format(path=paths.FINGERPRINTS)
+        raise UserError(f"{paths.FINGERPRINTS} and {paths.CATALOG} are not of the same run. {way_out}")
+    return prints
 
 
 def main() -> None:
     """Deduplicate the catalog."""
     params = load_params()
-    catalog = tables.read_parquet(paths.CATALOG, ["sha256", "labels"])
+    catalog = tables.read_parquet(paths.CATALOG, CATALOG_COLUMNS).sort_values("sha256", ignore_index=True)
+    sightings = seen.load_some(paths.SIGHTINGS)
     decided = decisions.load_decisions(paths.DECISIONS, params.labels.names)
-    resolved = resolve(catalog, decided)
-    deduped, conflicting = deduplicate(resolved), conflicts(resolved)
-    copies = duplicates(seen.load_some(paths.SIGHTINGS), deduped, catalog)
+    reported = set(tables.read_csv(paths.REPORTS, REPORT_COLUMNS)["sha256"])
+    catalog = catalog.join(ranks(catalog, seen.arrival(paths.SIGHTINGS), params.dedupe))
+    looking = eyes(params.catalog)
+    counts: dict[str, int] = {}
+    if params.dedupe.near:
+        files_of = sightings["sha256"].value_counts()
+        clustered, counts = cluster(
+            catalog, _fingerprints(catalog), files_of, params.dedupe, looking, reported | set(decided.index)
+        )
+    else:
+        clustered = exact_only(catalog)
+    settled = clustered.join(settling.settle(clustered, decided, reported))
+    deduped, conflicting, aside = deduplicate(settled), conflicts(settled), set_aside(settled)
+    copies = duplicates(sightings, settled)
+    check_nothing_lost(
+        catalog, deduped, copies, conflicting, aside, set(settled.loc[settled["status"] == settling.DROPPED, "sha256"])
+    )
     tables.write_parquet(deduped, paths.DEDUPED)
     tables.write_parquet(copies, paths.DUPLICATES)
     tables.write_csv(conflicting, paths.CONFLICTS)
-    files.write_json(summarize(deduped, copies, conflicting, decided), paths.METRICS / "dedupe.json")
+    tables.write_csv(aside, paths.SET_ASIDE)
+    found = summarize(settled, copies, decided, counts)
+    files.write_text(report.page(settled, copies, catalog, found, looking), paths.DUPLICATES_REPORT)
+    files.write_json(found, paths.METRICS / "dedupe.json")

@@ -1,6 +1,6 @@
 """Assign every cluster to train, validation or test.
 
-Reads   build/deduped.parquet, data/sightings/*.parquet, data/reports.csv
+Reads   build/deduped.parquet, build/duplicates.parquet, data/sightings/*.parquet, data/reports.csv
 Writes  build/splits.parquet, metrics/split.json
 Run     dvc repro split
 
@@ -42,9 +42,11 @@ def _split(position: float, fractions: Fractions) -> str:
 
 
 def held_out_clusters(
-    deduped: pd.DataFrame, sightings: pd.DataFrame, test_sources: Sequence[str], reported: Collection[str]
+    clusters: pd.DataFrame, sightings: pd.DataFrame, test_sources: Sequence[str], reported: Collection[str]
 ) -> set[str]:
     """Return the clusters that are test by decree: of a test batch, or with a publicly reported picture.
+
+    `clusters`: `sha256, cluster` of every picture of a cluster, copies that are not kept too.
 
     Raises:
         UserError: a test batch that no sighting names.
@@ -55,7 +57,7 @@ def held_out_clusters(
         known = ", ".join(sorted(sightings["source"].unique()))
         raise UserError(f"split.test_sources names {', '.join(strangers)}, but data/ holds the batches {known}.")
     members = set(sightings.loc[sightings["source"].isin(test_sources), "sha256"].dropna()) | set(reported)
-    return set(deduped.loc[deduped["sha256"].isin(members), "cluster"])
+    return set(clusters.loc[clusters["sha256"].isin(members), "cluster"])
 
 
 def check_no_cluster_straddles(splits: pd.DataFrame) -> None:
@@ -86,8 +88,9 @@ def main() -> None:
     params = load_params()
     deduped = tables.read_parquet(paths.DEDUPED, ["sha256", "label", "cluster"])
     reports = tables.read_csv(paths.REPORTS, REPORT_COLUMNS)
+    copies = tables.read_parquet(paths.DUPLICATES, ["sha256", "cluster"])
     held_out = held_out_clusters(
-        deduped, seen.load_some(paths.SIGHTINGS), params.split.test_sources, set(reports["sha256"])
+        pd.concat([deduped, copies]), seen.load_some(paths.SIGHTINGS), params.split.test_sources, set(reports["sha256"])
     )
     split = assign(deduped["cluster"], params.split.fractions, salt=params.split.salt, held_out=held_out)
     splits = deduped.assign(split=split)

@@ -1,0 +1,111 @@
+"""`nsfw duplicates explain SHA256`: what became of a picture, and why it and others are one."""
+
+from typing import Any
+
+from pipeline import paths, tables
+from pipeline.duplicates import wording
+from pipeline.errors import UserError
+
+_MOST = 20
+
+
+def collect(sha256: str) -> dict[str, Any]:
+    """Return what dedupe's tables say of one picture, ready for JSON; a beginning of its sha256 will do.
+
+    Raises:
+        UserError: no catalogued picture, or several, begin like this; or dedupe has not run.
+
+    """
+    catalog = tables.read_parquet(paths.CATALOG, ["sha256", "labels", "width", "height"])
+    full = _only(catalog["sha256"][catalog["sha256"].str.startswith(sha256.lower())].tolist(), sha256)
+    deduped = tables.read_parquet(paths.DEDUPED, ["sha256", "label", "cluster"])
+    copies = tables.read_parquet(paths.DUPLICATES)
+    conflicts = tables.read_csv(paths.CONFLICTS, ("cluster", "sha256", "label", "offered"))
+    aside = tables.read_csv(paths.SET_ASIDE, ("sha256", "reason"))
+    near = copies[copies["kind"] == "near"]
+    cluster = next(
+        (
+            table.loc[table["sha256"] == full, "cluster"].iloc[0]
+            for table in (deduped, near)
+            if (table["sha256"] == full).any()
+        ),
+        full,
+    )
+    of_cluster = near[near["cluster"] == cluster]
+    kept = deduped[deduped["cluster"] == cluster]
+    offered = conflicts.drop_duplicates("sha256").set_index("sha256")["offered"]
+    members = {*of_cluster["sha256"], *kept["sha256"], full}
+    about: dict[str, dict[str, Any]] = {
+        row["sha256"]: row for row in catalog[catalog["sha256"].isin(members)].to_dict("records")  # type: ignore[misc]
+    }
+    matches = of_cluster.set_index("sha256")[["representative", "distance", "how", "score"]]
+    reasons = aside.set_index("sha256")["reason"]
+
+    def one(name: str) -> dict[str, Any]:
+        match = matches.loc[name].to_dict() if name in matches.index else {}
+        return {
+            "sha256": name,
+            "labels": list(about[name]["labels"]),
+            "width": int(about[name]["width"]),
+            "height": int(about[name]["height"]),
+            "status": _status(
+                name,
+                set(kept["sha256"]),
+                set(offered.index),
+                set(reasons.index),
+                set(of_cluster.loc[of_cluster["kept"].notna(), "sha256"]),
+            ),
+            "offered": str(offered.get(name, "")),
+            "matched": {key: value.item() if hasattr(value, "item") else value for key, value in match.items()} or None,
+        }
+
+    exact = copies[(copies["kind"] == "exact") & (copies["sha256"] == full)]
+    return {
+        "sha256": full,
+        "cluster": cluster,
+        "set_aside": reasons.get(full),
+        "files_with_the_same_bytes": exact["origin"].tolist(),
+        "members": [one(name) for name in sorted(members, key=lambda name: (name != full, name))],
+    }
+
+
+def _only(found: list[str], asked: str) -> str:
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(
+            f"{asked} is no catalogued picture. Look for it in {paths.QUARANTINE}, or take it in: `nsfw ingest`."
+        )
+    raise UserError(f"{len(found)} pictures begin with {asked}: {', '.join(found[:3])}... Type more of it.")
+
+
+def _status(name: str, kept: set[str], conflicts: set[str], aside: set[str], duplicate: set[str]) -> str:
+    for status, names in (("kept", kept), ("conflict", conflicts), ("set_aside", aside), ("duplicate", duplicate)):
+        if name in names:
+            return status
+    return "dropped"
+
+
+def describe(found: dict[str, Any]) -> list[str]:
+    """Return `collect`'s document as lines for a terminal."""
+    members = found["members"]
+    lines = [f"{found['sha256']}: {_line(members[0])}"]
+    if found["set_aside"]:
+        lines.append(f"  set aside, {found['set_aside']}; a decision on it in {paths.DECISIONS} brings it back")
+    files = found["files_with_the_same_bytes"]
+    if files:
+        shown = ", ".join(map(repr, files[:5])) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
+        lines.append(f"  {len(files)} more files have the same bytes: {shown}")
+    if len(members) > 1:
+        lines.append(f"  one picture with {len(members) - 1} others (cluster {found['cluster']}):")
+        lines += [f"    {member['sha256']}  {_line(member)}" for member in members[1 : _MOST + 1]]
+        lines += [f"    and {len(members) - 1 - _MOST} more"] * (len(members) - 1 > _MOST)
+    return lines
+
+
+def _line(member: dict[str, Any]) -> str:
+    text = f"{member['status']}, {', '.join(member['labels'])}, {member['width']} x {member['height']}"
+    match = member["matched"]
+    if match and match["representative"] != member["sha256"]:
+        text += f"; with {match['representative'][:12]}: {wording.matched(match | {'sha256': member['sha256']})}"
+    return text + (f"; offered {member['offered']}" if member["offered"] else "")
