@@ -15,6 +15,7 @@ SLICES = DATA / "slices.csv"
 # Stage outputs: DVC deletes them before a stage runs.
 BUILD = Path("build")
 CATALOG = BUILD / "catalog.parquet"
+FINGERPRINTS = BUILD / "fingerprints.parquet"
 QUARANTINE = BUILD / "quarantine.csv"
 DEDUPED = BUILD / "deduped.parquet"
 DUPLICATES = BUILD / "duplicates.parquet"
