@@ -35,9 +35,8 @@ def collect(sha256: str) -> dict[str, Any]:
     kept = deduped[deduped["cluster"] == cluster]
     offered = conflicts.drop_duplicates("sha256").set_index("sha256")["offered"]
     members = {*of_cluster["sha256"], *kept["sha256"], full}
-    about: dict[str, dict[str, Any]] = {
-        row["sha256"]: row for row in catalog[catalog["sha256"].isin(members)].to_dict("records")  # type: ignore[misc]
-    }
+    listed = catalog[catalog["sha256"].isin(members)]
+    about: dict[str, dict[Any, Any]] = {str(row["sha256"]): row for row in listed.to_dict("records")}
     matches = of_cluster.set_index("sha256")[["representative", "distance", "how", "score"]]
     reasons = aside.set_index("sha256")["reason"]
 

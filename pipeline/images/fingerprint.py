@@ -2,7 +2,7 @@
 
 A hash is the signs of the 256 lowest frequencies of a picture's discrete cosine transform, as in Zauner,
 "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, but for the threshold: zero instead of the
-median (measured: no difference), so that mirroring is a change of signs, and the constant, which says nothing, is left out.
+median (measured: no difference), so that mirroring is a change of signs. The constant, which says nothing, is left out.
 
 Two pictures are candidates if any view of one is near the view `full` or `trimmed` of the other (Hamming distance):
 the nearest such pair is their distance. `benchmarks/dedupe.py recall` measures which distances mean what.
@@ -76,7 +76,7 @@ def fingerprint(image: Image.Image) -> Fingerprint:
 
 
 def frame_box(grey: Pixels) -> tuple[int, int, int, int]:
-    """Return left, top, right, bottom (px) of what lies within a plain frame or bars of any grey; (height, width) in."""
+    """Return left, top, right, bottom (px) of what lies within a plain frame, or bars, of any grey level."""
     height, width = grey.shape
     top, bottom = _ends(grey)
     left, right = _ends(grey[top : height - bottom].T)
@@ -101,7 +101,7 @@ def _frame_rows(rows: Pixels) -> int:
 def _plain(rows: Pixels, level: int) -> npt.NDArray[np.bool_]:
     """Return for each row whether it is `level` all along, but for a few pixels."""
     apart = (rows < level - _NEAR) | (rows > level + _NEAR)
-    return apart.sum(axis=1) <= _FEW * rows.shape[1]
+    return np.asarray(apart.sum(axis=1) <= _FEW * rows.shape[1])
 
 
 def _thumbnail(grey: Image.Image, box: tuple[int, int, int, int]) -> Pixels:
@@ -122,7 +122,7 @@ def _coefficients(thumbnail: Pixels, places: npt.NDArray[np.intp]) -> Exact:
     pixels = thumbnail.astype(np.float64)
     pixels -= np.rint(pixels.mean())  # a flat picture is 0 everywhere
     down = (_COSINES.reshape(-1, SIDE) @ pixels).reshape(len(_COSINES), -1, SIDE)
-    return np.matmul(down[places[:, 1]], _COSINES[places[:, 0]].transpose(0, 2, 1))
+    return np.asarray(np.matmul(down[places[:, 1]], _COSINES[places[:, 0]].transpose(0, 2, 1)))
 
 
 def _lowest() -> npt.NDArray[np.intp]:

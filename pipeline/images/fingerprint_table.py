@@ -1,81 +1,40 @@
-"""build/fingerprints.parquet, read in streams: hashes to memory, thumbnails to a mapped temporary file."""
+"""The table of all fingerprints: gathered from the shards' results, sorted, a part in memory at a time."""
 
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UserError
-from pipeline.files import REBUILD, missing
-from pipeline.images.fingerprint import BYTES, SIDE, VIEWS
+from pipeline import files
 
-_ROWS = 4096
+ROW_GROUP = 4096  # contents that a reader has in memory at a time: some 18 MB
+_TOGETHER = 16 * ROW_GROUP  # contents that are sorted at a time
 
-
-class Fingerprints(NamedTuple):
-    """Of each content, sorted by sha256: uint64 (n, views, 4) hashes, uint8 (n, 64, 64) thumbnails, contrast."""
-
-    sha256: npt.NDArray[np.str_]
-    hashes: npt.NDArray[np.uint64]
-    thumbnails: npt.NDArray[np.uint8]
-    contrast: npt.NDArray[np.float64]
+SCHEMA = pa.schema(
+    [("sha256", pa.string()), ("hashes", pa.binary()), ("thumbnail", pa.binary()), ("contrast", pa.float64())]
+)
 
 
-def load(path: Path) -> Fingerprints:
-    """Read the table: some 420 bytes a row in memory, and 4 KB in an unnamed temporary file.
+def gather(results: Sequence[Path], contents: Sequence[str], path: Path) -> None:
+    """Write the fingerprints of `contents` (sorted, distinct) out of the tables `results`, in that order.
 
-    Raises:
-        UserError: the table is missing, broken, or of other views than this code's.
-
+    A content that several tables hold counts once. The tables are quickly read if each is sorted by sha256.
     """
-    try:
-        with pq.ParquetFile(path) as table:
-            return _load(table)
-    except FileNotFoundError:
-        raise UserError(missing(path)) from None
-    except (pa.ArrowInvalid, KeyError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is not a table of fingerprints ({reason}). {REBUILD.format(path=path)}") from None
+    with files.atomic(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
+        for some in _runs(contents):
+            writer.write_table(_gathered(results, some), row_group_size=ROW_GROUP)
 
 
-def _load(table: pq.ParquetFile) -> Fingerprints:
-    rows = table.metadata.num_rows
-    names: list[str] = []
-    hashes = np.zeros((rows, len(VIEWS) * BYTES), dtype=np.uint8)
-    contrast = np.zeros(rows)
-    thumbnails = _mapped(rows)
-    for start, batch in _batches(table):
-        end = start + batch.num_rows
-        names += batch["sha256"].to_pylist()
-        hashes[start:end] = _fixed(batch["hashes"], len(VIEWS) * BYTES)
-        thumbnails[start:end] = _fixed(batch["thumbnail"], SIDE * SIDE).reshape(-1, SIDE, SIDE)
-        contrast[start:end] = batch["contrast"].to_numpy(zero_copy_only=False)
-    order = np.argsort(np.array(names, dtype="U64"), kind="stable")
-    sha256 = np.array(names, dtype="U64")
-    if (order != np.arange(rows)).any():  # thumbnails on disk stay where they are: a table is written sorted
-        raise ValueError("its rows are not sorted by sha256")
-    return Fingerprints(sha256, hashes.view(np.uint64).reshape(rows, len(VIEWS), -1), thumbnails, contrast)
+def _runs(contents: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(contents), _TOGETHER):
+        yield contents[start : start + _TOGETHER]
 
 
-def _batches(table: pq.ParquetFile) -> Iterator[tuple[int, pa.RecordBatch]]:
-    start = 0
-    for batch in table.iter_batches(_ROWS, columns=["sha256", "hashes", "thumbnail", "contrast"]):
-        yield start, batch
-        start += batch.num_rows
-
-
-def _fixed(column: pa.Array, size: int) -> npt.NDArray[np.uint8]:
-    joined = np.frombuffer(b"".join(column.to_pylist()), dtype=np.uint8)
-    return joined.reshape(len(column), size)
-
-
-def _mapped(rows: int) -> npt.NDArray[np.uint8]:
-    if not rows:
-        return np.zeros((0, SIDE, SIDE), dtype=np.uint8)
-    with tempfile.TemporaryFile(prefix="thumbnails-") as unnamed:  # the mapping keeps it alive
-        return np.memmap(unnamed, dtype=np.uint8, mode="w+", shape=(rows, SIDE, SIDE))
+def _gathered(results: Sequence[Path], contents: Sequence[str]) -> pa.Table:
+    within = [("sha256", ">=", contents[0]), ("sha256", "<=", contents[-1]), ("reason", "==", "")]
+    parts = [pq.read_table(place, columns=SCHEMA.names, filters=within).cast(SCHEMA) for place in results]
+    table = pa.concat_tables([SCHEMA.empty_table(), *parts])
+    found, first = np.unique(table["sha256"].to_numpy().astype(str), return_index=True)
+    return table.take(first[np.isin(found, np.array(contents))])

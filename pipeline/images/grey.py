@@ -1,4 +1,4 @@
-"""A small grey picture: what quality and fingerprints are measured on, and a JPEG decodes to at a fraction of the cost."""
+"""A small grey picture: what quality and fingerprints are measured on."""
 
 from PIL import Image
 
@@ -11,7 +11,7 @@ def shrinking(width: int, height: int) -> int:
 
 
 def small_grey(image: Image.Image) -> Image.Image:
-    """Return an RGB or grey picture in grey (ITU-R 601 luma), its longer side at most 511 px, by averaging of blocks."""
+    """Return an RGB or grey picture in grey (ITU-R 601 luma), its longer side at most 511 px, by averaging blocks."""
     grey = image if image.mode == "L" else image.convert("L")
     factor = shrinking(*grey.size)
     return grey.reduce(factor) if factor > 1 else grey

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipeline.images import candidates, clusters, shards, verification
 from pipeline.images.candidates import Integers
-from pipeline.images.fingerprint_table import Fingerprints
+from pipeline.images.prints import Fingerprints
 from pipeline.images.verification import HOW, Eyes, Verdict
 from pipeline.params import Dedupe
 

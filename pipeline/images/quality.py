@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-_SIDE = 256
-_SHARP = 100.0  # variance of the Laplacian at which a 256 px photograph looks neither blurred nor crisp
+from pipeline.images.grey import small_grey
+
+_SHARP = 100.0  # variance of the Laplacian at which a photograph of some 256 px looks neither blurred nor crisp
 _RICH = 7.5  # bits; natural photographs reach 7 to 7.8
 
 
@@ -19,14 +20,11 @@ class Quality(NamedTuple):
 
 
 def quality(image: Image.Image) -> Quality:
-    """Measure an RGB picture, reduced to about 256 px.
+    """Measure a picture (RGB or grey), reduced to 256 to 511 px.
 
     Blur as the variance of the Laplacian is Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", 2000.
     """
-    grey = image.convert("L")
-    factor = max(grey.size) // _SIDE
-    if factor > 1:
-        grey = grey.reduce(factor)
+    grey = small_grey(image)
     pixels = np.asarray(grey, dtype=np.int16)
     centre = pixels[1:-1, 1:-1]
     laplacian = pixels[:-2, 1:-1] + pixels[2:, 1:-1] + pixels[1:-1, :-2] + pixels[1:-1, 2:] - 4 * centre

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from pipeline.images import candidates
 from pipeline.images.candidates import Integers, Words
-from pipeline.images.fingerprint_table import Fingerprints
+from pipeline.images.prints import Fingerprints
 from pipeline.params import Dedupe
 
 

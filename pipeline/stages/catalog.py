@@ -1,7 +1,7 @@
 """Decode every content once, safely: what is usable goes to the catalog, the rest to quarantine with its reason.
 
 Reads   data/shards/*.tar, data/sightings/*.parquet
-Writes  build/catalog.parquet, build/quarantine.csv
+Writes  build/catalog.parquet, build/quarantine.csv, build/fingerprints.parquet (what dedupe finds copies by)
 Keeps   .cache/catalog/: results by shard, so that a new batch costs its own size
 Run     dvc repro catalog
 """
@@ -17,17 +17,21 @@ import PIL
 from tqdm import tqdm
 
 from pipeline import compute, paths, tables
-from pipeline.images import decode, measure, quality, sandbox
+from pipeline.images import decode, fingerprint, fingerprint_table, grey, measure, quality, sandbox
 from pipeline.images.decode import Limits
 from pipeline.ingest import sightings as seen
 from pipeline.params import Catalog, load_params
 
+_ROW_GROUP = 128  # of a shard's results: the fingerprints within a range of sha256 are read without most of the others
+
 COLUMNS = ("sha256", "labels", "first_seen", "sources", "bytes", *measure.Measure._fields, "shard", "offset", "size")
+
+_MEASURING = (decode, fingerprint, grey, measure, quality, sandbox)
 
 
 def recipe(params: Catalog) -> str:
     """Digest everything but the bytes that a result depends on."""
-    code = b"".join(Path(module.__file__ or "").read_bytes() for module in (decode, measure, quality, sandbox))
+    code = b"".join(Path(module.__file__ or "").read_bytes() for module in _MEASURING)
     return hashlib.sha256(params.model_dump_json().encode() + PIL.__version__.encode() + code).hexdigest()
 
 
@@ -40,8 +44,8 @@ def kept_at(shard: Path, recipe_digest: str) -> Path:
     )
 
 
-def measure_all(shard_files: Sequence[Path], params: Catalog) -> pd.DataFrame:
-    """Return the rows of every shard, measuring only those whose results are not kept yet."""
+def measure_all(shard_files: Sequence[Path], params: Catalog) -> list[Path]:
+    """Return where the results of every shard are kept, measuring only those whose results are not yet."""
     digest = recipe(params)
     places = {shard: kept_at(shard, digest) for shard in shard_files}
     new = [shard for shard, place in places.items() if not place.exists()]
@@ -50,9 +54,15 @@ def measure_all(shard_files: Sequence[Path], params: Catalog) -> pd.DataFrame:
     with tqdm(desc="catalog", total=len(new), unit="shard", disable=None if new else True) as bar:
         measured = compute.map_shards(partial(measure.measure_shard, limits, cost), new)
         for shard, rows in zip(new, measured, strict=True):
-            tables.write_parquet(pd.DataFrame(rows, columns=list(measure.RESULT)), places[shard])
+            frame = pd.DataFrame(rows, columns=list(measure.ROW)).sort_values("sha256")
+            tables.write_parquet(frame, places[shard], row_group=_ROW_GROUP)
             bar.update()
-    parts = [tables.read_parquet(place) for place in places.values()]
+    return list(places.values())
+
+
+def read_results(places: Sequence[Path]) -> pd.DataFrame:
+    """Return the rows of all shards, without the fingerprints, which would not fit into memory together."""
+    parts = [tables.read_parquet(place, measure.RESULT) for place in places]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(measure.RESULT))
 
 
@@ -97,6 +107,9 @@ def main() -> None:
     """Catalogue data/."""
     params = load_params()
     sightings = seen.load_some(paths.SIGHTINGS)
-    results = measure_all(sorted(paths.SHARDS.glob("*.tar")), params.catalog)
-    tables.write_parquet(catalog(sightings, results), paths.CATALOG)
+    places = measure_all(sorted(paths.SHARDS.glob("*.tar")), params.catalog)
+    results = read_results(places)
+    catalogued = catalog(sightings, results)
+    tables.write_parquet(catalogued, paths.CATALOG)
+    fingerprint_table.gather(places, catalogued["sha256"].tolist(), paths.FINGERPRINTS)
     tables.write_csv(quarantine(sightings, results), paths.QUARANTINE)

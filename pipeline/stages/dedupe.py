@@ -17,9 +17,9 @@ from pipeline import compute, decisions, files, paths, tables
 from pipeline.duplicates import report, settling
 from pipeline.errors import UserError
 from pipeline.files import REBUILD
-from pipeline.images import fingerprint_table, near, sandbox, setting_aside, shards
+from pipeline.images import near, prints, sandbox, setting_aside, shards
 from pipeline.images.decode import Limits
-from pipeline.images.fingerprint_table import Fingerprints
+from pipeline.images.prints import Fingerprints
 from pipeline.images.verification import Eyes
 from pipeline.ingest import sightings as seen
 from pipeline.params import Catalog, Dedupe, load_params
@@ -142,7 +142,7 @@ def summarize(
     """Return counts: pictures by what became of them, labels kept, copies by kind, conflicts, the search's work."""
     status, kept = settled["status"], settled[settled["status"] == settling.KEPT]
     conflicting = settled[status == settling.CONFLICT]
-    aside = settled.loc[status == settling.SET_ASIDE, "reason"].str.partition(":")[0]
+    aside = settled.loc[status == settling.SET_ASIDE, "reason"].str.replace(r":.*", "", regex=True)
     sizes = settled["cluster"].value_counts()
     return {
         "catalogued": len(settled),
@@ -180,11 +180,11 @@ def eyes(params: Catalog) -> Eyes:
 
 
 def _fingerprints(catalog: pd.DataFrame) -> Fingerprints:
-    prints = fingerprint_table.load(paths.FINGERPRINTS)
-    if prints.sha256.tolist() != catalog["sha256"].tolist():
+    loaded = prints.load(paths.FINGERPRINTS)
+    if loaded.sha256.tolist() != catalog["sha256"].tolist():
         way_out = REBUILD.format(path=paths.FINGERPRINTS)
         raise UserError(f"{paths.FINGERPRINTS} and {paths.CATALOG} are not of the same run. {way_out}")
-    return prints
+    return loaded
 
 
 def main() -> None:

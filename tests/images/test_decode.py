@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from pictures import draw, encode, jpeg, png
 from PIL import Image
 
-from pipeline.images.decode import FORMATS, Limits, Rejected, decode
+from pipeline.images import sandbox
+from pipeline.images.decode import FORMATS, Limits, Rejected, decode, decode_small
+from pipeline.images.grey import small_grey
 
 LIMITS = Limits(min_side=8)
 
@@ -217,3 +219,73 @@ def test_hostile_bytes_are_rejected_and_nothing_else(name, changes, length):
         picture = decode(bytes(data[:length]), LIMITS)
         assert picture.image.mode == "RGB"
         assert picture.image.size == (picture.width, picture.height)
+
+
+@pytest.mark.parametrize("size", [(40, 48), (255, 90), (511, 300), (512, 511), (1300, 700), (90, 2060)])
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "P"), ("MPO", "RGB")]
+)
+def test_a_small_picture_is_the_whole_one_in_grey_averaged(rng, size, kind, mode):
+    options = {"save_all": True, "append_images": [draw(rng)]} if kind == "MPO" else {}
+    data = encode(draw(rng, size, mode), kind, **options)
+    loose = Limits(max_aspect=30)
+    whole, small = decode(data, loose), decode_small(data, loose)
+    about = [(p.format, p.mode, p.width, p.height, p.orientation, p.frames) for p in (whole, small)]
+    assert about[0] == about[1]
+    assert small.image.mode == "L"
+    assert min(256, max(size)) <= max(small.image.size) <= 511
+    wanted = small_grey(whole.image)
+    if kind == "PNG":
+        assert small.image.tobytes() == wanted.tobytes()
+    found = small.image.resize(wanted.size)
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(wanted).astype(int)).mean() < 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_small_picture_is_upright(rng, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(draw(rng, (1200, 640)), "JPEG", exif=exif.tobytes())
+    whole, small = decode(data), decode_small(data)
+    assert (small.width, small.height) == (whole.width, whole.height)
+    wanted = np.asarray(small_grey(whole.image).resize(small.image.size)).astype(int)
+    assert np.abs(np.asarray(small.image).astype(int) - wanted).mean() < 2
+
+
+def test_transparency_lies_over_white_in_small_too(rng):
+    layer = draw(rng, (600, 600)).convert("RGBA")
+    layer.putalpha(0)
+    assert (np.asarray(decode_small(encode(layer, "PNG")).image) == 255).all()
+    flat = Image.new("L", (40, 40), 9)
+    assert (np.asarray(decode_small(encode(flat, "PNG", transparency=9)).image) == 255).all()
+
+
+WHOLE_JPEGS = [
+    encode(draw(np.random.default_rng(5), (600, 540), mode), "JPEG", progressive=progressive, quality=60)
+    for mode, progressive in (("RGB", False), ("RGB", True), ("L", False))
+]
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(WHOLE_JPEGS), st.data())
+def test_a_damaged_jpeg_has_the_same_verdict_at_reduced_scale(data, drawn):
+    damaged = bytearray(data)
+    for _ in range(drawn.draw(st.integers(0, 3))):
+        damaged[drawn.draw(st.integers(0, len(data) - 1))] = drawn.draw(st.integers(0, 255))
+    del damaged[drawn.draw(st.integers(0, len(data))) :]
+
+    def verdict(way):
+        try:
+            way(bytes(damaged))
+        except Rejected as rejected:
+            return rejected.code
+        return "fine"
+
+    assert verdict(decode_small) == verdict(decode)
+
+
+def test_what_cannot_be_held_whole_fails_at_reduced_scale_already():
+    data = encode(Image.new("RGB", (6000, 6000)), "JPEG")
+    found = [next(sandbox.run(decode_small, [data], sandbox.Limits(20.0, memory))) for memory in (150, 1024)]
+    assert found[0].code == "memory"
+    assert (found[1].width, found[1].image.size) == (6000, (375, 375))

@@ -1,19 +1,21 @@
 from pictures import jpeg, png, sha
 
 from pipeline.images import sandbox, shards
-from pipeline.images.decode import Limits, decode
-from pipeline.images.measure import RESULT, measure, measure_shard
+from pipeline.images.decode import Limits, decode, decode_small
+from pipeline.images.fingerprint import fingerprint
+from pipeline.images.measure import ROW, measure, measure_shard
 
 
 def test_every_member_has_a_row_that_says_where_it_lies_and_what_it_is(rng, tmp_path):
     contents = [jpeg(rng), b"<html>", png(rng, (90, 33)), jpeg(rng)[:300], png(rng, (20, 90))]
     shards.write(tmp_path / "0001-a-00000.tar", [(sha(content), ".jpg", content) for content in contents])
     rows = measure_shard(Limits(), sandbox.Limits(20.0, 1024), tmp_path / "0001-a-00000.tar")
-    found = [dict(zip(RESULT, row, strict=True)) for row in rows]
+    found = [dict(zip(ROW, row, strict=True)) for row in rows]
     assert [row["sha256"] for row in found] == [sha(content) for content in contents]
     assert [row["reason"].partition(":")[0] for row in found] == ["", "not_a_picture", "", "broken", "too_small"]
     for row, content in zip(found, contents, strict=True):
         assert row["shard"] == "0001-a-00000.tar"
         assert shards.read(tmp_path, shards.Member(*(row[name] for name in shards.Member._fields))) == content
-    assert rows[2][-9:] == measure(decode(contents[2]))
+    assert rows[2][-12:] == (*measure(decode_small(contents[2])), *fingerprint(decode(contents[2]).image))
+    assert rows[3][-3:] == (b"", b"", 0.0)
     assert (found[2]["format"], found[2]["width"], found[2]["height"]) == ("PNG", 90, 33)

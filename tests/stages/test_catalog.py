@@ -10,16 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import LABELS, draw, encode, jpeg, png, scrape, sha
+from PIL import Image
 
 from pipeline import paths, tables
 from pipeline.errors import UserError
 from pipeline.images import measure, shards
+from pipeline.images.decode import decode_small
+from pipeline.images.fingerprint import VIEWS, fingerprint
 from pipeline.ingest import folder as folders
 from pipeline.ingest import sightings
 from pipeline.params import load_params
 from pipeline.stages import catalog
 
-OUTS = (paths.CATALOG, paths.QUARANTINE)
+OUTS = (paths.CATALOG, paths.QUARANTINE, paths.FINGERPRINTS)
 CONTENTS = [sha(name) for name in "abcd"]
 REASONS = ["", "broken: image file is truncated", "timeout: not done within 20 s"]
 REFUSED = "too_large: 101 bytes, more than 100"
@@ -183,11 +186,31 @@ def test_a_batch_costs_its_own_shard_and_cached_results_are_no_other(project, rn
     assert len(after) == 2
     grown = outputs()
     assert set(tables.read_parquet(paths.CATALOG)["sha256"]) == {*table["sha256"], sha(later)}
+    prints = tables.read_parquet(paths.FINGERPRINTS)
+    assert prints["sha256"].tolist() == sorted({*table["sha256"], sha(later)})
+    for content in (*sound.values(), later):
+        kept_print = prints[prints["sha256"] == sha(content)].iloc[0, 1:]
+        assert tuple(kept_print) == fingerprint(decode_small(content).image)
 
     shutil.rmtree(paths.CACHE)
     catalog.main()
     assert outputs() == grown
     assert kept().keys() == after.keys()
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_picture_is_turned_upright_before_its_fingerprint_is_taken(project, rng, orientation):
+    upright = draw(rng, (96, 64))
+    turn = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = encode(upright.transpose(turn), "PNG", exif=exif.tobytes())
+    take("batch", {"neutral/a.png": encode(upright, "PNG"), "neutral/turned.png": stored})
+    catalog.main()
+    first, second = tables.read_parquet(paths.FINGERPRINTS).drop(columns="sha256").itertuples(index=False)
+    assert first == second
+    assert len(first.hashes) == 32 * len(VIEWS)
+    assert len(first.thumbnail) == 64 * 64
 
 
 def test_a_damaged_shard_stops_the_stage_before_it_writes(project, rng):
