@@ -155,8 +155,8 @@ def test_imports_run_one_way(module):
 
 def test_what_is_not_named_here_is_the_top_layer():
     assert {part(module) for module in MODULES} - BASE - MIDDLE == {
-        "__init__", "__main__", "cli", "cli_models", "duplicates", "evidence", "importing", "promotion", "scoring", "stages",
-        "summary", "training", "tuning",
+        "__init__", "__main__", "cli", "cli_models", "duplicates", "evidence", "importing", "promotion", "scoring",
+        "stages", "summary", "training", "tuning",
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import sys
 
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import sha, tree
@@ -89,13 +90,18 @@ def test_a_csv_that_cannot_be_used_is_named(tmp_path, content, words):
 
 def test_a_stage_on_a_full_disk_says_so_and_leaves_no_half_table(small_disk, project, monkeypatch):
     monkeypatch.chdir(small_disk)
-    (small_disk / "params.yaml").write_bytes((project / "params.yaml").read_bytes())
+    document = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
+    document["dedupe"]["near"] = False
+    (small_disk / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     ids = [sha(str(n)) for n in range(20_000)]
-    write_parquet(pd.DataFrame({"sha256": ids, "labels": [["neutral"]] * len(ids)}), paths.CATALOG)
+    about = {"width": 9, "height": 9, "entropy": 7.0, "quality": 0.5, "shard": "a.tar", "offset": 0, "size": 1}
+    catalog = pd.DataFrame({"sha256": ids, "labels": [["neutral"]] * len(ids)}).assign(**about)
+    write_parquet(catalog.assign(first_seen=pd.Timestamp("2026-01-01", tz="UTC")), paths.CATALOG)
     seen = pd.DataFrame({"sha256": ids[:2], "label": "neutral", "origin": "a", "source": "b", "bytes": 1})
     seen = seen.assign(fetched_at=pd.Timestamp("2026-01-01", tz="UTC"), status="stored", reason="")
     write_parquet(seen, paths.SIGHTINGS / "0001-b.parquet")
     paths.DECISIONS.write_text("sha256,old_label,new_label,reviewer,reason,decided_at,model_version\n")
+    paths.REPORTS.write_text("sha256,expected_label,slice,ticket,reported_at\n")
     paths.DEDUPED.write_bytes(b"of the last run")
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     (small_disk / "filler").write_bytes(bytes(free - 500_000))

@@ -87,6 +87,7 @@ def parameters() -> dict:
     document["labels"] = {"names": sorted(COLOURS), "unsafe": ["porn"]}
     document["backbone"] |= {"alpha": 0.35, "weights": "tiny.weights.h5", "size": SIZE}
     document["validate"]["smallest_class"]["limit"] = 10
+    document["dedupe"] |= {"blank": 0.0, "near": False}  # all its pictures are nearly the same
     document["split"] |= {"fractions": {"train": 0.5, "val": 0.25, "test": 0.25}, "min_per_split": 2}
     document["embed"] |= {"views": 1}
     document["train"] |= {"epochs": 3}

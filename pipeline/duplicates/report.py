@@ -18,7 +18,7 @@ from pipeline.images import shards
 from pipeline.images.previews import previews
 from pipeline.images.verification import Eyes
 
-MOST_CLUSTERS, MOST_CONFLICTS, MOST_PICTURES, MOST_COUNTS = 100, 200, 10, 40
+MOST_CLUSTERS, MOST_CONFLICTS, MOST_PICTURES, MOST_COUNTS = 100, 200, 8, 40
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 80rem; margin: 0 auto; padding: 1rem; }
@@ -52,7 +52,7 @@ def page(settled: pd.DataFrame, copies: pd.DataFrame, catalog: pd.DataFrame, cou
     sizes = settled["cluster"].value_counts()
     crowds = settled[settled["cluster"].isin(sizes.index[sizes > 1]) | (settled["status"] == settling.CONFLICT)]
     names = crowds["cluster"].drop_duplicates().sort_values()
-    order: list[str] = names.iloc[(-names.map(sizes)).argsort(kind="stable")].tolist()
+    order: list[str] = names.iloc[(-names.map(sizes).astype("int64")).argsort(kind="stable")].tolist()
     in_conflict = set(settled.loc[settled["status"] == settling.CONFLICT, "cluster"])
     conflicts = [cluster for cluster in order if cluster in in_conflict]
     others = [cluster for cluster in order if cluster not in in_conflict]

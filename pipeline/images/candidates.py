@@ -104,7 +104,7 @@ def search(words: Words, bands: Bands, max_distance: int, *, hot: int = 2_000) -
     share a key at most so many are compared, the first rows first.
     """
     rows, views = words.shape[:2]
-    flat = words.reshape(rows * views, -1)
+    flat = words.reshape(rows * views, words.shape[2])
     head = np.ascontiguousarray(flat.view(np.uint8)[:, : int(bands.bits.max(initial=0)) // 8 + 1].T)
     by_word = np.ascontiguousarray(flat.T)
     probes = np.arange(rows * views, dtype=np.uint32)

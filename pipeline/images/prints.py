@@ -59,7 +59,7 @@ def _load(table: pq.ParquetFile) -> Fingerprints:
     sha256 = np.array(names, dtype="U64")
     if (order != np.arange(rows)).any():  # thumbnails on disk stay where they are: a table is written sorted
         raise ValueError("its rows are not sorted by sha256")
-    return Fingerprints(sha256, hashes.view(np.uint64).reshape(rows, len(VIEWS), -1), thumbnails, contrast)
+    return Fingerprints(sha256, hashes.view(np.uint64).reshape(rows, len(VIEWS), BYTES // 8), thumbnails, contrast)
 
 
 def _batches(table: pq.ParquetFile) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -1,98 +1,193 @@
+import numpy as np
 import pandas as pd
 import pytest
-from pictures import LABELS, sha
+from copies import COPIES, change, decide, ingest, outs, report, run, scene
+from pictures import LABELS, encode, sha
+from PIL import Image, ImageDraw
 
 from pipeline import decisions, files, paths, tables
 from pipeline.errors import UserError
 from pipeline.ingest import sightings
-from pipeline.stages import dedupe
+from pipeline.params import load_params
+from pipeline.stages import dedupe, split
 
-A, B, C, D = (sha(name) for name in "abcd")
-CATALOG = pd.DataFrame({"sha256": [A, B, C], "labels": [["porn"], ["neutral", "sexy"], ["sexy"]]})
-HEADER = ",".join(decisions.COLUMNS)
-
-
-def sighting(sha256, label, origin, status="stored"):
-    fixed = {"source": "batch", "fetched_at": pd.Timestamp("2026-01-01", tz="UTC"), "bytes": 1, "reason": ""}
-    return fixed | {"sha256": sha256, "label": label, "origin": origin, "status": status}
+ORIGINAL = encode(scene(1), "PNG")
+VARIANTS = {name: make(scene(1)) for name, make in COPIES.items()}
+LARGEST = sha(VARIANTS["border"])  # 216 x 176
 
 
-SEEN = sightings.frame(
-    [
-        sighting(A, "porn", "porn/1"),
-        sighting(A, "porn", "porn/2"),
-        sighting(B, "neutral", "neutral/1"),
-        sighting(B, "sexy", "sexy/1"),
-        sighting(C, "sexy", "sexy/2"),
-        sighting(D, "sexy", "sexy/broken"),
-        sighting(D, "sexy", "sexy/broken again"),
-        sighting(None, "sexy", "sexy/refused", "refused"),
-    ]
-)
+def others(count=6):
+    return {f"neutral/other{n}.png": encode(scene(100 + n), "PNG") for n in range(count)}
 
 
-def decide(path, *rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f"{sha256},porn,{label},ann,,2026-01-02,7" for sha256, label in rows]
-    path.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
-    return decisions.load_decisions(path, LABELS)
+@pytest.fixture
+def copied(project):
+    """A picture with six near copies under one label, an exact copy, and six other pictures."""
+    pictures = {"porn/original.png": ORIGINAL, "porn/again.png": ORIGINAL, **others()}
+    ingest(pictures | {f"porn/{name}.jpg": data for name, data in VARIANTS.items()})
 
 
-def resolved(tmp_path, *rows):
-    return dedupe.resolve(CATALOG, decide(tmp_path / "decisions.csv", *rows))
+def test_every_kind_of_copy_is_one_with_its_original_and_the_largest_is_kept(copied):
+    found = run()
+    assert set(found["deduped"]["sha256"]) == {LARGEST, *(sha(data) for data in others().values())}
+    copies = found["duplicates"]
+    near = copies[copies["kind"] == "near"]
+    assert set(near["sha256"]) == {sha(ORIGINAL), *map(sha, VARIANTS.values())} - {LARGEST}
+    assert set(near["kept"]) == {LARGEST}
+    assert near["distance"].between(0, 80).all()
+    exact = copies[copies["kind"] == "exact"]
+    assert exact[["sha256", "kept", "distance"]].to_numpy().tolist() == [[sha(ORIGINAL), LARGEST, 0]]
+    assert found["conflicts"].empty
+    assert found["set_aside"].empty
+    metrics = files.read_json(paths.METRICS / "dedupe.json")
+    assert (metrics["catalogued"], metrics["kept"], metrics["near_copies"], metrics["exact_copies"]) == (13, 7, 6, 1)
+    assert metrics["kept_by_label"] == {"neutral": 6, "porn": 1}
 
 
-def test_a_content_under_two_labels_is_a_conflict_and_never_settled_by_the_machine(tmp_path):
-    found = resolved(tmp_path)
-    assert dedupe.deduplicate(found).to_numpy().tolist() == [[A, "porn", A], [C, "sexy", C]]
-    assert dedupe.conflicts(found).to_numpy().tolist() == [[B, B, "neutral"], [B, B, "sexy"]]
+def test_shuffled_tables_give_identical_bytes(copied):
+    run()
+    first = [path.read_bytes() for path in outs()]
+    for path in (paths.CATALOG, *paths.SIGHTINGS.glob("*.parquet")):
+        table = pd.read_parquet(path)
+        tables.write_parquet(table.sample(frac=1, random_state=5), path)
+    run()
+    assert [path.read_bytes() for path in outs()] == first
 
 
-def test_a_decision_settles_a_conflict_relabels_and_drops(tmp_path):
-    found = resolved(tmp_path, (B, "neutral"), (A, "drop"), (C, "hentai"))
-    assert dedupe.deduplicate(found).to_numpy().tolist() == [[B, "neutral", B], [C, "hentai", C]]
-    assert dedupe.conflicts(found).empty
+def test_params_reorder_what_is_kept(copied):
+    change(keep=["quality", "largest"])
+    kept = run()["deduped"]
+    catalog = pd.read_parquet(paths.CATALOG).set_index("sha256")
+    cluster = [sha(ORIGINAL), *map(sha, VARIANTS.values())]
+    assert set(kept["sha256"]) & set(cluster) == {catalog.loc[cluster, "quality"].idxmax()}
+    change(keep=["prettiest"])
+    with pytest.raises(UserError, match=r"dedupe\.keep"):
+        load_params()
 
 
-def test_the_last_row_of_a_picture_wins(tmp_path):
-    found = resolved(tmp_path, (A, "drop"), (C, "drop"), (A, "sexy"), (A, "porn"))
-    assert dedupe.deduplicate(found).to_numpy().tolist() == [[A, "porn", A]]
+def test_without_near_a_content_is_its_own_cluster(copied):
+    change(near=False)
+    found = run()
+    assert len(found["deduped"]) == 13
+    assert set(found["duplicates"]["kind"]) == {"exact"}
 
 
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        ((B, "cats"), ["line 3", "'cats'", "drawings, hentai, neutral, porn, sexy or drop"]),
-        (("abc", "porn"), ["line 3", "'abc'", "64"]),
-    ],
-)
-def test_a_row_that_decides_nothing_is_named_by_its_line(tmp_path, row, words):
-    with pytest.raises(UserError) as caught:
-        decide(tmp_path / "decisions.csv", (A, "drop"), row)
-    for word in [str(tmp_path / "decisions.csv"), *words]:
-        assert word in str(caught.value)
+@pytest.fixture
+def conflicting(project):
+    """One picture, under porn three times and under sexy once."""
+    ingest({"porn/a.png": ORIGINAL, "porn/b.jpg": VARIANTS["jpeg"], "porn/c.png": VARIANTS["half"],
+            "sexy/d.jpg": VARIANTS["mirror"], **others(2)})  # fmt: skip
 
 
-def test_every_file_after_the_first_of_a_usable_content_is_a_copy(tmp_path):
-    found = dedupe.deduplicate(resolved(tmp_path))
-    copies = dedupe.duplicates(SEEN, found, CATALOG)
-    assert copies.sort_values("origin")["origin"].tolist() == ["porn/2", "sexy/1"]  # broken ones are nobody's copies
-    kept = copies.set_index("origin")["kept"]
-    assert kept["porn/2"] == A
-    assert pd.isna(kept["sexy/1"])  # a conflict: nothing stands for it
-    assert set(copies["kind"]) == {"exact"}
+def test_a_cluster_under_two_labels_is_a_conflict_as_a_whole(conflicting):
+    found = run()
+    assert set(found["conflicts"]["label"]) == {"porn", "sexy"}
+    assert set(found["conflicts"]["sha256"]) == {sha(ORIGINAL), *(sha(VARIANTS[n]) for n in ("jpeg", "half", "mirror"))}
+    assert set(found["deduped"]["label"]) == {"neutral"}
+    near = found["duplicates"]
+    assert near["kept"].isna().all()
+    assert len(set(near["cluster"])) == 1
 
 
-def test_a_run_writes_its_tables_and_counts_twice_the_same(project):
-    tables.write_parquet(CATALOG, paths.CATALOG)
-    tables.write_parquet(SEEN, paths.SIGHTINGS / "0001-batch.parquet")
-    decide(paths.DECISIONS, (C, "neutral"))
-    dedupe.main()
-    outs = [paths.DEDUPED, paths.DUPLICATES, paths.CONFLICTS, paths.METRICS / "dedupe.json"]
-    first = [path.read_bytes() for path in outs]
-    assert files.read_json(paths.METRICS / "dedupe.json") == {
-        "kept": 2, "kept_by_label": {"neutral": 1, "porn": 1}, "exact_copies": 2, "conflicts": 1, "decisions": 1,
-    }  # fmt: skip
-    assert tables.read_parquet(paths.DEDUPED, ["sha256", "label", "cluster"])["label"].tolist() == ["porn", "neutral"]
-    dedupe.main()
-    assert [path.read_bytes() for path in outs] == first
+def test_a_decision_on_one_settles_those_that_it_confirms_and_is_offered_to_the_others(conflicting):
+    decide((sha(VARIANTS["jpeg"]), "porn"))
+    found = run()
+    kept = found["deduped"].set_index("sha256")["label"]
+    assert kept[kept != "neutral"].to_dict() in ({sha(ORIGINAL): "porn"}, {sha(VARIANTS["jpeg"]): "porn"})
+    rest = found["conflicts"][["sha256", "label", "offered"]].to_numpy().tolist()
+    assert rest == [[sha(VARIANTS["mirror"]), "sexy", "porn"]]
+    decide((sha(VARIANTS["jpeg"]), "porn"), (sha(VARIANTS["mirror"]), "drop"))
+    found = run()
+    assert found["conflicts"].empty
+    assert files.read_json(paths.METRICS / "dedupe.json")["dropped"] == 1
+
+
+def test_a_content_under_two_labels_is_a_conflict_that_a_decision_settles(project):
+    ingest({"porn/a.png": ORIGINAL, "sexy/a.png": ORIGINAL, **others(2)})
+    assert run()["conflicts"]["label"].tolist() == ["porn", "sexy"]
+    decide((sha(ORIGINAL), "drop"), (sha(ORIGINAL), "sexy"))  # the last row wins
+    found = run()
+    assert found["deduped"].set_index("sha256")["label"][sha(ORIGINAL)] == "sexy"
+    assert found["conflicts"].empty
+
+
+@pytest.mark.parametrize("row", [(sha("b"), "cats"), ("abc", "porn")])
+def test_a_row_that_decides_nothing_is_named_by_its_line(project, row):
+    paths.DATA.mkdir()
+    decide((sha("a"), "drop"), row)
+    with pytest.raises(UserError, match=r"line 3.*(cats|abc)"):
+        decisions.load_decisions(paths.DECISIONS, LABELS)
+
+
+def gone(quality):
+    image = Image.new("RGB", (161, 81), (34, 34, 34))
+    ImageDraw.Draw(image).text((12, 30), "The image you requested\nno longer exists", fill=(220, 220, 220))
+    return encode(image, "JPEG", quality=quality)
+
+
+def test_placeholders_and_blank_pictures_are_set_aside_unless_a_person_spoke_of_them(project):
+    blank = encode(Image.new("RGB", (80, 80), (250, 250, 250)), "PNG")
+    pictures = {f"{LABELS[n % 5]}/gone{n}.jpg": gone(60 + 3 * n) for n in range(10)}
+    ingest(pictures | {"porn/blank.png": blank, **others(2)})
+    found = run()
+    aside = found["set_aside"].set_index("sha256")["reason"]
+    assert aside[sha(blank)].startswith("blank: contrast 0")
+    assert set(aside.drop(sha(blank))) == {"placeholder: nearly the same in 10 files"}
+    assert len(aside) == 11
+    assert len(found["deduped"]) == 2
+    assert found["conflicts"].empty
+    decide((sha(blank), "neutral"))
+    found = run()
+    assert sha(blank) in set(found["deduped"]["sha256"])
+    assert len(found["set_aside"]) == 10
+
+
+def test_a_reported_picture_stays_itself_and_its_cluster_is_test(copied):
+    reported = sha(VARIANTS["crop"])
+    report((reported, "porn"))
+    found = run()
+    assert reported in set(found["deduped"]["sha256"])
+    assert LARGEST not in set(found["deduped"]["sha256"])
+    copies = found["duplicates"]
+    held = split.held_out_clusters(
+        pd.concat([found["deduped"], copies]), sightings.load(paths.SIGHTINGS), (), {sha(ORIGINAL)}
+    )
+    assert held == set(copies["cluster"])  # by a copy that is not kept, too
+
+
+def test_a_later_batch_renames_no_cluster(project):
+    ingest({"porn/a.png": VARIANTS["half"], **others(2)}, "first")
+    before = run()["deduped"]
+    ingest({"porn/b.png": ORIGINAL}, "second")
+    found = run()
+    assert found["deduped"].set_index("sha256")["cluster"][sha(ORIGINAL)] == sha(VARIANTS["half"])
+    assert set(found["deduped"]["cluster"]) == set(before["cluster"])
+
+
+def test_fingerprints_of_another_run_are_refused(copied):
+    table = pd.read_parquet(paths.FINGERPRINTS)
+    tables.write_parquet(table.iloc[1:], paths.FINGERPRINTS)
+    with pytest.raises(UserError, match=r"fingerprints\.parquet"):
+        dedupe.main()
+
+
+def test_a_lost_picture_stops_the_run():
+    catalog = pd.DataFrame({"sha256": ["a", "b"]})
+    one, none = pd.DataFrame({"sha256": ["a"]}), pd.DataFrame({"sha256": []})
+    copies = pd.DataFrame({"sha256": ["b"], "kind": ["near"]})
+    dedupe.check_nothing_lost(catalog, one, copies, none, none, set())
+    with pytest.raises(AssertionError):
+        dedupe.check_nothing_lost(catalog, one, none.assign(kind=[]), none, none, set())
+    with pytest.raises(AssertionError):
+        dedupe.check_nothing_lost(catalog, one, copies, none, one, set())
+
+
+def test_arrival_is_the_first_batch(tmp_path):
+    for number, names in enumerate((["a"], ["b", "a"])):
+        rows = [
+            {"sha256": name, "label": "porn", "origin": name, "source": "s", "bytes": 1, "status": "stored",
+             "reason": "", "fetched_at": pd.Timestamp("2026-01-01", tz="UTC")} for name in names
+        ]  # fmt: skip
+        tables.write_parquet(sightings.frame(rows), tmp_path / f"{number:04}.parquet")
+    assert sightings.arrival(tmp_path).to_dict() == {"a": 0, "b": 1}
+    assert np.issubdtype(sightings.arrival(tmp_path).dtype, np.integer)

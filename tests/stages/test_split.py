@@ -91,10 +91,15 @@ def test_a_class_too_small_to_split_is_named_with_its_numbers():
     split.check_enough(counts, 0)
 
 
+COPY = sha("a near copy of porn0 that is not kept")
+
+
 def write_inputs(per_label: int, report: str = "") -> None:
     rows = [(sha(f"{label}{number}"), label) for label in LABELS for number in range(per_label)]
     deduped = pd.DataFrame(rows, columns=["sha256", "label"])
     tables.write_parquet(deduped.assign(cluster=deduped["sha256"]), paths.DEDUPED)
+    copies = pd.DataFrame({"sha256": [COPY], "cluster": [sha("porn0")]})
+    tables.write_parquet(copies, paths.DUPLICATES)
     seen = deduped.assign(origin=deduped["sha256"], source="batch", bytes=1, status="stored", reason="")
     seen = seen.assign(fetched_at=pd.Timestamp("2026-01-01", tz="UTC"))
     tables.write_parquet(sightings.frame(seen.to_dict("records")), paths.SIGHTINGS / "0001-batch.parquet")
@@ -123,3 +128,12 @@ def test_a_run_with_too_few_pictures_writes_nothing(project):
     with pytest.raises(UserError, match="too few pictures to split"):
         split.main()
     assert not paths.SPLITS.exists()
+
+
+def test_a_reported_picture_that_is_a_copy_takes_its_cluster_to_test(project):
+    write_inputs(30, f"{COPY},porn,,T-1,2026-01-02\n")
+    split.main()
+    assert tables.read_parquet(paths.SPLITS).set_index("sha256")["split"][sha("porn0")] == "test"
+    write_inputs(30)
+    split.main()
+    assert tables.read_parquet(paths.SPLITS).set_index("sha256")["split"][sha("porn0")] != "test"

@@ -1,0 +1,52 @@
+import numpy as np
+import pandas as pd
+import pytest
+from copies import scene
+from pictures import sha
+
+from pipeline.errors import UserError
+from pipeline.images import prints
+from pipeline.images.fingerprint import VIEWS, fingerprint
+from pipeline.tables import write_parquet
+
+
+def table(count):
+    rows = [(sha(str(number)), *fingerprint(scene(number))) for number in range(count)]
+    frame = pd.DataFrame(rows, columns=["sha256", "hashes", "thumbnail", "contrast"])
+    return frame.sort_values("sha256")
+
+
+def test_it_reads_what_was_written_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(prints, "_ROWS", 2)
+    wanted = table(5)
+    write_parquet(wanted, tmp_path / "a.parquet")
+    found = prints.load(tmp_path / "a.parquet")
+    assert found.sha256.tolist() == wanted["sha256"].tolist()
+    assert found.hashes.shape == (5, len(VIEWS), 4)
+    assert [row.tobytes() for row in found.hashes] == wanted["hashes"].tolist()
+    assert [np.asarray(row).tobytes() for row in found.thumbnails] == wanted["thumbnail"].tolist()
+    assert found.contrast.tolist() == wanted["contrast"].tolist()
+
+
+def test_an_empty_table_has_no_rows(tmp_path):
+    write_parquet(table(1).head(0), tmp_path / "a.parquet")
+    assert len(prints.load(tmp_path / "a.parquet").hashes) == 0
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda frame: frame.iloc[::-1],
+        lambda frame: frame.drop(columns="thumbnail"),
+        lambda frame: frame.assign(hashes=frame["hashes"].str.slice(0, 32)),
+    ],
+)
+def test_another_table_is_refused_by_name(tmp_path, spoil):
+    write_parquet(spoil(table(3)), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet"):
+        prints.load(tmp_path / "a.parquet")
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        prints.load(tmp_path / "a.parquet")
