@@ -151,8 +151,8 @@ class Dedupe(_Section):
 
     `distance`: bits of 256 within which two pictures are looked at. `sure_*`: one picture without another question.
     `same`, `unlike`: correlation of aligned thumbnails from which on, or below which, all is said; between them,
-    `keypoints` that agree. Within `likely_distance`, `likely` is enough, if they correlate as they stand by
-    `likely_correlation`. `hot`: views that share a band's key; of more only the first are compared.
+    `keypoints` that agree. Within `likely_distance`, `likely` is enough; within `likely_far` too, if they correlate
+    as they stand by `likely_correlation`. `hot`: views that share a band's key; of more only the first are compared.
     """
 
     near: bool
@@ -164,6 +164,7 @@ class Dedupe(_Section):
     same: Share
     likely_distance: Annotated[int, Field(ge=0, le=128)]
     likely: Share
+    likely_far: Annotated[int, Field(ge=0, le=128)]
     likely_correlation: Share
     unlike: Share
     keypoints: Annotated[int, Field(ge=8)]

@@ -61,7 +61,8 @@ def verify(
     open_ = np.flatnonzero(~sure)
     aligned = correlation.copy()
     aligned[open_] = align(left[open_], right[open_], correlation[open_], params.unlike)
-    near = (distance <= params.likely_distance) & (correlation >= params.likely_correlation)
+    near = distance <= params.likely_distance
+    near |= (distance <= params.likely_far) & (correlation >= params.likely_correlation)
     likely = near & (aligned >= params.likely)
     same = sure | likely | (aligned >= params.same)
     how = np.where(sure, 0, 1).astype(np.int64)

@@ -100,7 +100,7 @@ def test_questions_are_asked_in_turn_and_only_where_needed(monkeypatch):
     assert [HOW[how] for how in found.how] == ["hash", "thumbnail", "thumbnail"]
     # Between unlike and same, and too far for `likely`: keypoints decide.
     monkeypatch.setattr(Eyes, "agreeing", lambda self, asked: np.array([30, 10][: len(asked)]))
-    strict = PARAMS.model_copy(update={"same": 1.0, "sure_distance": 0, "likely_distance": 0})
+    strict = PARAMS.model_copy(update={"same": 1.0, "sure_distance": 0, "likely_distance": 0, "likely_far": 0})
     doubtful = verify(np.stack([same] * 2), np.stack([cut, cut]), np.array([40, 40]), pairs[:2], strict, BLIND)
     assert doubtful.same.tolist() == [True, False]
     assert doubtful.score.tolist() == [30.0, 10.0]
