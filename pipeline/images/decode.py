@@ -4,6 +4,7 @@ Call it on untrusted bytes inside `images.sandbox` workers only: a decoder may h
 """
 
 import io
+import mmap
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_BYTES_A_PIXEL = 4  # of RGB, as Pillow holds it
 _SIDEWAYS = 5  # from this orientation on, width and height change places
 
 
@@ -118,27 +120,30 @@ def _decode(data: bytes, limits: Limits) -> Picture:
 def _decode_small(data: bytes, limits: Limits) -> Picture:
     with Image.open(io.BytesIO(data), formats=_OPENERS) as image:
         about = _about(image, limits)
-        size = image.size
-        factor = shrinking(*size)
-        drafted = factor > 1 and image.draft("L", (size[0] // factor, size[1] // factor)) is not None
+        width, height = image.size
+        factor = shrinking(width, height)
+        drafted = image.draft("L", (width // factor, height // factor)) is not None  # only a JPEG can
         if drafted:
-            _make_room(size)
+            _make_room(width * height)
         image.load()
         whole = image if image.mode == "L" and not image.has_transparency_data else _rgb(image)
-        width, height = size if drafted else whole.size
+        if not drafted:
+            width, height = whole.size
         if about.orientation >= _SIDEWAYS:
             width, height = height, width
         small = small_grey(_turned(whole, about.orientation))
         return Picture(small, about.format, about.mode, width, height, about.orientation, about.frames)
 
 
-def _make_room(size: tuple[int, int]) -> None:
-    """Raise MemoryError where this process may not hold the whole picture and its upright copy, touching no memory.
+def _make_room(pixels: int) -> None:
+    """Raise MemoryError where this process may not hold the whole picture and its upright copy; touch no memory.
 
-    Without it a picture that decodes at reduced scale alone would pass here, and fail when it is decoded whole.
+    Without it a picture that fits at reduced scale alone would pass here, and fail when it is decoded whole.
     """
-    copies = [Image.new("RGB", size, None) for _ in range(2)]
-    del copies
+    try:
+        mmap.mmap(-1, 2 * _BYTES_A_PIXEL * pixels).close()
+    except OSError:
+        raise MemoryError from None
 
 
 class _About(NamedTuple):

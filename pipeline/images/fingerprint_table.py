@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pipeline import files
 
 ROW_GROUP = 4096  # contents that a reader has in memory at a time: some 18 MB
-_TOGETHER = 16 * ROW_GROUP  # contents that are sorted at a time
+_TOGETHER = 4 * ROW_GROUP  # contents that are sorted at a time: some 75 MB
 
 SCHEMA = pa.schema(
     [("sha256", pa.string()), ("hashes", pa.binary()), ("thumbnail", pa.binary()), ("contrast", pa.float64())]
