@@ -35,7 +35,8 @@ def document(in_project) -> dict:
 def test_the_stage_writes_the_whole_document(document, predictions):
     assert set(document) == {
         "schema", "labels", "unsafe", "size", "confidence", "test", "summary", "bootstrap", "calibration",
-        "target_recall", "operating_points", "policy", "robustness", "slices", "raw", "cleaned", "reports", "leaks", "model_sha256",
+        "target_recall", "operating_points", "policy", "robustness", "slices", "raw", "cleaned", "reports", "leaks",
+        "model_sha256",
     }  # fmt: skip
     test = predictions[predictions["split"] == "test"]
     assert document["schema"] == 1
