@@ -11,6 +11,7 @@ from pipeline.evaluation import calibration
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation.recall import summary
 from pipeline.params import Policy, load_params
+from pipeline.tracking.lineage import digest
 
 NAMES = ["drawings", "neutral", "porn"]
 
@@ -35,9 +36,11 @@ def test_the_stage_writes_the_whole_document(document, predictions):
     assert set(document) == {
         "schema", "labels", "unsafe", "size", "confidence", "test", "summary", "bootstrap", "calibration",
         "target_recall", "operating_points", "policy", "robustness", "slices", "raw", "cleaned", "reports", "leaks",
+        "model_sha256",
     }  # fmt: skip
     test = predictions[predictions["split"] == "test"]
     assert document["schema"] == 1
+    assert document["model_sha256"] == digest(paths.FINETUNED / paths.MODEL_FILE)
     assert (document["labels"], document["unsafe"], document["size"]) == (NAMES, ["porn"], 32)
     assert document["test"] == {
         "digest": table.digest(test),

@@ -51,16 +51,21 @@ class Dossier:
     predictions: pd.DataFrame
 
 
-def attach(client: MlflowClient, model: str, version: int, folder: Path, evaluation_sha256: str) -> None:
-    """Log `folder` with the run of a version, and its digest in the version's tags; the same evaluation once."""
+def attach(client: MlflowClient, model: str, version: int, folder: Path, evaluation_sha256: str) -> str:
+    """Log `folder` with the run of a version, and its digest in the version's tags; the same evaluation once.
+
+    Returns where it lies among the run's artifacts.
+    """
     found = client.get_model_version(model, str(version))
     if found.tags.get(EVALUATION_TAG) == evaluation_sha256 and EVIDENCE_TAG in found.tags:
-        return
+        return f"{FOLDER}/{found.tags[EVIDENCE_TAG][:12]}"
     sha256 = digest(folder)
-    client.log_artifacts(found.run_id, str(folder), f"{FOLDER}/{sha256[:12]}")
+    place = f"{FOLDER}/{sha256[:12]}"
+    client.log_artifacts(found.run_id, str(folder), place)
     client.set_model_version_tag(model, str(version), EVIDENCE_TAG, sha256)
     # Last: with it all is there. A later evaluation that is cut short before is attached again.
     client.set_model_version_tag(model, str(version), EVALUATION_TAG, evaluation_sha256)
+    return place
 
 
 def fetch(client: MlflowClient, model: str, version: int, sha256: str | None = None) -> Dossier:

@@ -85,9 +85,10 @@ def _register(
             _log_figures(client, run_id, record, candidate.evidence)
             number = _create_version(client, candidate, run_id, model_id, _tags(candidate, record, sha256))
         if bundle is not None:
-            evidence.attach(client, candidate.name, number, bundle.folder, bundle.evaluation_sha256)
+            place = evidence.attach(client, candidate.name, number, bundle.folder, bundle.evaluation_sha256)
             client.set_model_version_tag(candidate.name, str(number), evidence.GATES_TAG, json.dumps(bundle.gates))
-            text = f"{descriptions.gates(bundle.gates)}\n{descriptions.figures(candidate.evidence)}"
+            where = f"Model card and evidence: `{place}` among the artifacts of the source run.\n"
+            text = f"{where}\n{descriptions.gates(bundle.gates)}\n{descriptions.figures(candidate.evidence)}"
             client.update_model_version(candidate.name, str(number), description=text)
         if not only_forward or number > _aliased(client, candidate):
             client.set_registered_model_alias(candidate.name, candidate.alias, str(number))

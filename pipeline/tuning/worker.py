@@ -12,8 +12,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,9 +71,16 @@ def work(orders: Orders, params: Params) -> None:
                 continue
             searched.sampler = study.sampler(todo, params.seed, queue[0])
             try:
-                searched.optimize(
-                    lambda one: _objective(one, params, data, batch_factor, orders), n_trials=1, catch=(SurplusError,)
-                )
+                # Optuna claims a waiting trial by reading, then writing; sqlite locks no row in between, so that two
+                # workers once took the same one. Until the trial has begun, no other worker of this machine looks.
+                with ExitStack() as turn:
+                    turn.enter_context(_only_one())
+
+                    def objective(one: optuna.Trial, begun: Callable[[], None] = turn.close) -> tuple[float, ...]:
+                        begun()
+                        return _objective(one, params, data, batch_factor, orders)
+
+                    searched.optimize(objective, n_trials=1, catch=(SurplusError,))
                 failures = 0
             except (StopRequestedError, *study.SILENT):
                 raise
@@ -162,7 +169,7 @@ def _repeat(one: optuna.Trial, twin: optuna.trial.FrozenTrial, record: RunRecord
 
 @contextmanager
 def _only_one() -> Iterator[None]:
-    """Let one worker of this machine at a time look at the queue and fill it."""
+    """Let one worker of this machine at a time look at the queue, fill it, or take a trial from it."""
     paths.TUNE.mkdir(parents=True, exist_ok=True)
     with (paths.TUNE / "queue.lock").open("a") as handle:
         fcntl.flock(handle.fileno(), fcntl.LOCK_EX)

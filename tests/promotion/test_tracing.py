@@ -140,4 +140,5 @@ def test_where_to_clone_from_without_a_password(project, remote, shown):
     git("init", "-q")
     git("remote", "add", "origin", remote)
     found = {"imported": False, "commit": COMMIT, "committed_as": None, "dirty": False, "data_md5": "x", "inputs": {}}
+    found["model_sha256"] = "x"
     assert tracing.commands(found)[0] == f"git clone {shown} rebuilt && cd rebuilt"

@@ -69,7 +69,7 @@ def test_another_dropout_reruns_train_and_what_follows(restored):
     ("module", "stages"),
     [
         ("pipeline/evaluation/label_issues.py", ["audit"]),
-        ("pipeline/serving/classifier.py", []),
+        ("pipeline/serving/classifier.py", ["register"]),
         ("pipeline/model/warp.py", ["finetune"]),
         ("pipeline/cli.py", []),
     ],

@@ -1,5 +1,6 @@
 """A worker's trials, in this process, on a small project whose stages have all run."""
 
+import fcntl
 import shutil
 from pathlib import Path
 
@@ -145,3 +146,31 @@ def test_trials_that_fail_one_after_the_other_end_the_worker_and_are_not_lost(pr
     made = searched(params)
     assert study.standing(made, 2).finished == 2
     assert [one.state.name for one in made.get_trials()[:3]] == ["FAIL"] * 3
+
+
+def test_a_trial_is_taken_while_no_other_worker_looks_and_trained_while_they_may(project_copy, monkeypatch):
+    """Optuna's own claim is no lock on sqlite: two workers took one trial, and it had two runs."""
+    held: dict[str, list[bool]] = {"taking": [], "training": []}
+
+    def others_wait() -> bool:
+        with (paths.TUNE / "queue.lock").open("a") as handle:
+            try:
+                fcntl.flock(handle.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    ask, train = optuna.Study.ask, worker._train
+
+    def asked(self, *arguments, **more):
+        held["taking"].append(others_wait())
+        return ask(self, *arguments, **more)
+
+    def trained(*arguments):
+        held["training"].append(others_wait())
+        return train(*arguments)
+
+    monkeypatch.setattr(optuna.Study, "ask", asked)
+    monkeypatch.setattr(worker, "_train", trained)
+    searched(changed(load_params(), trials=2))
+    assert held == {"taking": [True, True], "training": [False, False]}
