@@ -152,7 +152,8 @@ class Dedupe(_Section):
     `distance`: bits of 256 within which two pictures are looked at. `sure_*`: one picture without another question.
     `same`, `unlike`: correlation of aligned thumbnails from which on, or below which, all is said; between them,
     `keypoints` that agree. Within `likely_distance`, `likely` is enough; within `likely_far` too, if they correlate
-    as they stand by `likely_correlation`. `hot`: views that share a band's key; of more only the first are compared.
+    as they stand by `likely_correlation`. Where thumbnails differ piece by piece (below `local`), keypoints may object.
+    `hot`: views that share a band's key; of more only the first are compared.
     """
 
     near: bool
@@ -167,6 +168,7 @@ class Dedupe(_Section):
     likely_far: Annotated[int, Field(ge=0, le=128)]
     likely_correlation: Share
     unlike: Share
+    local: Share
     keypoints: Annotated[int, Field(ge=8)]
     hot: Annotated[int, Field(ge=10)]
     keep: tuple[KeepBy, ...]

@@ -15,8 +15,8 @@ import pandas as pd
 from pipeline.duplicates import settling
 from pipeline.duplicates.wording import matched, why_kept
 from pipeline.images import shards
+from pipeline.images.keypoints import Eyes
 from pipeline.images.previews import previews
-from pipeline.images.verification import Eyes
 
 MOST_CLUSTERS, MOST_CONFLICTS, MOST_PICTURES, MOST_COUNTS = 100, 200, 8, 40
 

@@ -152,13 +152,23 @@ def _near(by_word: Words, one: Rows, other: Rows, limit: int) -> Integers:
     return kept
 
 
+def _by_key(keys: npt.NDArray[np.uint32], places: Rows, name: str) -> pl.DataFrame:
+    """Return `key` and the places under `name`, sorted by both: as one number each, which numpy sorts fastest."""
+    both = np.sort((keys[places].astype(np.uint64) << np.uint64(32)) | places)
+    return pl.DataFrame({"key": (both >> np.uint64(32)).astype(np.uint32), name: both.astype(np.uint32)})
+
+
+def _sorted(side: pl.DataFrame) -> pl.DataFrame:
+    """Return the same, with polars told that it is sorted by key: a merge, six times as fast as a hash join."""
+    return side.with_columns(pl.col("key").set_sorted())
+
+
 class _Join:
     """One band: probes and targets (places of hashes) by key; of a hot key only the first."""
 
     def __init__(self, keys: npt.NDArray[np.uint32], probes: Rows, targets: Rows, hot: int) -> None:
-        # Sorted by key, the join reads memory in order: a third less time.
-        self.probes = pl.DataFrame({"key": keys[probes], "one": probes}).sort("key", "one")
-        self.targets = pl.DataFrame({"key": keys[targets], "other": targets}).sort("key", "other")
+        self.probes = _by_key(keys, probes, "one")
+        self.targets = self.probes.rename({"one": "other"}) if targets is probes else _by_key(keys, targets, "other")
         self.hot_keys = self.not_compared = 0
         # Folded: counting 30-bit keys by array would need gigabytes; what two keys share is at most too large.
         asked, offered = (np.bincount(keys[side] & _FOLD, minlength=int(_FOLD) + 1) for side in (probes, targets))
@@ -175,7 +185,7 @@ class _Join:
             many = pl.col("key").mod(int(_FOLD) + 1).is_in(suspects.implode())
             few, crowd = side.filter(~many), side.filter(many).sort(side.columns)
             sizes.append(crowd.group_by("key").agg(pl.len().cast(pl.Int64).alias(name)))
-            setattr(self, name, pl.concat([few, crowd.filter(pl.int_range(pl.len()).over("key") < hot)]))
+            setattr(self, name, pl.concat([few, crowd.filter(pl.int_range(pl.len()).over("key") < hot)]).sort("key"))
         both = sizes[0].join(sizes[1], on="key").filter((pl.col("probes") > hot) | (pl.col("targets") > hot))
         compared = pl.min_horizontal("probes", pl.lit(hot)) * pl.min_horizontal("targets", pl.lit(hot))
         self.hot_keys = both.height
@@ -187,5 +197,5 @@ class _Join:
         for part in range(parts):
             # Every so-manieth row: neighbours in the table (a batch) may share keys, and would fill one slice.
             some = self.probes if parts == 1 else self.probes.gather_every(parts, part)
-            joined = some.join(self.targets, on="key")
+            joined = _sorted(some).join(_sorted(self.targets), on="key")
             yield joined["one"].to_numpy(), joined["other"].to_numpy()

@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from pipeline.images import candidates, clusters, shards, verification
 from pipeline.images.candidates import Integers
+from pipeline.images.keypoints import Eyes
 from pipeline.images.prints import Fingerprints
-from pipeline.images.verification import HOW, Eyes, Verdict
+from pipeline.images.verification import HOW, Verdict
 from pipeline.params import Dedupe
 
 log = logging.getLogger(__name__)
