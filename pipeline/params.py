@@ -150,10 +150,11 @@ class Dedupe(_Section):
     """What counts as one picture, and which of its copies is kept.
 
     `distance`: bits of 256 within which two pictures are looked at. `sure_*`: one picture without another question.
-    `same`, `unlike`: correlation of aligned thumbnails from which on, or below which, all is said; between them,
-    `keypoints` that agree. Within `likely_distance`, `likely` is enough; within `likely_far` too, if they correlate
-    as they stand by `likely_correlation`. Where thumbnails differ piece by piece (below `local`), keypoints may object.
-    `hot`: views that share a band's key; of more only the first are compared.
+    `same`, `unlike`: correlation of aligned thumbnails from which on, or below which, all is said of a candidate;
+    within `likely_distance`, `likely` is enough; within `likely_far` too, if they correlate as they stand by
+    `likely_correlation`. In full: `pieces` that correlate (their `edges` too, if thumbnails correlate by less than
+    `reframed` as they stand, and both have `detail` px), or `keypoints` that agree. `hot`: views that share a band's
+    key; of more only the first are compared.
     """
 
     near: bool
@@ -168,7 +169,10 @@ class Dedupe(_Section):
     likely_far: Annotated[int, Field(ge=0, le=128)]
     likely_correlation: Share
     unlike: Share
-    local: Share
+    pieces: Share
+    reframed: Share
+    detail: Annotated[int, Field(ge=64)]
+    edges: Share
     keypoints: Annotated[int, Field(ge=8)]
     hot: Annotated[int, Field(ge=10)]
     keep: tuple[KeepBy, ...]

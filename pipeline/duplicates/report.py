@@ -15,7 +15,7 @@ import pandas as pd
 from pipeline.duplicates import settling
 from pipeline.duplicates.wording import matched, why_kept
 from pipeline.images import shards
-from pipeline.images.keypoints import Eyes
+from pipeline.images.eyes import Eyes
 from pipeline.images.previews import previews
 
 MOST_CLUSTERS, MOST_CONFLICTS, MOST_PICTURES, MOST_COUNTS = 100, 200, 8, 40

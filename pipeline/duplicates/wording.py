@@ -10,7 +10,7 @@ from pipeline.duplicates import settling
 _HOW = {
     "bytes": "the same bytes",
     "hash": "thumbnails agree as they stand, correlation {score:.2f}",
-    "thumbnail": "thumbnails agree once aligned, correlation {score:.2f}",
+    "pieces": "laid over one another they agree piece by piece, median correlation {score:.2f}",
     "keypoints": "{score:.0f} keypoints agree",
 }
 

@@ -1,8 +1,8 @@
 """Pairs of one picture to clusters of it, without chains: every member matches the one that stands for the cluster.
 
 Connected components alone would join A to C because both resemble B. So each component gets a representative, the
-first by rank; a member that was not compared with it is compared now; whoever does not match leaves, and those who left
-are grouped among themselves, until nobody is left over. The outcome depends on ranks and pairs, not on their order.
+first by rank; each member is held against it; whoever does not match leaves, and those who left are grouped among
+themselves, until nobody is left over. The outcome depends on ranks and pairs, not on their order.
 """
 
 from collections.abc import Callable
@@ -35,12 +35,11 @@ def components(rows: int, left: Integers, right: Integers) -> Integers:
 def group(rank: Integers, left: Integers, right: Integers, match: Match) -> Groups:
     """Return each row's representative.
 
-    `rank`: each row's, distinct, the lowest stands for a cluster. `left`, `right`: edges, pairs known to match.
-    `match(rows, representatives)` judges pairs that are no edges; it is asked for each at most once.
+    `rank`: each row's, distinct, the lowest stands for a cluster. `left`, `right`: edges, pairs that may be one.
+    `match(rows, representatives)` judges whether they are; it is asked for each pair at most once.
     """
     rows = len(rank)
     representative = np.arange(rows, dtype=np.int64)
-    known = _codes(left, right, rows)
     alive = np.zeros(rows, dtype=np.bool_)
     alive[left] = alive[right] = True
     split = 0
@@ -48,19 +47,13 @@ def group(rank: Integers, left: Integers, right: Integers, match: Match) -> Grou
         inner = alive[left] & alive[right]
         members = np.flatnonzero(alive)
         standing = _first_by_rank(components(rows, left[inner], right[inner])[members], rank[members], members)
-        matched = np.isin(_codes(members, standing, rows), known) | (members == standing)
+        matched = members == standing
         asked = np.flatnonzero(~matched)
-        if len(asked):
-            matched[asked] = match(members[asked], standing[asked])
+        matched[asked] = match(members[asked], standing[asked])
         split += len(np.unique(standing[~matched]))
         representative[members[matched]] = standing[matched]
         alive[members[matched]] = False
     return Groups(representative, split)
-
-
-def _codes(one: Integers, other: Integers, rows: int) -> Integers:
-    codes: Integers = np.minimum(one, other) * rows + np.maximum(one, other)
-    return codes
 
 
 def _first_by_rank(component: Integers, rank: Integers, members: Integers) -> Integers:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipeline.images import candidates, clusters, shards, verification
 from pipeline.images.candidates import Integers
-from pipeline.images.keypoints import Eyes
+from pipeline.images.eyes import Eyes
 from pipeline.images.prints import Fingerprints
 from pipeline.images.verification import HOW, Verdict
 from pipeline.params import Dedupe
@@ -36,37 +36,47 @@ class Near(NamedTuple):
 
 
 class _Judge:
-    """Verifies pairs of rows, and remembers what was said of those that matched."""
+    """Judges pairs of rows, and remembers what was said of those that joined a cluster."""
 
     def __init__(self, prints: Fingerprints, members: list[shards.Member], params: Dedupe, eyes: Eyes) -> None:
         self._prints, self._members, self._params, self._eyes = prints, members, params, eyes
         self.matched: dict[tuple[int, int], tuple[int, int, float]] = {}
         self.counts = {f"{answer}_{how}": 0 for answer in ("same", "other") for how in HOW}
+        self.counts |= {"confirmed": 0, "refused": 0}
 
     def match(self, left: Integers, right: Integers) -> npt.NDArray[np.bool_]:
-        """Return which pairs are one picture."""
-        return self.verify(left, right, candidates.distances(self._prints.hashes, left, right))
-
-    def verify(self, left: Integers, right: Integers, distance: Integers) -> npt.NDArray[np.bool_]:
-        """Return which pairs, whose distance is known, are one picture."""
+        """Return which rows are one picture with what stands for their clusters, and remember how."""
+        distance = candidates.distances(self._prints.hashes, left, right)
         same = np.zeros(len(left), dtype=np.bool_)
-        blocks = range(0, len(left), _BLOCK)
-        for start in tqdm(blocks, desc="verify", unit="block", disable=None if len(blocks) > 1 else True):
-            part = slice(start, start + _BLOCK)
-            same[part] = self._verify(left[part], right[part], distance[part])
+        for part, verdict in self._by_block(verification.confirm, "confirm", left, right, distance):
+            same[part] = verdict.same
+            self._remember(left[part], right[part], distance[part], verdict)
+        self.counts["confirmed"] += int(same.sum())
+        self.counts["refused"] += int((~same).sum())
         return same
 
-    def _verify(self, left: Integers, right: Integers, distance: Integers) -> npt.NDArray[np.bool_]:
-        thumbnails = self._prints.thumbnails
-        pairs = [(self._members[one], self._members[other]) for one, other in zip(left, right, strict=True)]
-        verdict = verification.verify(thumbnails[left], thumbnails[right], distance, pairs, self._params, self._eyes)
-        self._remember(left, right, distance, verdict)
-        return verdict.same
+    def verify(self, left: Integers, right: Integers, distance: Integers) -> npt.NDArray[np.bool_]:
+        """Return which candidates, whose distance is known, may be one picture."""
+        same = np.zeros(len(left), dtype=np.bool_)
+        for part, verdict in self._by_block(verification.verify, "verify", left, right, distance):
+            same[part] = verdict.same
+            for how, name in enumerate(HOW):
+                self.counts[f"same_{name}"] += int((verdict.same & (verdict.how == how)).sum())
+                self.counts[f"other_{name}"] += int((~verdict.same & (verdict.how == how)).sum())
+        return same
+
+    def _by_block(
+        self, judge: Callable[..., Verdict], name: str, left: Integers, right: Integers, distance: Integers
+    ) -> Iterator[tuple[slice, Verdict]]:
+        thumbnails, members = self._prints.thumbnails, self._members
+        blocks = range(0, len(left), _BLOCK)
+        for start in tqdm(blocks, desc=name, unit="block", disable=None if len(blocks) > 1 else True):
+            part = slice(start, start + _BLOCK)
+            one, other = left[part], right[part]
+            pairs = [(members[here], members[there]) for here, there in zip(one, other, strict=True)]
+            yield part, judge(thumbnails[one], thumbnails[other], distance[part], pairs, self._params, self._eyes)
 
     def _remember(self, left: Integers, right: Integers, distance: Integers, verdict: Verdict) -> None:
-        for how, name in enumerate(HOW):
-            self.counts[f"same_{name}"] += int((verdict.same & (verdict.how == how)).sum())
-            self.counts[f"other_{name}"] += int((~verdict.same & (verdict.how == how)).sum())
         for place in np.flatnonzero(verdict.same).tolist():
             key = (min(int(left[place]), int(right[place])), max(int(left[place]), int(right[place])))
             self.matched[key] = (int(distance[place]), int(verdict.how[place]), float(verdict.score[place]))

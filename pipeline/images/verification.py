@@ -1,8 +1,8 @@
-"""Whether two candidates are one picture: by their thumbnails, and where these leave it open, by keypoints.
+"""Whether two pictures are one: cheaply for every candidate, closely for what would join a cluster.
 
-Cheap questions first. A small distance with thumbnails that correlate as they stand is sure. Else the thumbnails are
-aligned. What then lies between `unlike` and `same` is left to keypoints. Where thumbnails correlate as a whole and
-differ piece by piece, they may be two shots of one scene: keypoints may object.
+Cheap questions first, to thumbnails: a small distance with thumbnails that correlate as they stand is sure; else they
+are aligned, and what then lies between `unlike` and `same` is looked at in full. That makes the edges of clusters. Who
+is to join one is held against the picture that stands for it, in full again, unless the two are sure.
 """
 
 from collections.abc import Sequence
@@ -12,55 +12,78 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.images.alignment import Floats, Thumbnails, align
-from pipeline.images.keypoints import Eyes, Pair
+from pipeline.images.eyes import Eyes, Pair
 from pipeline.params import Dedupe
 
 _CHUNK = 1024  # pairs
 
 Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
-HOW = ("hash", "thumbnail", "keypoints")
+HOW = ("hash", "thumbnail", "pieces", "keypoints")
+_HASH, _THUMBNAIL, _PIECES, _KEYPOINTS = range(4)
 
 
 class Verdict(NamedTuple):
     """Of each pair: is it one picture, by which question (index of `HOW`), and its answer.
 
-    `score`: correlation -1..1 of the thumbnails, or the number of agreeing keypoints.
+    `score`: correlation -1..1 of the thumbnails or of the pieces, or the number of agreeing keypoints.
     """
 
-    same: npt.NDArray[np.bool_]
+    same: Flags
     how: Integers
     score: Floats
 
 
 def verify(
-    left: Thumbnails,
-    right: Thumbnails,
-    distance: Integers,
-    pairs: Sequence[Pair],
-    params: Dedupe,
-    eyes: Eyes,
+    left: Thumbnails, right: Thumbnails, distance: Integers, pairs: Sequence[Pair], params: Dedupe, eyes: Eyes
 ) -> Verdict:
-    """Judge pairs: uint8 (n, 64, 64) thumbnails of both sides, their distance, and where the pictures lie."""
+    """Judge candidates: uint8 (n, 64, 64) thumbnails of both sides, their distance, and where the pictures lie."""
     correlation = compare(left, right)
-    sure = (distance <= params.sure_distance) & (correlation >= params.sure_correlation)
+    sure = _sure(distance, correlation, params)
     open_ = np.flatnonzero(~sure)
-    aligned, local = correlation.copy(), np.ones(len(left))
-    found = align(left[open_], right[open_], params.unlike)
-    aligned[open_], local[open_] = np.maximum(correlation[open_], found.whole), found.local
+    aligned = correlation.copy()
+    aligned[open_] = align(left[open_], right[open_], correlation[open_], params.unlike)
     near = distance <= params.likely_distance
     near |= (distance <= params.likely_far) & (correlation >= params.likely_correlation)
     likely = near & (aligned >= params.likely)
     same = sure | likely | (aligned >= params.same)
-    how = np.where(sure, 0, 1).astype(np.int64)
+    how = np.where(sure, _HASH, _THUMBNAIL).astype(np.int64)
     score: Floats = np.where(sure, correlation, aligned).astype(np.float64)
-    doubtful = np.flatnonzero(np.where(same, local < params.local, aligned >= params.unlike))
-    agreeing, apart = eyes.look([pairs[place] for place in doubtful.tolist()]).T
-    asked = ~same[doubtful]
-    same[doubtful] = np.where(asked, agreeing >= params.keypoints, apart == 0)
-    decisive = doubtful[asked | (apart == 1)]
-    how[decisive], score[decisive] = 2, agreeing[asked | (apart == 1)]
+    _look(
+        np.flatnonzero(~same & (aligned >= params.unlike)), Verdict(same, how, score), correlation, pairs, params, eyes
+    )
     return Verdict(same, how, np.round(score, 3).astype(np.float64))
+
+
+def confirm(
+    left: Thumbnails, right: Thumbnails, distance: Integers, pairs: Sequence[Pair], params: Dedupe, eyes: Eyes
+) -> Verdict:
+    """Judge pictures against what stands for their cluster: sure, or one picture in full. Arguments as `verify`'s."""
+    correlation = compare(left, right)
+    sure = _sure(distance, correlation, params)
+    verdict = Verdict(sure.copy(), np.full(len(left), _HASH, dtype=np.int64), correlation.astype(np.float64))
+    _look(np.flatnonzero(~sure), verdict, correlation, pairs, params, eyes)
+    return verdict._replace(score=np.round(verdict.score, 3).astype(np.float64))
+
+
+def _sure(distance: Integers, correlation: Floats, params: Dedupe) -> Flags:
+    sure: Flags = (distance <= params.sure_distance) & (correlation >= params.sure_correlation)
+    return sure
+
+
+def _look(
+    places: Integers, verdict: Verdict, correlation: Floats, pairs: Sequence[Pair], params: Dedupe, eyes: Eyes
+) -> None:
+    """Write down what looking at these pairs in full gives."""
+    seen = eyes.look([pairs[place] for place in places.tolist()], params.pieces)
+    alike = seen.pieces >= params.pieces
+    # Reframed, at full detail, and yet not edge upon edge: the next shot of a burst.
+    burst = (correlation[places] < params.reframed) & (seen.side >= params.detail) & (seen.edges < params.edges)
+    counted = ~alike & (seen.keypoints >= params.keypoints)
+    verdict.same[places] = (alike & ~burst) | counted
+    verdict.how[places] = np.where(counted, _KEYPOINTS, _PIECES)
+    verdict.score[places] = np.where(counted, seen.keypoints, seen.pieces)
 
 
 def compare(left: Thumbnails, right: Thumbnails) -> Floats:

@@ -19,7 +19,7 @@ from pipeline.errors import UserError
 from pipeline.files import REBUILD
 from pipeline.images import near, prints, sandbox, setting_aside, shards
 from pipeline.images.decode import Limits
-from pipeline.images.keypoints import Eyes
+from pipeline.images.eyes import Eyes
 from pipeline.images.prints import Fingerprints
 from pipeline.ingest import sightings as seen
 from pipeline.params import Catalog, Dedupe, load_params

@@ -27,6 +27,12 @@ def test_a_chain_is_split_at_what_does_not_match_its_representative():
     assert found.split == 1
 
 
+def test_an_edge_that_does_not_hold_joins_nobody():
+    found = group(np.arange(3), np.array([0, 1]), np.array([1, 2]), by({(0, 2), (1, 2)}))
+    assert found.representative.tolist() == [0, 1, 0]
+    assert found.split == 1
+
+
 def test_a_member_that_was_never_compared_is_compared_now():
     found = grouped(3, [(0, 1), (1, 2)], truth=[(0, 2)])
     assert found.representative.tolist() == [0, 0, 0]

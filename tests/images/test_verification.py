@@ -7,8 +7,8 @@ from pictures import encode
 
 from pipeline.images import sandbox
 from pipeline.images.decode import Limits
-from pipeline.images.keypoints import Eyes
-from pipeline.images.verification import HOW, compare, verify
+from pipeline.images.eyes import Eyes, Looked
+from pipeline.images.verification import HOW, compare, confirm, verify
 from pipeline.params import Dedupe
 
 PARAMS = Dedupe.model_validate(
@@ -22,31 +22,53 @@ def test_flat_thumbnails_correlate_with_nothing():
     assert compare(flat, flat).tolist() == [0.0]
 
 
+def seeing(monkeypatch, *rows):
+    """Let `rows` (pieces, edges, side, keypoints) be what looking at the next pairs gives."""
+    given = list(rows)
+
+    def look(self, asked, enough):
+        seen, given[:] = given[: len(asked)], given[len(asked) :]
+        return Looked(*np.array(seen, dtype=np.float64).reshape(-1, 4).T)
+
+    monkeypatch.setattr(Eyes, "look", look)
+
+
 def test_questions_are_asked_in_turn_and_only_where_needed(monkeypatch):
     same, cut = thumbnail(encode(scene(1), "PNG")), thumbnail(COPIES["crop"](scene(1)))
     other = thumbnail(encode(scene(2), "PNG"))
+    seeing(monkeypatch)
     pairs = [(None, None)] * 3
     found = verify(np.stack([same] * 3), np.stack([same, cut, other]), np.array([0, 40, 70]), pairs, PARAMS, BLIND)
     assert found.same.tolist() == [True, True, False]
     assert [HOW[how] for how in found.how] == ["hash", "thumbnail", "thumbnail"]
-    # Between unlike and same, and too far for `likely`: keypoints decide.
-    monkeypatch.setattr(Eyes, "look", lambda self, asked: np.array([[30, 0], [10, 0]][: len(asked)]))
+    # Between unlike and same, and too far for `likely`: looked at in full.
     strict = PARAMS.model_copy(update={"same": 1.0, "sure_distance": 0, "likely_distance": 0, "likely_far": 0})
-    doubtful = verify(np.stack([same] * 2), np.stack([cut, cut]), np.array([40, 40]), pairs[:2], strict, BLIND)
-    assert doubtful.same.tolist() == [True, False]
-    assert doubtful.score.tolist() == [30.0, 10.0]
-    assert [HOW[how] for how in doubtful.how] == ["keypoints", "keypoints"]
+    seeing(monkeypatch, (0.99, 0.99, 224, 0), (0.5, 0.5, 224, 30), (0.5, 0.5, 224, 10))
+    doubtful = verify(np.stack([same] * 3), np.stack([cut] * 3), np.array([40] * 3), pairs, strict, BLIND)
+    assert doubtful.same.tolist() == [True, True, False]
+    assert doubtful.score.tolist() == [0.99, 30.0, 0.5]
+    assert [HOW[how] for how in doubtful.how] == ["pieces", "keypoints", "pieces"]
+
+
+def test_who_joins_a_cluster_is_looked_at_in_full_unless_sure(monkeypatch):
+    same, cut = thumbnail(encode(scene(1), "PNG")), thumbnail(COPIES["crop"](scene(1)))
+    seeing(monkeypatch, (0.97, 0.95, 224, 0), (0.4, 0.4, 224, 3))
+    right = np.stack([same, cut, cut])
+    found = confirm(np.stack([same] * 3), right, np.array([0, 40, 40]), [(None, None)] * 3, PARAMS, BLIND)
+    assert found.same.tolist() == [True, True, False]
+    assert [HOW[how] for how in found.how] == ["hash", "pieces", "pieces"]
+
+
+def test_the_next_shot_of_a_burst_is_another_picture_unless_it_is_too_small_to_tell(monkeypatch):
+    one, other = (
+        thumbnail(encode(scene(1), "PNG")),
+        thumbnail(encode(scene(2), "PNG")),
+    )  # reframed: unlike as they stand
+    seeing(monkeypatch, (0.97, 0.85, 224, 0), (0.97, 0.95, 224, 0), (0.97, 0.85, 100, 0))
+    found = confirm(np.stack([one] * 3), np.stack([other] * 3), np.array([60] * 3), [(None, None)] * 3, PARAMS, BLIND)
+    assert found.same.tolist() == [False, True, True]
 
 
 def test_a_small_distance_alone_is_not_enough():
     left, right = (thumbnail(encode(scene(number), "PNG"))[None] for number in (1, 2))
     assert not verify(left, right, np.array([5]), [(None, None)], PARAMS, BLIND).same[0]
-
-
-def test_keypoints_may_object_to_thumbnails_that_differ_piece_by_piece(monkeypatch):
-    same, cut = thumbnail(encode(scene(1), "PNG")), thumbnail(COPIES["crop"](scene(1)))
-    monkeypatch.setattr(Eyes, "look", lambda self, asked: np.array([[0, 1], [0, 0]][: len(asked)]).reshape(-1, 2))
-    asking = PARAMS.model_copy(update={"local": 1.0, "sure_distance": 0})
-    found = verify(np.stack([same] * 2), np.stack([cut] * 2), np.array([40, 40]), [(None, None)] * 2, asking, BLIND)
-    assert found.same.tolist() == [False, True]
-    assert [HOW[how] for how in found.how] == ["keypoints", "thumbnail"]

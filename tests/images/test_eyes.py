@@ -1,0 +1,27 @@
+from copies import scene
+from pictures import encode, sha
+from PIL import Image
+from test_verification import PARAMS
+
+from pipeline.images import sandbox, shards
+from pipeline.images.decode import Limits
+from pipeline.images.eyes import Eyes
+
+
+def stored(folder, *contents):
+    shards.write(folder / "0001.tar", [(sha(data), ".png", data) for data in contents])
+    return shards.list_members(folder / "0001.tar")
+
+
+def test_pairs_are_compared_on_decoded_pixels_and_what_does_not_decode_is_like_nothing(tmp_path):
+    large = scene(6, (400, 320))
+    one, mirrored, broken = stored(
+        tmp_path, encode(large, "PNG"), encode(large.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "PNG"), b"no picture"
+    )
+    eyes = Eyes(tmp_path, Limits(), sandbox.Limits(20, 1024))
+    found = eyes.look([(one, mirrored), (one, broken)], PARAMS.pieces)
+    assert found.pieces[0] > 0.99
+    assert [part[1] for part in found] == [0.0] * 4
+    assert found.keypoints[0] == 0.0  # not asked
+    assert eyes.look([(one, mirrored)], 1.1).keypoints[0] >= PARAMS.keypoints
+    assert [len(part) for part in eyes.look([], PARAMS.pieces)] == [0] * 4
