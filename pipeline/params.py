@@ -152,9 +152,9 @@ class Dedupe(_Section):
     `distance`: bits of 256 within which two pictures are looked at. `sure_*`: one picture without another question.
     `same`, `unlike`: correlation of aligned thumbnails from which on, or below which, all is said of a candidate;
     within `likely_distance`, `likely` is enough; within `likely_far` too, if they correlate as they stand by
-    `likely_correlation`. In full: `pieces` that correlate (their `edges` too, if thumbnails correlate by less than
-    `reframed` as they stand, and both have `detail` px), or `keypoints` that agree. `hot`: views that share a band's
-    key; of more only the first are compared.
+    `likely_correlation`. In full: `pieces` that correlate (`pieces_in_place` is enough if thumbnails correlate by
+    `reframed` as they stand; if not, and both have `detail` px, their `edges` must too), or `keypoints` that agree.
+    `hot`: views that share a band's key; of more only the first are compared.
     """
 
     near: bool
@@ -169,8 +169,9 @@ class Dedupe(_Section):
     likely_far: Annotated[int, Field(ge=0, le=128)]
     likely_correlation: Share
     unlike: Share
-    pieces: Share
     reframed: Share
+    pieces: Share
+    pieces_in_place: Share
     detail: Annotated[int, Field(ge=64)]
     edges: Share
     keypoints: Annotated[int, Field(ge=8)]

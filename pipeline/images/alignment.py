@@ -22,31 +22,31 @@ Grey = npt.NDArray[np.float32]
 Warp = npt.NDArray[np.float32]
 
 
-def align(left: Thumbnails, right: Thumbnails, correlation: Floats, unlike: float) -> Floats:
+def align(left: Thumbnails, right: Thumbnails, correlation: Floats, unlike: float, same: float) -> Floats:
     """Return each pair's correlation once aligned, at least `correlation`; by all cores where there are many.
 
-    `left`, `right`: uint8 (n, 64, 64). A pair whose first alignment stays well below `unlike` is not tried the other
-    way round.
+    `left`, `right`: uint8 (n, 64, 64). A pair whose first alignment reaches `same`, or stays well below `unlike`, is
+    not tried the other way round.
     """
     starts = range(0, len(left), _CHUNK)
     chunks = [(left[at : at + _CHUNK], right[at : at + _CHUNK]) for at in starts]
-    parts = list(compute.map_shards(partial(_align_chunk, unlike), chunks))
+    parts = list(compute.map_shards(partial(_align_chunk, unlike - _HOPELESS, same), chunks))
     return np.maximum(correlation, np.concatenate(parts)) if parts else correlation
 
 
-def _align_chunk(unlike: float, chunk: tuple[Thumbnails, Thumbnails]) -> Floats:
+def _align_chunk(least: float, enough: float, chunk: tuple[Thumbnails, Thumbnails]) -> Floats:
     import cv2
 
     cv2.setNumThreads(1)  # the processes are as many as the cores
-    return np.array([_aligned(one, other, unlike) for one, other in zip(*chunk, strict=True)])
+    return np.array([_aligned(one, other, least, enough) for one, other in zip(*chunk, strict=True)])
 
 
-def _aligned(one: Thumbnails, other: Thumbnails, unlike: float) -> float:
+def _aligned(one: Thumbnails, other: Thumbnails, least: float, enough: float) -> float:
     left, right = prepare(one, _SMOOTH), prepare(other, _SMOOTH)
     if mirrored(left, right):
         right = np.ascontiguousarray(right[:, ::-1])
     first = overlay(left, right)[0]
-    return first if first < unlike - _HOPELESS else max(first, overlay(right, left)[0])
+    return max(first, overlay(right, left)[0]) if least <= first < enough else first
 
 
 def prepare(grey: Thumbnails, smooth: float) -> Grey:

@@ -17,6 +17,7 @@ from pipeline.images.fingerprint import SIDE, frame_box
 _MOST = 224  # px: the side at which they are compared, or less if either is smaller
 _FIRST_SMOOTH, _SMOOTH = 1.0, 1.5  # px
 _STEPS = 15
+_ENOUGH = 0.97  # correlation of the thumbnails from which on the other way round is not tried
 _CELLS = 8  # a side
 _INSIDE = 0.7  # share of a cell that both pictures must cover
 _PLAIN, _NO_EDGES = 6.0, 1.0  # grey levels (standard deviation) below which a cell shows nothing to compare
@@ -41,7 +42,8 @@ def compare(one: Image.Image, other: Image.Image) -> Closeness:
     mirror = mirrored(small, small_too)
     if mirror:
         small_too = np.ascontiguousarray(small_too[:, ::-1])
-    (first, warp), (second, back) = overlay(small, small_too), overlay(small_too, small)
+    first, warp = overlay(small, small_too)
+    second, back = overlay(small_too, small) if first < _ENOUGH else (-1.0, None)
     least = min(min(right - left, low - top) for left, top, right, low in boxes)
     side = min(_MOST, max(SIDE, least))
     large, large_too = (_at(grey, box, side, _SMOOTH) for grey, box in zip((one, other), boxes, strict=True))

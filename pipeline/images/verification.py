@@ -43,7 +43,7 @@ def verify(
     sure = _sure(distance, correlation, params)
     open_ = np.flatnonzero(~sure)
     aligned = correlation.copy()
-    aligned[open_] = align(left[open_], right[open_], correlation[open_], params.unlike)
+    aligned[open_] = align(left[open_], right[open_], correlation[open_], params.unlike, params.same)
     near = distance <= params.likely_distance
     near |= (distance <= params.likely_far) & (correlation >= params.likely_correlation)
     likely = near & (aligned >= params.likely)
@@ -77,9 +77,10 @@ def _look(
 ) -> None:
     """Write down what looking at these pairs in full gives."""
     seen = eyes.look([pairs[place] for place in places.tolist()], params.pieces)
-    alike = seen.pieces >= params.pieces
+    reframed = correlation[places] < params.reframed
+    alike = seen.pieces >= np.where(reframed, params.pieces, params.pieces_in_place)
     # Reframed, at full detail, and yet not edge upon edge: the next shot of a burst.
-    burst = (correlation[places] < params.reframed) & (seen.side >= params.detail) & (seen.edges < params.edges)
+    burst = reframed & (seen.side >= params.detail) & (seen.edges < params.edges)
     counted = ~alike & (seen.keypoints >= params.keypoints)
     verdict.same[places] = (alike & ~burst) | counted
     verdict.how[places] = np.where(counted, _KEYPOINTS, _PIECES)

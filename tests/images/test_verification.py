@@ -64,9 +64,12 @@ def test_the_next_shot_of_a_burst_is_another_picture_unless_it_is_too_small_to_t
         thumbnail(encode(scene(1), "PNG")),
         thumbnail(encode(scene(2), "PNG")),
     )  # reframed: unlike as they stand
-    seeing(monkeypatch, (0.97, 0.85, 224, 0), (0.97, 0.95, 224, 0), (0.97, 0.85, 100, 0))
-    found = confirm(np.stack([one] * 3), np.stack([other] * 3), np.array([60] * 3), [(None, None)] * 3, PARAMS, BLIND)
-    assert found.same.tolist() == [False, True, True]
+    seeing(monkeypatch, (0.97, 0.85, 224, 0), (0.97, 0.95, 224, 0), (0.97, 0.85, 100, 0), (0.9, 0.95, 224, 0))
+    found = confirm(np.stack([one] * 4), np.stack([other] * 4), np.array([60] * 4), [(None, None)] * 4, PARAMS, BLIND)
+    assert found.same.tolist() == [False, True, True, False]
+    # In place, a copy may have lost more.
+    seeing(monkeypatch, (0.9, 0.5, 224, 0))
+    assert confirm(one[None], one[None], np.array([30]), [(None, None)], PARAMS, BLIND).same.tolist() == [True]
 
 
 def test_a_small_distance_alone_is_not_enough():
