@@ -33,6 +33,7 @@ def cropped(image: Image.Image, share: float = 0.08) -> Image.Image:
 COPIES = {
     "jpeg": lambda image: encode(image, "JPEG", quality=50),
     "half": lambda image: encode(image.resize((image.width // 2, image.height // 2)), "PNG"),
+    "large": lambda image: encode(image.resize((image.width * 3 // 2, image.height * 3 // 2)), "JPEG", quality=90),
     "crop": lambda image: encode(cropped(image), "JPEG", quality=85),
     "mirror": lambda image: encode(ImageOps.mirror(image), "JPEG", quality=85),
     "border": lambda image: encode(ImageOps.expand(image, 8, (0, 0, 0)), "JPEG", quality=85),

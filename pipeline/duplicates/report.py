@@ -58,7 +58,8 @@ def page(settled: pd.DataFrame, copies: pd.DataFrame, catalog: pd.DataFrame, cou
     others = [cluster for cluster in order if cluster not in in_conflict]
     shown = (conflicts[:MOST_CONFLICTS], others[:MOST_CLUSTERS])
     rows = crowds[crowds["cluster"].isin({*shown[0], *shown[1]})].merge(
-        catalog[["sha256", "width", "height", "quality", "first_seen", *shards.Member._fields[1:]]], on="sha256"
+        catalog[["sha256", "width", "height", "frame", "quality", "first_seen", *shards.Member._fields[1:]]],
+        on="sha256",
     )
     # What is kept first, then what stands for the cluster.
     rows = rows.assign(front=(rows["status"] != settling.KEPT).astype("int64")).sort_values(

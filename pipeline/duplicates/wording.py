@@ -25,7 +25,7 @@ def matched(row: Mapping[Any, Any]) -> str:
 def why_kept(rows: pd.DataFrame) -> str:
     """Return why a cluster's kept picture is the one, or why none is.
 
-    `rows`: the cluster's pictures, with `status, offered, rank, width, height, quality, first_seen`.
+    `rows`: the cluster's pictures, with `status, offered, rank, width, height, frame, quality, first_seen`.
     """
     kept, rest = rows[rows["status"] == settling.KEPT], rows[rows["status"] == settling.CONFLICT]
     said = []
@@ -49,6 +49,8 @@ def _reason(kept: pd.Series, rows: pd.DataFrame) -> str:
     if kept["rank"] > best["rank"]:
         return "Kept: a public report names it."
     area, next_area = (int(row["width"]) * int(row["height"]) for row in (kept, best))
+    if kept["frame"] < best["frame"]:
+        return f"Kept: the largest without its frame; {best['frame']:.0%} of the next is frame."
     if area > next_area:
         mine, next_ = (f"{row['width']} × {row['height']}" for row in (kept, best))
         return f"Kept: the largest, {mine} px; the next has {next_}."

@@ -49,12 +49,13 @@ class Fingerprint(NamedTuple):
 
     `hashes`: 32 bytes for each of VIEWS, in order; `np.unpackbits` gives a view's 256 bits, lowest frequency first.
     `thumbnail`: 64 x 64 grey bytes, row by row, of the upright picture without its frame, squeezed to a square.
-    `contrast`: the thumbnail's standard deviation, 0 (flat) to 127.5.
+    `contrast`: the thumbnail's standard deviation, 0 (flat) to 127.5. `frame`: share of the picture that is frame.
     """
 
     hashes: bytes
     thumbnail: bytes
     contrast: float
+    frame: float
 
 
 def fingerprint(image: Image.Image) -> Fingerprint:
@@ -72,7 +73,8 @@ def fingerprint(image: Image.Image) -> Fingerprint:
     )
     views = np.concatenate([full[None], found[:1], found[:1] * _MIRROR, found[1:]])
     bits = views[:, _ORDER[:, 0], _ORDER[:, 1]] > 0
-    return Fingerprint(np.packbits(bits, axis=1).tobytes(), trimmed.tobytes(), _contrast(trimmed))
+    frame = 1 - (box[2] - box[0]) * (box[3] - box[1]) / (grey.width * grey.height)
+    return Fingerprint(np.packbits(bits, axis=1).tobytes(), trimmed.tobytes(), _contrast(trimmed), round(frame, 4))
 
 
 def frame_box(grey: Pixels) -> tuple[int, int, int, int]:

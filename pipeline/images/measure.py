@@ -24,11 +24,11 @@ class Measure(NamedTuple):
     quality: float
 
 
-_NOTHING = (*Measure("", "", 0, 0, 0, 0, 0.0, 0.0, 0.0), *Fingerprint(b"", b"", 0.0))
+_NOTHING = (*Measure("", "", 0, 0, 0, 0, 0.0, 0.0, 0.0), *Fingerprint(b"", b"", 0.0, 0.0))
 
-# A shard's results: where a content lies, why it cannot be used (code and detail; "" where it can), and its measure.
-RESULT = (*shards.Member._fields, "reason", *Measure._fields)
-ROW = (*RESULT, *Fingerprint._fields)
+# A shard's results: where a content lies, why it cannot be used (code and detail; "" where it can), and its measures.
+ROW = (*shards.Member._fields, "reason", *Measure._fields, *Fingerprint._fields)
+RESULT = (*shards.Member._fields, "reason", *Measure._fields, "frame")  # what is small of it
 
 
 def measure(picture: Picture) -> Measure:

@@ -24,7 +24,18 @@ from pipeline.params import Catalog, load_params
 
 _ROW_GROUP = 128  # of a shard's results: the fingerprints within a range of sha256 are read without most of the others
 
-COLUMNS = ("sha256", "labels", "first_seen", "sources", "bytes", *measure.Measure._fields, "shard", "offset", "size")
+COLUMNS = (
+    "sha256",
+    "labels",
+    "first_seen",
+    "sources",
+    "bytes",
+    *measure.Measure._fields,
+    "frame",
+    "shard",
+    "offset",
+    "size",
+)
 
 _MEASURING = (decode, fingerprint, grey, measure, quality, sandbox)
 

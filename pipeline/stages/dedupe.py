@@ -25,19 +25,22 @@ from pipeline.ingest import sightings as seen
 from pipeline.params import Catalog, Dedupe, load_params
 
 CATALOG_COLUMNS = (
-    "sha256", "labels", "first_seen", "width", "height", "entropy", "quality", *shards.Member._fields[1:],
+    "sha256", "labels", "first_seen", "width", "height", "frame", "entropy", "quality", *shards.Member._fields[1:],
 )  # fmt: skip
+_FRAMED = 0.95  # what a picture's area counts if it has a frame
 REPORT_COLUMNS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
 
 
 def ranks(catalog: pd.DataFrame, arrival: pd.Series, params: Dedupe) -> pd.DataFrame:
     """Return `rank` (the lowest of a cluster is kept, as params.keep orders) and `age` (the lowest names the cluster).
 
-    `arrival`: the batch that brought each content first, so that no later batch can rename a cluster.
+    `arrival`: the batch that brought each content first, so that no later batch can rename a cluster. The largest is
+    that with most pixels within its frame; one without a frame is preferred, since a frame's edge is found to some px.
     """
+    area = catalog["width"].astype("int64") * catalog["height"].astype("int64")
     order = pd.DataFrame(
         {
-            "largest": -(catalog["width"].astype("int64") * catalog["height"].astype("int64")),
+            "largest": -(area * (1 - catalog["frame"]) * np.where(catalog["frame"] > 0, _FRAMED, 1.0)),
             "quality": -catalog["quality"],
             "batch": catalog["sha256"].map(arrival),
             "first_seen": catalog["first_seen"],

@@ -16,7 +16,7 @@ BLANK = encode(Image.new("RGB", (64, 64)), "PNG")
 
 @pytest.fixture
 def deduped(project):
-    ingest({"porn/a.png": ORIGINAL, "porn/again.png": ORIGINAL, "porn/b.jpg": COPIES["border"](scene(1)),
+    ingest({"porn/a.png": ORIGINAL, "porn/again.png": ORIGINAL, "porn/b.jpg": COPIES["large"](scene(1)),
             "sexy/c.png": encode(scene(2), "PNG"), "porn/c.jpg": COPIES["jpeg"](scene(2)),
             "neutral/blank.png": BLANK})  # fmt: skip
     run()
@@ -30,7 +30,7 @@ def test_it_tells_why_two_pictures_are_one(deduped):
     assert "1 more files have the same bytes: 'porn/again.png'" in done.output or "'porn/a.png'" in done.output
     found = json.loads(CliRunner().invoke(app, ["duplicates", "explain", sha(ORIGINAL), "--json"]).output)
     assert [member["status"] for member in found["members"]] == ["duplicate", "kept"]
-    assert found["members"][0]["matched"]["representative"] == sha(COPIES["border"](scene(1)))
+    assert found["members"][0]["matched"]["representative"] == sha(COPIES["large"](scene(1)))
 
 
 def test_it_tells_of_conflicts_decisions_and_what_is_set_aside(deduped):

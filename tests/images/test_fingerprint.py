@@ -151,3 +151,11 @@ def test_a_small_thing_on_a_plain_ground_is_no_frame():
 def test_any_size_has_a_fingerprint(rng, size):
     image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     assert len(fingerprint(image).hashes) == 13 * 32
+
+
+def test_it_tells_how_much_of_a_picture_is_frame():
+    plain = scene(1)
+    framed = ImageOps.expand(plain, 20, (0, 0, 0))
+    assert fingerprint(plain).frame == 0.0
+    share = 1 - plain.width * plain.height / (framed.width * framed.height)
+    assert fingerprint(framed).frame == pytest.approx(share, abs=0.02)

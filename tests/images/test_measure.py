@@ -16,6 +16,6 @@ def test_every_member_has_a_row_that_says_where_it_lies_and_what_it_is(rng, tmp_
     for row, content in zip(found, contents, strict=True):
         assert row["shard"] == "0001-a-00000.tar"
         assert shards.read(tmp_path, shards.Member(*(row[name] for name in shards.Member._fields))) == content
-    assert rows[2][-12:] == (*measure(decode_small(contents[2])), *fingerprint(decode(contents[2]).image))
-    assert rows[3][-3:] == (b"", b"", 0.0)
+    assert rows[2][-13:] == (*measure(decode_small(contents[2])), *fingerprint(decode(contents[2]).image))
+    assert rows[3][-4:] == (b"", b"", 0.0, 0.0)
     assert (found[2]["format"], found[2]["width"], found[2]["height"]) == ("PNG", 90, 33)

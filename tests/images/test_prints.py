@@ -12,7 +12,7 @@ from pipeline.tables import write_parquet
 
 def table(count):
     rows = [(sha(str(number)), *fingerprint(scene(number))) for number in range(count)]
-    frame = pd.DataFrame(rows, columns=["sha256", "hashes", "thumbnail", "contrast"])
+    frame = pd.DataFrame(rows, columns=["sha256", "hashes", "thumbnail", "contrast", "frame"])
     return frame.sort_values("sha256")
 
 

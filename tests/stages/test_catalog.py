@@ -56,7 +56,9 @@ def results(reasons: Mapping[str, str]) -> pd.DataFrame:
     """Each content's outcome; each lies in two shards, as in a data/ that was put together by hand."""
     fine = measure.Measure("PNG", "RGB", 48, 40, 1, 1, 1.0, 2.0, 0.5)
     rows = [
-        (content, shard, 512, 7, reason, *fine) for shard in ("a.tar", "b.tar") for content, reason in reasons.items()
+        (content, shard, 512, 7, reason, *fine, 0.1)
+        for shard in ("a.tar", "b.tar")
+        for content, reason in reasons.items()
     ]
     return pd.DataFrame(rows, columns=list(measure.RESULT))
 

@@ -13,7 +13,7 @@ from pipeline.stages import dedupe, split
 
 ORIGINAL = encode(scene(1), "PNG")
 VARIANTS = {name: make(scene(1)) for name, make in COPIES.items()}
-LARGEST = sha(VARIANTS["border"])  # 216 x 176
+LARGEST = sha(VARIANTS["large"])
 
 
 def others(count=6):
@@ -22,7 +22,7 @@ def others(count=6):
 
 @pytest.fixture
 def copied(project):
-    """A picture with six near copies under one label, an exact copy, and six other pictures."""
+    """A picture with seven near copies under one label, an exact copy, and six other pictures."""
     pictures = {"porn/original.png": ORIGINAL, "porn/again.png": ORIGINAL, **others()}
     ingest(pictures | {f"porn/{name}.jpg": data for name, data in VARIANTS.items()})
 
@@ -40,8 +40,15 @@ def test_every_kind_of_copy_is_one_with_its_original_and_the_largest_is_kept(cop
     assert found["conflicts"].empty
     assert found["set_aside"].empty
     metrics = files.read_json(paths.METRICS / "dedupe.json")
-    assert (metrics["catalogued"], metrics["kept"], metrics["near_copies"], metrics["exact_copies"]) == (13, 7, 6, 1)
+    assert (metrics["catalogued"], metrics["kept"], metrics["near_copies"], metrics["exact_copies"]) == (14, 7, 7, 1)
     assert metrics["kept_by_label"] == {"neutral": 6, "porn": 1}
+
+
+def test_what_a_frame_adds_does_not_count(project):
+    ingest({"porn/a.png": ORIGINAL, "porn/b.jpg": VARIANTS["border"]})  # 200 x 160, and 216 x 176 with its frame
+    found = run()
+    assert found["deduped"]["sha256"].tolist() == [sha(ORIGINAL)]
+    assert "frame" in paths.DUPLICATES_REPORT.read_text(encoding="utf-8")
 
 
 def test_shuffled_tables_give_identical_bytes(copied):
@@ -68,7 +75,7 @@ def test_params_reorder_what_is_kept(copied):
 def test_without_near_a_content_is_its_own_cluster(copied):
     change(near=False)
     found = run()
-    assert len(found["deduped"]) == 13
+    assert len(found["deduped"]) == 14
     assert set(found["duplicates"]["kind"]) == {"exact"}
 
 
