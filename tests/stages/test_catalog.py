@@ -192,7 +192,7 @@ def test_a_batch_costs_its_own_shard_and_cached_results_are_no_other(project, rn
     assert prints["sha256"].tolist() == sorted({*table["sha256"], sha(later)})
     for content in (*sound.values(), later):
         kept_print = prints[prints["sha256"] == sha(content)].iloc[0, 1:]
-        assert tuple(kept_print) == fingerprint(decode_small(content).image)
+        assert tuple(kept_print) == fingerprint(decode_small(content).image)[:-1]  # the frame is in the catalog
 
     shutil.rmtree(paths.CACHE)
     catalog.main()
