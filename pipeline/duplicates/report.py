@@ -61,7 +61,7 @@ def page(settled: pd.DataFrame, copies: pd.DataFrame, catalog: pd.DataFrame, cou
         catalog[["sha256", "width", "height", "frame", "quality", "first_seen", *shards.Member._fields[1:]]],
         on="sha256",
     )
-    # What is kept first, then what stands for the cluster.
+    # What is kept first, then what the others were held against.
     rows = rows.assign(front=(rows["status"] != settling.KEPT).astype("int64")).sort_values(
         ["cluster", "front", "rank"]
     )

@@ -18,7 +18,7 @@ _HOW = {
 def matched(row: Mapping[Any, Any]) -> str:
     """Return how a picture was matched with its cluster's representative: distance, and by which question."""
     if row["sha256"] == row["representative"]:
-        return "stands for the cluster"
+        return "the others were held against it"
     return f"{row['distance']} of 256 bits apart; " + _HOW[row["how"]].format(score=row["score"])
 
 

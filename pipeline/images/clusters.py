@@ -1,8 +1,9 @@
-"""Pairs of one picture to clusters of it, without chains: every member matches the one that stands for the cluster.
+"""Pairs of one picture to clusters of it, without chains: every member matches the one in its middle.
 
-Connected components alone would join A to C because both resemble B. So each component gets a representative, the
-first by rank; each member is held against it; whoever does not match leaves, and those who left are grouped among
-themselves, until nobody is left over. The outcome depends on ranks and pairs, not on their order.
+Connected components alone would join A to C because both resemble B. So each component gets a representative, the one
+nearest to its neighbours (the original, mostly: copies are nearer to it than to one another); each member is held
+against it; whoever does not match leaves, and those who left are grouped among themselves, until nobody is left over.
+The outcome depends on ranks and pairs, not on their order. Which member is learned from is not decided here.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 Match = Callable[[Integers, Integers], Flags]
 
 
@@ -32,10 +34,11 @@ def components(rows: int, left: Integers, right: Integers) -> Integers:
     return found
 
 
-def group(rank: Integers, left: Integers, right: Integers, match: Match) -> Groups:
+def group(rank: Integers, left: Integers, right: Integers, closeness: Integers, match: Match) -> Groups:
     """Return each row's representative.
 
-    `rank`: each row's, distinct, the lowest stands for a cluster. `left`, `right`: edges, pairs that may be one.
+    `rank`: each row's, distinct. `left`, `right`: edges, pairs that may be one; `closeness` of each, 0 or more. The
+    representative is the row whose edges within its component are the closest in sum, of equals the lowest by rank.
     `match(rows, representatives)` judges whether they are; it is asked for each pair at most once.
     """
     rows = len(rank)
@@ -46,7 +49,10 @@ def group(rank: Integers, left: Integers, right: Integers, match: Match) -> Grou
     while alive.any():
         inner = alive[left] & alive[right]
         members = np.flatnonzero(alive)
-        standing = _first_by_rank(components(rows, left[inner], right[inner])[members], rank[members], members)
+        one, other = left[inner], right[inner]
+        close = closeness[inner].astype(np.float64)
+        apart: Floats = -(np.bincount(one, close, rows) + np.bincount(other, close, rows))
+        standing = _middles(components(rows, one, other)[members], apart[members], rank[members], members)
         matched = members == standing
         asked = np.flatnonzero(~matched)
         matched[asked] = match(members[asked], standing[asked])
@@ -56,9 +62,9 @@ def group(rank: Integers, left: Integers, right: Integers, match: Match) -> Grou
     return Groups(representative, split)
 
 
-def _first_by_rank(component: Integers, rank: Integers, members: Integers) -> Integers:
-    """Return, for each member, the member of its component that has the lowest rank."""
-    order = np.lexsort((rank, component))
+def _middles(component: Integers, apart: Floats, rank: Integers, members: Integers) -> Integers:
+    """Return, for each member, the member of its component that is the least `apart`, of equals the lowest by rank."""
+    order = np.lexsort((rank, apart, component))
     begins = np.flatnonzero(np.diff(component[order], prepend=-1))
     sizes = np.diff(begins, append=len(order))
     standing = np.empty(len(members), dtype=np.int64)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from pipeline.images import candidates, clusters, shards, verification
 from pipeline.images.candidates import Integers
 from pipeline.images.eyes import Eyes
+from pipeline.images.fingerprint import BITS
 from pipeline.images.prints import Fingerprints
 from pipeline.images.verification import HOW, Verdict
 from pipeline.params import Dedupe
@@ -45,7 +46,7 @@ class _Judge:
         self.counts |= {"confirmed": 0, "refused": 0}
 
     def match(self, left: Integers, right: Integers) -> npt.NDArray[np.bool_]:
-        """Return which rows are one picture with what stands for their clusters, and remember how."""
+        """Return which rows are one picture with the middle of their clusters, and remember how."""
         distance = candidates.distances(self._prints.hashes, left, right)
         same = np.zeros(len(left), dtype=np.bool_)
         for part, verdict in self._by_block(verification.confirm, "confirm", left, right, distance):
@@ -92,7 +93,7 @@ def find(
 ) -> Near:
     """Return the clusters of the pictures that are not set aside.
 
-    `rank`: distinct, the lowest of a cluster stands for it. `members`: where each picture's bytes lie.
+    `rank`: distinct, the lowest is the best. `members`: where each picture's bytes lie.
     """
     judge = _Judge(prints, members, params, eyes)
     with _timed("equal hashes"):
@@ -106,9 +107,9 @@ def find(
         one, other = searched[found.left], searched[found.right]
         same = judge.verify(one, other, found.distance)
     with _timed("cluster"):
-        grouped = clusters.group(
-            rank, np.concatenate([left, one[same]]), np.concatenate([right, other[same]]), judge.match
-        )
+        apart = np.concatenate([np.zeros(len(left), dtype=np.int64), found.distance[same]])
+        edges = np.concatenate([left, one[same]]), np.concatenate([right, other[same]])
+        grouped = clusters.group(rank, *edges, BITS - apart, judge.match)
     counts = {"candidates": len(found.left), "hot_keys": found.hot_keys, "not_compared": found.not_compared}
     counts |= judge.counts | {"chains_split": grouped.split}
     return Near(grouped.representative, *_matches(grouped.representative, judge), counts)

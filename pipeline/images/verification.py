@@ -2,7 +2,7 @@
 
 Cheap questions first, to thumbnails: a small distance with thumbnails that correlate as they stand is sure; else they
 are aligned, and what then lies between `unlike` and `same` is looked at in full. That makes the edges of clusters. Who
-is to join one is held against the picture that stands for it, in full again, unless the two are sure.
+is to join one is held against the picture in its middle, in full again, unless the two are sure.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def verify(
 def confirm(
     left: Thumbnails, right: Thumbnails, distance: Integers, pairs: Sequence[Pair], params: Dedupe, eyes: Eyes
 ) -> Verdict:
-    """Judge pictures against what stands for their cluster: sure, or one picture in full. Arguments as `verify`'s."""
+    """Judge pictures against the middle of their cluster: sure, or one picture in full. Arguments as `verify`'s."""
     correlation = compare(left, right)
     sure = _sure(distance, correlation, params)
     verdict = Verdict(sure.copy(), np.full(len(left), _HASH, dtype=np.int64), correlation.astype(np.float64))
