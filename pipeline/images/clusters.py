@@ -51,7 +51,7 @@ def group(rank: Integers, left: Integers, right: Integers, closeness: Integers, 
         members = np.flatnonzero(alive)
         one, other = left[inner], right[inner]
         close = closeness[inner].astype(np.float64)
-        apart: Floats = -(np.bincount(one, close, rows) + np.bincount(other, close, rows))
+        apart = -(np.bincount(one, close, rows) + np.bincount(other, close, rows)).astype(np.float64)
         standing = _middles(components(rows, one, other)[members], apart[members], rank[members], members)
         matched = members == standing
         asked = np.flatnonzero(~matched)
