@@ -88,12 +88,13 @@ def _document(body: str) -> str:
 
 
 def _counts(settled: pd.DataFrame, copies: pd.DataFrame, counts: dict[str, Any]) -> str:
-    status = settled["status"].value_counts()
+    status = settled["status"].value_counts().drop(settling.SET_ASIDE, errors="ignore")
     aside = [(f"set aside: {kind}", number) for kind, number in counts["set_aside"].items()]
     near = copies[copies["kind"] == "near"]
     labels = settled.set_index("sha256")["labels"].map(", ".join)
-    pairs = near["sha256"].map(labels).str.cat(near["representative"].map(labels), sep=" ~ ")
-    pairs = pairs[near["sha256"] != near["representative"]]
+    others = near[near["sha256"] != near["representative"]]
+    sides = zip(others["sha256"].map(labels), others["representative"].map(labels), strict=True)
+    pairs = pd.Series([" ~ ".join(sorted(pair)) for pair in sides], dtype="str")
     return (
         '<div class="counts">'
         + "".join(
@@ -101,7 +102,7 @@ def _counts(settled: pd.DataFrame, copies: pd.DataFrame, counts: dict[str, Any])
                 _table("pictures", [("catalogued", counts["catalogued"]), *status.sort_index().items(), *aside]),
                 _table("copies, by kind", copies["kind"].value_counts().sort_index().items()),
                 _table("near copies, matched by", near.loc[near["how"] != "", "how"].value_counts().items()),
-                _table("near copies, by label ~ its cluster's", pairs.value_counts(sort=False).items()),
+                _table("near copies, by labels", pairs.value_counts(sort=False).items()),
                 _table("copies, by source", copies["source"].value_counts(sort=False).items()),
             ]
         )
