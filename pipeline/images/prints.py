@@ -1,6 +1,8 @@
-"""build/fingerprints.parquet, read in streams: hashes to memory, thumbnails to a mapped temporary file."""
+"""build/fingerprints.parquet, read in streams: hashes to memory, thumbnails to a temporary file."""
 
+import os
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,12 +19,38 @@ from pipeline.images.fingerprint import BYTES, SIDE, VIEWS
 _ROWS = 4096
 
 
+class Thumbnails:
+    """Grey thumbnails, uint8 (64, 64) each, in an unnamed temporary file: what is asked for is read, none is held."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._file = tempfile.TemporaryFile(prefix="thumbnails-", buffering=0)  # noqa: SIM115 -- closed with the object
+        weakref.finalize(self, self._file.close)
+
+    def append(self, thumbnails: npt.NDArray[np.uint8]) -> None:
+        """Add thumbnails, (n, 64, 64), at the end."""
+        self._file.write(thumbnails.tobytes())
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return the thumbnails (n, 64, 64) of these rows, in their order.
+
+        Raises:
+            IndexError: there is no such row.
+
+        """
+        found = np.empty((len(rows), SIDE, SIDE), dtype=np.uint8)
+        for place, row in enumerate(rows.tolist()):
+            if row < 0 or os.preadv(self._file.fileno(), [memoryview(found[place])], row * SIDE * SIDE) < SIDE * SIDE:
+                raise IndexError(f"there is no thumbnail {row}")
+        return found
+
+
 class Fingerprints(NamedTuple):
-    """Of each content, sorted by sha256: uint64 (n, views, 4) hashes, uint8 (n, 64, 64) thumbnails, contrast."""
+    """Of each content, sorted by sha256: uint64 (n, views, 4) hashes, thumbnails, contrast."""
 
     sha256: npt.NDArray[np.str_]
     hashes: npt.NDArray[np.uint64]
-    thumbnails: npt.NDArray[np.uint8]
+    thumbnails: Thumbnails
     contrast: npt.NDArray[np.float64]
 
 
@@ -48,12 +76,12 @@ def _load(table: pq.ParquetFile) -> Fingerprints:
     names: list[str] = []
     hashes = np.zeros((rows, len(VIEWS) * BYTES), dtype=np.uint8)
     contrast = np.zeros(rows)
-    thumbnails = _mapped(rows)
+    thumbnails = Thumbnails()
     for start, batch in _batches(table):
         end = start + batch.num_rows
         names += batch["sha256"].to_pylist()
         hashes[start:end] = _fixed(batch["hashes"], len(VIEWS) * BYTES)
-        thumbnails[start:end] = _fixed(batch["thumbnail"], SIDE * SIDE).reshape(-1, SIDE, SIDE)
+        thumbnails.append(_fixed(batch["thumbnail"], SIDE * SIDE).reshape(-1, SIDE, SIDE))
         contrast[start:end] = batch["contrast"].to_numpy(zero_copy_only=False)
     order = np.argsort(np.array(names, dtype="U64"), kind="stable")
     sha256 = np.array(names, dtype="U64")
@@ -72,10 +100,3 @@ def _batches(table: pq.ParquetFile) -> Iterator[tuple[int, pa.RecordBatch]]:
 def _fixed(column: pa.Array, size: int) -> npt.NDArray[np.uint8]:
     joined = np.frombuffer(b"".join(column.to_pylist()), dtype=np.uint8)
     return joined.reshape(len(column), size)
-
-
-def _mapped(rows: int) -> npt.NDArray[np.uint8]:
-    if not rows:
-        return np.zeros((0, SIDE, SIDE), dtype=np.uint8)
-    with tempfile.TemporaryFile(prefix="thumbnails-") as unnamed:  # the mapping keeps it alive
-        return np.memmap(unnamed, dtype=np.uint8, mode="w+", shape=(rows, SIDE, SIDE))

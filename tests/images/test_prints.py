@@ -24,7 +24,7 @@ def test_it_reads_what_was_written_in_parts(tmp_path, monkeypatch):
     assert found.sha256.tolist() == wanted["sha256"].tolist()
     assert found.hashes.shape == (5, len(VIEWS), 4)
     assert [row.tobytes() for row in found.hashes] == wanted["hashes"].tolist()
-    assert [np.asarray(row).tobytes() for row in found.thumbnails] == wanted["thumbnail"].tolist()
+    assert [row.tobytes() for row in found.thumbnails[np.arange(5)]] == wanted["thumbnail"].tolist()
     assert found.contrast.tolist() == wanted["contrast"].tolist()
 
 
@@ -50,3 +50,15 @@ def test_another_table_is_refused_by_name(tmp_path, spoil):
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         prints.load(tmp_path / "a.parquet")
+
+
+def test_thumbnails_come_in_the_order_that_they_are_asked_for():
+    held = prints.Thumbnails()
+    given = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+    held.append(given[:2])
+    held.append(given[2:])
+    assert (held[np.array([2, 0, 2])] == given[[2, 0, 2]]).all()
+    assert held[np.array([], dtype=np.int64)].shape == (0, 64, 64)
+    for row in (3, -1):
+        with pytest.raises(IndexError, match=f"thumbnail {row}"):
+            held[np.array([row])]
