@@ -62,7 +62,7 @@ def load(path: Path) -> Fingerprints:
 
     """
     try:
-        with pq.ParquetFile(path) as table:
+        with pq.ParquetFile(path, pre_buffer=False) as table:  # else it reads the file ahead, whole
             return _load(table)
     except FileNotFoundError:
         raise UserError(missing(path)) from None
