@@ -12,10 +12,10 @@ from pipeline.errors import UserError
 from pipeline.files import REBUILD, atomic, missing
 
 
-def write_parquet(frame: pd.DataFrame, path: Path, *, row_group: int | None = None) -> None:
-    """Write `frame` without its index, `row_group` rows a group. Equal frames give equal bytes."""
+def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Write `frame` without its index. Equal frames give equal bytes."""
     with atomic(path) as temporary:
-        frame.to_parquet(temporary, index=False, row_group_size=row_group)
+        frame.to_parquet(temporary, index=False)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

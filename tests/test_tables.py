@@ -94,7 +94,8 @@ def test_a_stage_on_a_full_disk_says_so_and_leaves_no_half_table(small_disk, pro
     document["dedupe"]["near"] = False
     (small_disk / "params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     ids = [sha(str(n)) for n in range(20_000)]
-    about = {"width": 9, "height": 9, "entropy": 7.0, "quality": 0.5, "shard": "a.tar", "offset": 0, "size": 1}
+    about = {"width": 9, "height": 9, "frame": 0.0, "entropy": 7.0, "quality": 0.5}
+    about |= {"shard": "a.tar", "offset": 0, "size": 1}
     catalog = pd.DataFrame({"sha256": ids, "labels": [["neutral"]] * len(ids)}).assign(**about)
     write_parquet(catalog.assign(first_seen=pd.Timestamp("2026-01-01", tz="UTC")), paths.CATALOG)
     seen = pd.DataFrame({"sha256": ids[:2], "label": "neutral", "origin": "a", "source": "b", "bytes": 1})

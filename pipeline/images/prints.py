@@ -27,9 +27,10 @@ class Thumbnails:
         self._file = tempfile.TemporaryFile(prefix="thumbnails-", buffering=0)  # noqa: SIM115 -- closed with the object
         weakref.finalize(self, self._file.close)
 
-    def append(self, thumbnails: npt.NDArray[np.uint8]) -> None:
-        """Add thumbnails, (n, 64, 64), at the end."""
-        self._file.write(thumbnails.tobytes())
+    def put(self, rows: npt.NDArray[np.int64], thumbnails: npt.NDArray[np.uint8]) -> None:
+        """Lay down thumbnails, (n, 64, 64), as these rows."""
+        for row, thumbnail in zip(rows.tolist(), thumbnails, strict=True):
+            os.pwrite(self._file.fileno(), thumbnail.tobytes(), row * SIDE * SIDE)
 
     def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return the thumbnails (n, 64, 64) of these rows, in their order.
@@ -72,27 +73,24 @@ def load(path: Path) -> Fingerprints:
 
 
 def _load(table: pq.ParquetFile) -> Fingerprints:
-    rows = table.metadata.num_rows
-    names: list[str] = []
-    hashes = np.zeros((rows, len(VIEWS) * BYTES), dtype=np.uint8)
-    contrast = np.zeros(rows)
+    names = np.array([name for _, batch in _batches(table, ["sha256"]) for name in batch["sha256"].to_pylist()], "U64")
+    sha256, places, counts = np.unique(names, return_inverse=True, return_counts=True)
+    if counts.max(initial=1) > 1:
+        raise ValueError(f"it holds {sha256[counts > 1][0]} twice")
+    hashes = np.zeros((len(names), len(VIEWS) * BYTES), dtype=np.uint8)
+    contrast = np.zeros(len(names))
     thumbnails = Thumbnails()
-    for start, batch in _batches(table):
-        end = start + batch.num_rows
-        names += batch["sha256"].to_pylist()
-        hashes[start:end] = _fixed(batch["hashes"], len(VIEWS) * BYTES)
-        thumbnails.append(_fixed(batch["thumbnail"], SIDE * SIDE).reshape(-1, SIDE, SIDE))
-        contrast[start:end] = batch["contrast"].to_numpy(zero_copy_only=False)
-    order = np.argsort(np.array(names, dtype="U64"), kind="stable")
-    sha256 = np.array(names, dtype="U64")
-    if (order != np.arange(rows)).any():  # thumbnails on disk stay where they are: a table is written sorted
-        raise ValueError("its rows are not sorted by sha256")
-    return Fingerprints(sha256, hashes.view(np.uint64).reshape(rows, len(VIEWS), BYTES // 8), thumbnails, contrast)
+    for start, batch in _batches(table, ["hashes", "thumbnail", "contrast"]):
+        rows = places[start : start + batch.num_rows]
+        hashes[rows] = _fixed(batch["hashes"], len(VIEWS) * BYTES)
+        thumbnails.put(rows, _fixed(batch["thumbnail"], SIDE * SIDE).reshape(-1, SIDE, SIDE))
+        contrast[rows] = batch["contrast"].to_numpy(zero_copy_only=False)
+    return Fingerprints(sha256, hashes.view(np.uint64).reshape(-1, len(VIEWS), BYTES // 8), thumbnails, contrast)
 
 
-def _batches(table: pq.ParquetFile) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _batches(table: pq.ParquetFile, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
     start = 0
-    for batch in table.iter_batches(_ROWS, columns=["sha256", "hashes", "thumbnail", "contrast"]):
+    for batch in table.iter_batches(_ROWS, columns=columns):
         yield start, batch
         start += batch.num_rows
 

@@ -22,8 +22,6 @@ from pipeline.images.decode import Limits
 from pipeline.ingest import sightings as seen
 from pipeline.params import Catalog, load_params
 
-_ROW_GROUP = 128  # of a shard's results: the fingerprints within a range of sha256 are read without most of the others
-
 COLUMNS = (
     "sha256",
     "labels",
@@ -66,7 +64,7 @@ def measure_all(shard_files: Sequence[Path], params: Catalog) -> list[Path]:
         measured = compute.map_shards(partial(measure.measure_shard, limits, cost), new)
         for shard, rows in zip(new, measured, strict=True):
             frame = pd.DataFrame(rows, columns=list(measure.ROW)).sort_values("sha256")
-            tables.write_parquet(frame, places[shard], row_group=_ROW_GROUP)
+            tables.write_parquet(frame, places[shard])
             bar.update()
     return list(places.values())
 
