@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 SHA_TAG = "nsfw.model_sha256"
+TEMPERATURE_TAG, THRESHOLD_TAG = "nsfw.temperature", "nsfw.threshold"
 SPEC_FILE = "model.json"  # among a version's artifacts
 # All that serving imports: the model loads anywhere with these, and with its own format's.
-_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow")
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pebble", "pillow")
 _FORMATS = {"keras": ("tensorflow", "keras"), "saved_model": ("tensorflow",), "onnx": ("onnxruntime",)}
 _PACKAGE = Path(__file__).resolve().parents[1]
 _ENTRY = _PACKAGE / "serving" / "pyfunc_model.py"
+_OUTPUTS = ("unsafe", "threshold", "decision", "error")  # columns beside a class each, as serving.pyfunc_model has it
 _CODE = ("__init__.py", "errors.py", "images", "serving")
 
 
@@ -48,6 +50,8 @@ class Candidate:
         model: the model's name in the folder: a file, or a SavedModel's folder.
         adapter: what lies between a model of others and our pixels and labels, as `serving.networks.Adapter` writes
             it; None for our own models.
+        decision: how its answers are read, as `serving.decision.Decision` writes it; None where no evidence tells.
+        limits: what a picture may be, as `images.decode.Limits` has it; None: its defaults.
 
     """
 
@@ -61,6 +65,8 @@ class Candidate:
     evidence: Mapping[str, float]
     model: str = paths.MODEL_FILE
     adapter: Mapping[str, Any] | None = None
+    decision: Mapping[str, Any] | None = None
+    limits: Mapping[str, Any] | None = None
 
     @property
     def model_file(self) -> Path:
@@ -93,7 +99,7 @@ def log_model(client: MlflowClient, candidate: Candidate, record: RunRecord, run
         server.experiment_id(client),
         name=candidate.name,
         source_run_id=run_id,
-        tags={SHA_TAG: sha256, ID_TAG: record.id},
+        tags={SHA_TAG: sha256, ID_TAG: record.id} | decision_tags(candidate),
         params=client.get_run(run_id).data.params,
     )
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
@@ -109,7 +115,7 @@ def log_model(client: MlflowClient, candidate: Candidate, record: RunRecord, run
             python_model=str(_ENTRY),
             artifacts={"model": str(candidate.model_file.resolve()), "spec": str(spec)},
             code_paths=[str(_code(Path(scratch)))],
-            signature=_signature(candidate.labels),
+            signature=_signature(candidate),
             pip_requirements=requirements(candidate),
         )
     return str(model.model_id)
@@ -121,6 +127,15 @@ def requirements(candidate: Candidate) -> list[str]:
     return [f"{package}=={version(package)}" for package in (*_REQUIREMENTS, *_FORMATS[kind])]
 
 
+def decision_tags(candidate: Candidate) -> dict[str, str]:
+    """Return the operating point as tags; {} where none is known. Six digits: the last ones are the machine's."""
+    if candidate.decision is None:
+        return {}
+    threshold = candidate.decision["threshold"]
+    shown = "none" if threshold is None else f"{threshold:.6g}"
+    return {TEMPERATURE_TAG: f"{candidate.decision['temperature']:.6g}", THRESHOLD_TAG: shown}
+
+
 def _spec(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, Any]:
     return {
         "labels": candidate.labels,
@@ -128,6 +143,8 @@ def _spec(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, Any
         "size": candidate.size,
         "rescaling": candidate.rescaling,
         "adapter": candidate.adapter,
+        "decision": candidate.decision,
+        "limits": candidate.limits,
         "file": candidate.model,
         "model_sha256": sha256,
         "record_id": record.id,
@@ -141,15 +158,22 @@ def _code(scratch: Path) -> Path:
     for name in _CODE:
         source = _PACKAGE / name
         if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__", "http"))
         else:
             shutil.copyfile(source, target / name)
     return target
 
 
-def _signature(labels: tuple[str, ...]) -> ModelSignature:
+def _signature(candidate: Candidate) -> ModelSignature:
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    outputs = [*(ColSpec("double", label) for label in labels), ColSpec("string", "error")]
-    return ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema(outputs))
+    threshold = None if candidate.decision is None else candidate.decision["threshold"]
+    names = [f"p_{label}" if label in _OUTPUTS else label for label in candidate.labels]
+    outputs = [ColSpec("double", name) for name in (*names, "unsafe", "threshold")]
+    outputs += [ColSpec("string", name, required=name != "decision") for name in ("decision", "error")]
+    return ModelSignature(
+        inputs=Schema([ColSpec("binary", "image")]),
+        outputs=Schema(outputs),
+        params=ParamSchema([ParamSpec("threshold", "double", threshold)]),
+    )
