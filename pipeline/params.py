@@ -422,6 +422,20 @@ class Tune(_Section):
     space: dict[str, Entry]
 
 
+class Export(_Section):
+    """What an export may cost on the test pictures, in shares (0.01 is a point), before it is refused.
+
+    `max_difference` (of a probability) holds without quantization; `flips` (pictures whose most probable class, or
+    whose side of the threshold, changes) and the drops in recall with it.
+    """
+
+    pictures: Count
+    max_difference: Positive
+    flips: Share
+    unsafe_recall: Share
+    class_recall: Share
+
+
 class Params(_Section):
     """Everything in params.yaml."""
 
@@ -441,6 +455,7 @@ class Params(_Section):
     audit: Audit
     register_: Register = Field(alias="register")
     tune: Tune
+    export: Export
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -5,7 +5,6 @@ of the pictures' labels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,27 +13,13 @@ import numpy.typing as npt
 from pipeline.errors import UserError
 from pipeline.evaluation.recall import summary
 from pipeline.params import Export
+from pipeline.serving.decision import Decision
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 
 
-@dataclass(frozen=True)
-class Judge:
-    """The labels, which of them are unsafe, and the threshold of their sum (None: not known)."""
-
-    labels: tuple[str, ...]
-    unsafe: tuple[str, ...]
-    threshold: float | None
-
-    def score(self, probabilities: Floats) -> Floats:
-        """Return each picture's probability of being unsafe."""
-        members = [place for place, name in enumerate(self.labels) if name in self.unsafe]
-        total: Floats = probabilities[:, members].astype(np.float64).sum(axis=1)
-        return total
-
-
-def report(before: Floats, after: Floats, truth: Integers, judge: Judge, confidence: float) -> dict[str, Any]:
+def report(before: Floats, after: Floats, truth: Integers, decision: Decision, confidence: float) -> dict[str, Any]:
     """Return the cost, ready for JSON; shares are 0..1, None where nothing is known.
 
     Keys: pictures, max_difference, mean_difference (of a probability); flips: pictures whose most probable class
@@ -49,30 +34,30 @@ def report(before: Floats, after: Floats, truth: Integers, judge: Judge, confide
     if after.shape != before.shape or not np.isfinite(after).all():
         raise UserError("the export's answers are no probabilities (NaN, infinite, or of another shape). Not written.")
     apart = np.abs(after.astype(np.float64) - before.astype(np.float64))
-    figures = [summary(found, truth, judge.labels, judge.unsafe, confidence) for found in (before, after)]
+    figures = [summary(found, truth, decision.labels, decision.unsafe, confidence) for found in (before, after)]
+    flips, caught, flagged = _at_threshold(before, after, truth, decision)
     return {
         "pictures": len(truth),
         "max_difference": float(apart.max()),
         "mean_difference": float(apart.mean()),
-        "flips": {"label": int((before.argmax(axis=1) != after.argmax(axis=1)).sum()), "decision": None},
-        "recall": {name: [one["recall"][name] for one in figures] for name in judge.labels},
+        "flips": {"label": int((before.argmax(axis=1) != after.argmax(axis=1)).sum()), "decision": flips},
+        "recall": {name: [one["recall"][name] for one in figures] for name in decision.labels},
         "unsafe_recall": [one["unsafe"]["recall"] for one in figures],
-        "caught": None,
-        "flagged": None,
-    } | _at_threshold(before, after, truth, judge)
-
-
-def _at_threshold(before: Floats, after: Floats, truth: Integers, judge: Judge) -> dict[str, Any]:
-    if judge.threshold is None:
-        return {}
-    called = [judge.score(found) >= judge.threshold for found in (before, after)]
-    bad = np.array([name in judge.unsafe for name in judge.labels])[truth]
-    label = int((before.argmax(axis=1) != after.argmax(axis=1)).sum())
-    return {
-        "flips": {"label": label, "decision": int((called[0] != called[1]).sum())},
-        "caught": [_share(one[bad]) for one in called],
-        "flagged": [_share(one[~bad]) for one in called],
+        "caught": caught,
+        "flagged": flagged,
     }
+
+
+_Pair = list[float | None] | None
+
+
+def _at_threshold(before: Floats, after: Floats, truth: Integers, decision: Decision) -> tuple[int | None, _Pair, _Pair]:
+    if decision.threshold is None:
+        return None, None, None
+    called = [decision.score(found) >= decision.threshold for found in (before, after)]
+    bad = np.array([name in decision.unsafe for name in decision.labels])[truth]
+    flips = int((called[0] != called[1]).sum())
+    return flips, [_share(one[bad]) for one in called], [_share(one[~bad]) for one in called]
 
 
 def _share(called: npt.NDArray[np.bool_]) -> float | None:
@@ -102,7 +87,7 @@ def failures(cost: dict[str, Any], limits: Export, *, quantized: bool) -> list[s
     return found
 
 
-def lines(cost: dict[str, Any], judge: Judge) -> list[str]:
+def lines(cost: dict[str, Any], decision: Decision) -> list[str]:
     """Return the cost as a table for a terminal."""
     flips = cost["flips"]
     sides = "no threshold is known" if flips["decision"] is None else f"decision flips {flips['decision']}"
@@ -112,10 +97,10 @@ def lines(cost: dict[str, Any], judge: Judge) -> list[str]:
         f"  {'':<34} {'model':>9} {'export':>9}",
     ]
     rows: Sequence[tuple[str, Any]] = [
-        *((f"recall of {name}", cost["recall"][name]) for name in judge.labels),
+        *((f"recall of {name}", cost["recall"][name]) for name in decision.labels),
         ("unsafe recall, most probable class", cost["unsafe_recall"]),
-        (f"unsafe caught at {judge.threshold or 0:.4g}", cost["caught"]),
-        (f"safe flagged at {judge.threshold or 0:.4g}", cost["flagged"]),
+        (f"unsafe caught at {decision.threshold or 0:.4g}", cost["caught"]),
+        (f"safe flagged at {decision.threshold or 0:.4g}", cost["flagged"]),
     ]
     return text + [f"  {name:<34} {_percent(pair[0]):>9} {_percent(pair[1]):>9}" for name, pair in rows if pair]
 
