@@ -62,8 +62,8 @@ class Export:
 def export(params: Params, job: Job) -> Export:
     """Convert a version, ask both about the test pictures, and write the folder if the limits of `export` hold.
 
-    The folder holds the model, export.json (what it takes and gives, and what it costs) and classify.py, which uses it.
-    It appears whole or not at all.
+    The folder holds the model, export.json (what it takes and gives, and what it costs), and classify.py with its
+    requirements.txt, which uses it. It appears whole or not at all.
 
     Raises:
         UserError: the version, the format, the quantization or the folder will not do; or there is no test picture.
@@ -88,7 +88,8 @@ def export(params: Params, job: Job) -> Export:
         if failures:
             return Export(None, document, tuple(failures))
         files.write_json(document, folder / SIDECAR)
-        files.write_text(example.text(job.format, formats.RUNTIMES[job.format]), folder / example.FILE)
+        files.write_text(example.text(job.format), folder / example.FILE)
+        files.write_text(example.requirements(job.format), folder / example.REQUIREMENTS)
         _publish(folder, out)
     return Export(out, document, ())
 
