@@ -1,6 +1,6 @@
 """A registered version as a folder for another runtime, written only where it gives the same numbers.
 
-    export(params, Job("onnx", out=Path("exported/nsfw")))
+    export(open_model(params), params, Job("onnx", out=Path("exported/nsfw")))
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from tqdm import tqdm
 from pipeline import files, scoring
 from pipeline.errors import UserError
 from pipeline.exporting import example, formats, parity
-from pipeline.exporting.chosen import chosen
 from pipeline.exporting.formats import Format, Run
 from pipeline.exporting.graph import INPUT, OUTPUT, Source
 from pipeline.exporting.onnx_files import Quantization
@@ -42,10 +41,9 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked for: the format, the version (None: production), the quantization, the folder (None: a name)."""
+    """What is asked for: the format, the quantization, the folder (None: one that names the version)."""
 
     format: Format
-    model: str | None = None
     quantize: Quantization = "none"
     out: Path | None = None
 
@@ -55,11 +53,30 @@ class Export:
     """What came of it: the folder, or None where it was refused; the sidecar; what is past the limits."""
 
     folder: Path | None
-    document: dict[str, Any]
+    sidecar: dict[str, Any]
     failures: tuple[str, ...]
+    decision: Decision
+
+    def to_document(self) -> dict[str, Any]:
+        """Return all of it, for JSON."""
+        folder = None if self.folder is None else str(self.folder)
+        return {**self.sidecar, "folder": folder, "failures": list(self.failures)}
+
+    def lines(self) -> list[str]:
+        """Return it for a terminal."""
+        told = self.sidecar
+        head = f"{told['model']} version {told['version'] or '-'} as {told['format']}"
+        head += "" if told["quantize"] == "none" else f", {told['quantize']}"
+        size = f"{told['bytes'] / 1e6:.2f} MB, {told['bytes'] / told['source_bytes']:.2f} of the registered file"
+        text = [f"{head}: {size}", *parity.lines(told["parity"], self.decision)]
+        if self.decision.threshold is None:
+            text.append("the version carries no threshold: evaluate and register it again for one")
+        if self.folder is None:
+            return [*text, *(f"REFUSED: {failure}" for failure in self.failures), "nothing was written"]
+        return [*text, f"wrote {self.folder}", f"next: python {self.folder / example.FILE} PICTURE..."]
 
 
-def export(params: Params, job: Job) -> Export:
+def export(version: Verified, params: Params, job: Job) -> Export:
     """Convert a version, ask both about the test pictures, and write the folder if the limits of `export` hold.
 
     The folder holds the model, export.json (what it takes and gives, and what it costs), and classify.py with its
@@ -67,13 +84,9 @@ def export(params: Params, job: Job) -> Export:
 
     Raises:
         UserError: the version, the format, the quantization or the folder will not do; or there is no test picture.
-        Unreachable: MLflow's server does not answer.
 
     """
     formats.check(job.format, job.quantize)
-    if job.out is not None:
-        _check_free(job.out)
-    version = chosen(params, job.model)
     out = job.out or DEFAULT / _name(version, job)
     _check_free(out)
     classifier = version.classifier()
@@ -86,39 +99,18 @@ def export(params: Params, job: Job) -> Export:
         failures = parity.failures(cost, params.export, quantized=job.quantize != "none")
         document = _sidecar(version, job, path, params) | {"parity": cost}
         if failures:
-            return Export(None, document, tuple(failures))
+            return Export(None, document, tuple(failures), decision)
         files.write_json(document, folder / SIDECAR)
         files.write_text(example.text(job.format), folder / example.FILE)
         files.write_text(example.requirements(job.format), folder / example.REQUIREMENTS)
         _publish(folder, out)
-    return Export(out, document, ())
-
-
-def lines(found: Export, decision: Decision) -> list[str]:
-    """Return an export for a terminal."""
-    document = found.document
-    head = f"{document['model']} version {document['version']} as {document['format']}"
-    head += "" if document["quantize"] == "none" else f", {document['quantize']}"
-    size = f"{document['bytes'] / 1e6:.2f} MB, {document['bytes'] / document['source_bytes']:.2f} of the registered file"
-    text = [f"{head}: {size}", *parity.lines(document["parity"], decision)]
-    text += [f"DOUBT, passed over: {doubt}" for doubt in document["doubts"]]
-    if decision.threshold is None:
-        text.append("the version carries no threshold (registered before versions did): `dvc repro -f register`")
-    if found.folder is None:
-        return [*text, *(f"REFUSED: {failure}" for failure in found.failures), "nothing was written"]
-    return [*text, f"wrote {found.folder}", f"next: python {found.folder / example.FILE} PICTURE..."]
-
-
-def decision_of(document: dict[str, Any]) -> Decision:
-    """Return the decision that a sidecar tells of (its temperature is in the graph)."""
-    from pipeline.serving.decision import Decision
-
-    return Decision(tuple(document["labels"]), tuple(document["unsafe"]), threshold=document["threshold"])
+    return Export(out, document, (), decision)
 
 
 def _name(version: Verified, job: Job) -> str:
     quantized = () if job.quantize == "none" else (job.quantize,)
-    return "-".join((version.model, str(version.version), job.format, *quantized))
+    number = str(version.version) if version.version else str(version.spec["model_sha256"])[:12]  # of a folder
+    return "-".join((Path(version.model).name, number, job.format, *quantized))
 
 
 def _check_free(out: Path) -> None:
@@ -183,8 +175,8 @@ def _sidecar(version: Verified, job: Job, path: Path, params: Params) -> dict[st
     limits = version.limits(Limits(int(catalog.max_megapixels * 1e6), catalog.min_side, catalog.max_aspect))
     return {
         "schema": SCHEMA,
-        "model": version.model,
-        "version": version.version,
+        "model": Path(version.model).name,  # or of a version's folder, where one was named
+        "version": version.version or None,
         "model_sha256": digest(version.model_file),
         "format": job.format,
         "quantize": job.quantize,

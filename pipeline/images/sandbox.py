@@ -3,13 +3,13 @@
 import multiprocessing
 import os
 import resource
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CHUNK = 32  # pictures a message: a round trip costs about as much as decoding a small one
+_HEAVY = 4 * 2**20  # bytes a message: large pictures share their time limit with few others
+_HELD = 64 * 2**20
+_one_at_a_time = threading.Lock()  # a server asks from several threads
 
 
 @dataclass(frozen=True)
@@ -44,46 +47,81 @@ class Failure:
         return f"{self.code}: {self.detail}"
 
 
-def run(function: Callable[[Item], Result], items: Iterable[Item], limits: Limits) -> Iterator[Result | Failure]:
+def run(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    limits: Limits,
+    *,
+    weigh: Callable[[Item], int] = lambda _: 0,
+) -> Iterator[Result | Failure]:
     """Yield, in order, each item's result or the Failure that it met.
 
     `function` runs in worker processes, so it must be picklable. The workers outlive the call and serve the next.
+    `weigh` tells the bytes of an item: of those that wait no more than 64 MiB and one item's are held at a time.
     """
     pool = _sound_pool(limits.workers, limits.memory_mb)
     waiting: deque[tuple[tuple[Item, ...], Future[list[Result | Failure]]]] = deque()
-    source = iter(items)
+    held = 0
 
     def schedule(chunk: tuple[Item, ...]) -> Future[list[Result | Failure]]:
         future: Future[list[Result | Failure]] = pool.schedule(_apply, args=[function, chunk], timeout=limits.seconds)
         return future
 
     def collect(chunk: tuple[Item, ...], future: Future[list[Result | Failure]]) -> list[Result | Failure]:
-        try:
-            return future.result()
-        except FutureTimeoutError:
-            failure = Failure("timeout", f"not done within {limits.seconds:g} s")
-        except ProcessExpired as expired:
-            failure = Failure("crashed", f"its worker died (exit code {expired.exitcode})")
+        done = _awaited(future, limits.seconds)
+        if not isinstance(done, Failure):
+            return done
         if len(chunk) == 1:
-            return [failure]
+            return [done]
         # One picture spoiled the chunk: each gets a worker's whole attention, and the guilty one fails alone.
         return [outcome for item in chunk for outcome in collect((item,), schedule((item,)))]
 
-    while chunk := tuple(islice(source, _CHUNK)):
+    def first() -> tuple[int, list[Result | Failure]]:
+        chunk, future = waiting.popleft()
+        return sum(map(weigh, chunk)), collect(chunk, future)
+
+    for chunk, weight in _chunks(items, weigh):
         waiting.append((chunk, schedule(chunk)))
-        if len(waiting) > 4 * limits.workers:
-            yield from collect(*waiting.popleft())
+        held += weight
+        while len(waiting) > 4 * limits.workers or (held > _HELD and len(waiting) > 1):
+            done, outcomes = first()
+            held -= done
+            yield from outcomes
     while waiting:
-        yield from collect(*waiting.popleft())
+        yield from first()[1]
+
+
+def _awaited(future: Future[list[Result | Failure]], seconds: float) -> list[Result | Failure] | Failure:
+    try:
+        return future.result()
+    except FutureTimeoutError:
+        return Failure("timeout", f"not done within {seconds:g} s")
+    except ProcessExpired as expired:
+        return Failure("crashed", f"its worker died (exit code {expired.exitcode})")
+
+
+def _chunks(items: Iterable[Item], weigh: Callable[[Item], int]) -> Iterator[tuple[tuple[Item, ...], int]]:
+    """Yield up to 32 items, or 4 MiB of them, and their weight."""
+    chunk: list[Item] = []
+    weight = 0
+    for item in items:
+        chunk.append(item)
+        weight += weigh(item)
+        if len(chunk) == _CHUNK or weight >= _HEAVY:
+            yield tuple(chunk), weight
+            chunk, weight = [], 0
+    if chunk:
+        yield tuple(chunk), weight
 
 
 def _sound_pool(workers: int, memory_mb: int) -> ProcessPool:
     """Return the pool that earlier calls used, or a new one if that has broken down since (its workers were killed)."""
-    pool = _pool(workers, memory_mb)
-    if not pool.active:
-        _pool.cache_clear()
+    with _one_at_a_time:
         pool = _pool(workers, memory_mb)
-    return pool
+        if not pool.active:
+            _pool.cache_clear()
+            pool = _pool(workers, memory_mb)
+        return pool
 
 
 @lru_cache

@@ -13,8 +13,13 @@ from pipeline import cli, paths, scoring
 from pipeline.errors import UserError
 from pipeline.exporting import export as exporting
 from pipeline.exporting import formats
-from pipeline.exporting.export import Job, export
-from pipeline.params import load_params
+from pipeline.exporting.export import Export, Job
+from pipeline.params import Params, load_params
+from pipeline.promotion.opening import open_model
+
+
+def export(params: Params, job: Job, asked: str = "challenger") -> Export:
+    return exporting.export(open_model(params, asked), params, job)
 
 
 @pytest.fixture
@@ -72,17 +77,17 @@ def test_the_parity_is_with_the_numbers_that_serve(limited, tmp_path):
     from pipeline import tables
     from pipeline.serving.decision import Decision
 
-    done = export(limited(), Job("litert", "challenger", out=tmp_path / "x"))
+    done = export(limited(), Job("litert", out=tmp_path / "x"))
     answers = tables.read_parquet(paths.EVIDENCE / "predictions.parquet")
     test = answers[answers["split"] == "test"].sort_values("sha256")
-    labels = tuple(done.document["labels"])
+    labels = tuple(done.sidecar["labels"])
     raw = test[[f"p_{name}" for name in labels]].to_numpy()
     _, chunks = scoring.pictures_of("test", 32, limited(), 999)
     run = formats.load("litert", tmp_path / "x" / "model.tflite")
     said = np.concatenate([run(chunk.astype(np.float32)) for chunk in chunks])
-    wanted = Decision(labels, (), done.document["temperature"]).probabilities(raw)
+    wanted = Decision(labels, (), done.sidecar["temperature"]).probabilities(raw)
     np.testing.assert_allclose(said, wanted, atol=1e-5)
-    assert done.document["temperature"] != 1.0
+    assert done.sidecar["temperature"] != 1.0
 
 
 def test_past_the_limit_nothing_is_written_and_exit_is_1(nsfw, limited, monkeypatch, tmp_path):
@@ -95,13 +100,13 @@ def test_past_the_limit_nothing_is_written_and_exit_is_1(nsfw, limited, monkeypa
 
 
 def test_a_quantized_one_is_judged_by_what_it_costs(limited, monkeypatch, tmp_path):
-    job = Job("litert", "1", "dynamic", tmp_path / "x")
+    job = Job("litert", "dynamic", tmp_path / "x")
     done = export(limited(flips=1.0, unsafe_recall=1.0, class_recall=1.0), job)
     assert (tmp_path / "x").is_dir()
-    assert done.document["parity"]["max_difference"] > 1e-5
+    assert done.sidecar["parity"]["max_difference"] > 1e-5
     before, after = np.eye(3)[[0, 1, 2, 2]], np.eye(3)[[0, 1, 1, 2]]
     monkeypatch.setattr(exporting, "_ask", lambda *_: (before, after, np.array([0, 1, 2, 2])))
-    refused = export(limited(), Job("litert", "1", "dynamic", tmp_path / "y"))
+    refused = export(limited(), Job("litert", "dynamic", tmp_path / "y"))
     assert refused.folder is None
     assert "recall of porn falls from 100.00% to 50.00%, limit 4.00%" in refused.failures
     assert not (tmp_path / "y").exists()
@@ -110,11 +115,11 @@ def test_a_quantized_one_is_judged_by_what_it_costs(limited, monkeypatch, tmp_pa
 def test_a_broken_conversion_is_found(limited, monkeypatch, tmp_path):
     real = formats.load
     monkeypatch.setattr(formats, "load", lambda *asked: lambda pixels: real(*asked)(pixels[:, :, ::-1] * 0.9))
-    refused = export(limited(), Job("litert", "1", out=tmp_path / "x"))
+    refused = export(limited(), Job("litert", out=tmp_path / "x"))
     assert refused.folder is None
     monkeypatch.setattr(formats, "load", lambda *asked: lambda pixels: real(*asked)(pixels) * np.nan)
     with pytest.raises(UserError, match="no probabilities"):
-        export(limited(), Job("litert", "1", out=tmp_path / "x"))
+        export(limited(), Job("litert", out=tmp_path / "x"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,21 +130,21 @@ def test_what_is_there_stays(limited, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("full", "file", "link"):
         with pytest.raises(UserError, match=rf"{name} exists already"):
-            export(limited(), Job("litert", "1", out=tmp_path / name))
+            export(limited(), Job("litert", out=tmp_path / name))
     assert (tmp_path / "full" / "mine").exists()
 
 
-@pytest.mark.parametrize("asked", ["2", "models:/nsfw/9", "models:/other/1", "models:/nsfw", "nobody", "production"])
-def test_no_such_version(asked, limited, tmp_path):
-    with pytest.raises(UserError, match=r"no version|another registered|no model's address|ever promoted|in production"):
-        export(limited(), Job("litert", asked, out=tmp_path / "x"))
+def test_a_folder_of_a_version_is_exported_too(nsfw, tmp_path):
+    (folder,) = Path("mlartifacts").glob("models/*/artifacts")
+    code, told, _ = nsfw("export", "--format", "litert", "--model", str(folder), "--out", str(tmp_path / "x"), "--json")
+    assert (code, json.loads(told)["version"]) == (0, None)
+
+
+def test_no_such_version(nsfw, tmp_path):
+    for asked, why in (("9", "no version 9"), ("production", "in production"), ("models:/other/1", "another registered")):
+        code, _, told = nsfw("export", "--format", "litert", "--model", asked, "--out", str(tmp_path / "x"))
+        assert (code, why in told) == (1, True)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_version_whose_file_has_changed_is_not_loaded(limited, monkeypatch, tmp_path):
-    monkeypatch.setattr("pipeline.exporting.chosen.digest", lambda _: "0" * 64)
-    with pytest.raises(UserError, match="its file has changed"):
-        export(limited(), Job("litert", "1", out=tmp_path / "x"))
 
 
 def test_an_interruption_leaves_nothing(limited, monkeypatch, tmp_path):
@@ -148,7 +153,7 @@ def test_an_interruption_leaves_nothing(limited, monkeypatch, tmp_path):
 
     monkeypatch.setattr(exporting, "_ask", stop)
     with pytest.raises(KeyboardInterrupt):
-        export(limited(), Job("litert", "1", out=tmp_path / "x"))
+        export(limited(), Job("litert", out=tmp_path / "x"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -159,7 +164,7 @@ def test_what_a_killed_run_left_is_swept_and_what_a_living_one_has_is_not(limite
     left.mkdir()
     others.mkdir()
     (left / "model.tflite").touch()
-    export(limited(), Job("litert", "1", out=tmp_path / "x"))
+    export(limited(), Job("litert", out=tmp_path / "x"))
     assert sorted(path.name for path in tmp_path.iterdir()) == [others.name, "x"]
 
 
@@ -172,7 +177,7 @@ def test_usage(nsfw):
 
 def test_the_default_folder_names_the_version(limited, monkeypatch, tmp_path):
     monkeypatch.setattr(exporting, "DEFAULT", tmp_path / "exported")
-    done = export(limited(), Job("litert", "challenger", "float16"))
+    done = export(limited(), Job("litert", "float16"))
     assert done.folder == tmp_path / "exported" / "nsfw-1-litert-float16"
 
 
