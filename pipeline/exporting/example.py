@@ -10,7 +10,7 @@ from pipeline.exporting.formats import RUNTIMES, Format
 FILE = "classify.py"
 REQUIREMENTS = "requirements.txt"
 
-_HEAD = '''"""What an exported model says of pictures: python classify.py a.jpg b.png (first: pip install -r requirements.txt)."""
+_HEAD = '''"""What a model says of pictures. pip install -r requirements.txt; python classify.py a.jpg b.png"""
 import json, sys
 from pathlib import Path
 import numpy as np
@@ -31,44 +31,44 @@ def square(file):
         if image.has_transparency_data:
             layer = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-        size = (SPEC["size"], SPEC["size"])
-        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR), np.float32)[None]
+        image = image.convert("RGB").resize((SPEC["size"], SPEC["size"]), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.float32)[None]
 
 '''
 _RUN: dict[Format, tuple[str, str]] = {
     "onnx": (
         "import onnxruntime",
-        '''model = onnxruntime.InferenceSession(HERE / SPEC["file"], providers=["CPUExecutionProvider"])
+        """model = onnxruntime.InferenceSession(HERE / SPEC["file"], providers=["CPUExecutionProvider"])
 def run(pixels):
     return model.run(["probabilities"], {"pixels": pixels})[0]
-''',
+""",
     ),
     "litert": (
         "from ai_edge_litert.interpreter import Interpreter",
-        '''model = Interpreter(str(HERE / SPEC["file"]))
+        """model = Interpreter(str(HERE / SPEC["file"]))
 def run(pixels):  # of several pictures: model.resize_tensor_input(0, pixels.shape) first
     model.allocate_tensors()
     model.set_tensor(model.get_input_details()[0]["index"], pixels)
     model.invoke()
     return model.get_tensor(model.get_output_details()[0]["index"])
-''',
+""",
     ),
     "savedmodel": (
         "import tensorflow",
-        '''model = tensorflow.saved_model.load(HERE / SPEC["file"])
+        """model = tensorflow.saved_model.load(HERE / SPEC["file"])
 def run(pixels):
     return model.signatures["serving_default"](pixels=tensorflow.constant(pixels))["probabilities"].numpy()
-''',
+""",
     ),
 }
-_TAIL = '''
+_TAIL = """
 for file in sys.argv[1:]:
     found = dict(zip(SPEC["labels"], map(float, run(square(file))[0])))
     unsafe = sum(found[label] for label in SPEC["unsafe"])
-    known = SPEC["threshold"] is not None
-    decision = ("unsafe" if unsafe >= SPEC["threshold"] else "safe") if known else None
+    limit = SPEC["threshold"]
+    decision = None if limit is None else "unsafe" if unsafe >= limit else "safe"
     print(json.dumps({"file": file, **found, "unsafe": unsafe, "decision": decision}))
-'''
+"""
 
 
 def text(kind: Format) -> str:

@@ -1,6 +1,6 @@
 """A registered version as a folder for another runtime, written only where it gives the same numbers.
 
-    export(open_model(params), params, Job("onnx", out=Path("exported/nsfw")))
+export(open_model(params), params, Job("onnx", out=Path("exported/nsfw")))
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""All that lies between pixels and the numbers every door gives, as one TensorFlow graph: adapter, network, calibration.
+"""All that lies between pixels and the numbers that every door gives, as one TensorFlow graph.
 
-The picture's resize stays outside: an antialiased one inside the graph breaks ONNX and LiteRT.
+Adapter, network and calibration. The picture's resize stays outside: an antialiased one inside breaks ONNX and LiteRT.
 """
 
 from collections.abc import Callable
@@ -66,8 +66,8 @@ def build(source: Source) -> Graph:
     loaders = {"keras": _keras, "saved_model": _saved_model}
     if source.adapter.kind not in loaders:
         raise UserError(
-            f"{source.model_file} is an {source.adapter.kind.upper()} model: it can be exported as onnx, and as nothing "
-            "else, for want of a converter from ONNX to TensorFlow. Say --format onnx."
+            f"{source.model_file} is an {source.adapter.kind.upper()} model: it can be exported as onnx, and "
+            "as nothing else, for want of a converter from ONNX to TensorFlow. Say --format onnx."
         )
     network, held = loaders[source.adapter.kind](source.model_file)
     signature = [tf.TensorSpec((None, source.size, source.size, 3), tf.float32, name=INPUT)]

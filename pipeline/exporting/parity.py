@@ -51,7 +51,9 @@ def report(before: Floats, after: Floats, truth: Integers, decision: Decision, c
 _Pair = list[float | None] | None
 
 
-def _at_threshold(before: Floats, after: Floats, truth: Integers, decision: Decision) -> tuple[int | None, _Pair, _Pair]:
+def _at_threshold(
+    before: Floats, after: Floats, truth: Integers, decision: Decision
+) -> tuple[int | None, _Pair, _Pair]:
     if decision.threshold is None:
         return None, None, None
     called = [decision.score(found) >= decision.threshold for found in (before, after)]
@@ -91,9 +93,9 @@ def lines(cost: dict[str, Any], decision: Decision) -> list[str]:
     """Return the cost as a table for a terminal."""
     flips = cost["flips"]
     sides = "no threshold is known" if flips["decision"] is None else f"decision flips {flips['decision']}"
+    apart = f"largest difference {cost['max_difference']:.2g} (mean {cost['mean_difference']:.2g})"
     text = [
-        f"{cost['pictures']} test pictures: largest difference {cost['max_difference']:.2g} "
-        f"(mean {cost['mean_difference']:.2g}); {sides}, label flips {flips['label']}",
+        f"{cost['pictures']} test pictures: {apart}; {sides}, label flips {flips['label']}",
         f"  {'':<34} {'model':>9} {'export':>9}",
     ]
     rows: Sequence[tuple[str, Any]] = [

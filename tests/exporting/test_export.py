@@ -52,7 +52,9 @@ def limited(in_project):
 
 def test_the_folder_holds_the_model_and_all_that_its_users_need(nsfw, tmp_path):
     out = tmp_path / "deep" / "export"
-    code, told, _ = nsfw("export", "--format", "litert", "--model", "models:/nsfw@challenger", "--out", str(out), "--json")
+    code, told, _ = nsfw(
+        "export", "--format", "litert", "--model", "models:/nsfw@challenger", "--out", str(out), "--json"
+    )
     assert code == 0
     document = json.loads(told)
     assert (document["folder"], document["failures"]) == (str(out), [])
@@ -141,7 +143,11 @@ def test_a_folder_of_a_version_is_exported_too(nsfw, tmp_path):
 
 
 def test_no_such_version(nsfw, tmp_path):
-    for asked, why in (("9", "no version 9"), ("production", "in production"), ("models:/other/1", "another registered")):
+    for asked, why in (
+        ("9", "no version 9"),
+        ("production", "in production"),
+        ("models:/other/1", "another registered"),
+    ):
         code, _, told = nsfw("export", "--format", "litert", "--model", asked, "--out", str(tmp_path / "x"))
         assert (code, why in told) == (1, True)
     assert list(tmp_path.iterdir()) == []

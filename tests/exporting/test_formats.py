@@ -145,7 +145,9 @@ def test_what_cannot_be_is_refused_before_anything_is_done(monkeypatch):
     with pytest.raises(UserError, match="a SavedModel is not quantized"):
         formats.check("savedmodel", "float16")
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "lite" in name or "tf2" in name else real(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if "lite" in name or "tf2" in name else real(name)
+    )
     for kind, package in (("onnx", "tf2onnx"), ("litert", "ai-edge-litert")):
         with pytest.raises(UserError, match=rf"needs {package}, which is not installed: `uv sync --extra export`"):
             formats.check(kind, "none")
