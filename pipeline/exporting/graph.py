@@ -74,7 +74,9 @@ def build(source: Source) -> Graph:
 
     def answer(pixels: Any) -> dict[str, Any]:
         given = _out(network(_into(pixels, source.adapter)), source.adapter)
-        return {OUTPUT: tf.ensure_shape(_calibrated(given, source.temperature), (None, source.classes))}
+        found = _calibrated(given, source.temperature)
+        found.set_shape((None, source.classes))  # not ensure_shape: TensorFlow.js does not know that operation
+        return {OUTPUT: found}
 
     return Graph(tf.function(answer, input_signature=signature), held)
 
