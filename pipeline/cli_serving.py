@@ -1,6 +1,7 @@
-"""The commands that ask a model about pictures: score."""
+"""The commands that ask a model about pictures, or take it elsewhere: score, export."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,26 @@ from pipeline.errors import UserError
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
+class Formats(StrEnum):
+    """What `nsfw export --format` takes."""
+
+    savedmodel = "savedmodel"
+    onnx = "onnx"
+    litert = "litert"
+
+
+class Quantizations(StrEnum):
+    """What `nsfw export --quantize` takes."""
+
+    none = "none"
+    float16 = "float16"
+    dynamic = "dynamic"
+
+
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the `nsfw` command."""
     app.command("score")(score)
+    app.command("export")(export)
 
 
 def score(
@@ -67,3 +85,36 @@ def _check_there(paths: list[bytes]) -> None:
             raise UserError(
                 f"{path.decode('utf-8', 'backslashreplace')} does not exist. PATHS are what is to be scored."
             )
+
+
+def export(
+    kind: Annotated[Formats, typer.Option("--format", help="For TensorFlow, ONNX Runtime, or LiteRT.")],
+    out: Annotated[Path | None, typer.Option(help="A new folder; exported/... if none.")] = None,
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option(help="models:/NAME/3, models:/NAME@alias, or a folder of a version; production if none."),
+    ] = None,
+    quantize: Annotated[
+        Quantizations, typer.Option(help="Weights in 16 bits, or in 8 (dynamic range); onnx and litert.")
+    ] = Quantizations.none,
+    allow_unverified: Annotated[
+        bool, typer.Option("--allow-unverified", help="Export what serves in spite of doubts.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a version for another runtime, once it gives the same numbers on the test pictures. Exit 1 where not."""
+    params = _params()
+    from pipeline.exporting import export as exporting
+    from pipeline.exporting import formats
+    from pipeline.promotion.opening import open_model
+
+    job = exporting.Job(kind.value, quantize.value, out)
+    formats.check(job.format, job.quantize)
+    version = _asked(lambda: open_model(params, model, allow_unverified=allow_unverified))
+    for doubt in version.doubts:
+        print(f"DOUBT, passed over: {doubt}", file=sys.stderr)
+    found = exporting.export(version, params, job)
+    tell(found.to_document(), found.lines(), as_json=as_json)
+    if found.folder is None:
+        raise typer.Exit(1)

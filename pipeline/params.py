@@ -493,6 +493,20 @@ class Score(_Section):
     max_mb: Annotated[int, Field(ge=1, le=1024)]
 
 
+class Export(_Section):
+    """What an export may cost on the test pictures, in shares (0.01 is a point), before it is refused.
+
+    `max_difference` (of a probability) holds without quantization; `flips` (pictures whose most probable class, or
+    whose side of the threshold, changes) and the drops in recall with it.
+    """
+
+    pictures: Count
+    max_difference: Positive
+    flips: Share
+    unsafe_recall: Share
+    class_recall: Share
+
+
 class Params(_Section):
     """Everything in params.yaml."""
 
@@ -514,6 +528,7 @@ class Params(_Section):
     register_: Register = Field(alias="register")
     tune: Tune
     score: Score
+    export: Export
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -54,6 +54,19 @@ def predictions_from_shards(score: Score, size: int, splits: Sequence[str], para
     return table.frame(rows["sha256"].tolist(), rows["split"].tolist(), rows["label"].tolist(), probabilities, names)
 
 
+def pictures_of(
+    split: str, size: int, params: Params, most: int
+) -> tuple[pd.DataFrame, Iterator[npt.NDArray[np.uint8]]]:
+    """Return `sha256, label` of a split's first pictures by sha256, `most` at most, and their pixels, some at a time.
+
+    Pixels are uint8 (n, size, size, 3), RGB, from the original bytes, in the rows' order.
+    """
+    known = tables.read_parquet(paths.SPLITS, ["sha256", "label", "split"])
+    chosen = known[known["split"] == split].sort_values("sha256").head(most)
+    rows = _placed(chosen[["sha256", "label"]])
+    return rows[["sha256", "label"]], (chunk[:, 0] for chunk in _rendered(rows, size, (PLAIN,), params))
+
+
 def robustness(score: Score, size: int, test: pd.DataFrame, params: Params) -> dict[str, Any]:
     """Return recall, macro_recall, unsafe_recall and its interval of the same test pictures, plain and distorted.
 

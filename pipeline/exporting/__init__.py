@@ -1,0 +1,1 @@
+"""A registered model as a file of another runtime, checked against the one that serves."""

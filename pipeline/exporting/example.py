@@ -1,0 +1,85 @@
+"""The program that is written beside an exported model: all that its users need, without this project or TensorFlow.
+
+docs/export.md shows it; a test runs it from there.
+"""
+
+from importlib.metadata import version
+
+from pipeline.exporting.formats import RUNTIMES, Format
+
+FILE = "classify.py"
+REQUIREMENTS = "requirements.txt"
+
+_HEAD = '''"""What a model says of pictures. pip install -r requirements.txt; python classify.py a.jpg b.png"""
+import json, sys
+from pathlib import Path
+import numpy as np
+from PIL import Image, ImageOps
+{imports}
+HERE = Path(__file__).parent
+SPEC = json.loads((HERE / "export.json").read_text(encoding="utf-8"))
+
+def square(file):
+    """float32 (1, size, size, 3), RGB, 0 to 255: upright, over white, squeezed to a square as in training."""
+    with Image.open(file, formats=SPEC["formats"]) as image:
+        if image.width * image.height > SPEC["max_pixels"]:
+            raise ValueError(f"{{file}}: {{image.width}} x {{image.height}} pixels are too many")
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16-bit grey keeps its upper 8 bits
+            wide = np.asarray(image).astype(np.int64)
+            image = Image.fromarray((wide >> 8 if wide.max() > 255 else wide).clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            layer = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        image = image.convert("RGB").resize((SPEC["size"], SPEC["size"]), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.float32)[None]
+
+'''
+_RUN: dict[Format, tuple[str, str]] = {
+    "onnx": (
+        "import onnxruntime",
+        """model = onnxruntime.InferenceSession(HERE / SPEC["file"], providers=["CPUExecutionProvider"])
+def run(pixels):
+    return model.run(["probabilities"], {"pixels": pixels})[0]
+""",
+    ),
+    "litert": (
+        "from ai_edge_litert.interpreter import Interpreter",
+        """model = Interpreter(str(HERE / SPEC["file"]))
+def run(pixels):  # of several pictures: model.resize_tensor_input(0, pixels.shape) first
+    model.allocate_tensors()
+    model.set_tensor(model.get_input_details()[0]["index"], pixels)
+    model.invoke()
+    return model.get_tensor(model.get_output_details()[0]["index"])
+""",
+    ),
+    "savedmodel": (
+        "import tensorflow",
+        """model = tensorflow.saved_model.load(HERE / SPEC["file"])
+def run(pixels):
+    return model.signatures["serving_default"](pixels=tensorflow.constant(pixels))["probabilities"].numpy()
+""",
+    ),
+}
+_TAIL = """
+for file in sys.argv[1:]:
+    found = dict(zip(SPEC["labels"], map(float, run(square(file))[0])))
+    unsafe = sum(found[label] for label in SPEC["unsafe"])
+    limit = SPEC["threshold"]
+    decision = None if limit is None else "unsafe" if unsafe >= limit else "safe"
+    print(json.dumps({"file": file, **found, "unsafe": unsafe, "decision": decision}))
+"""
+
+
+def text(kind: Format) -> str:
+    """Return the program for a format."""
+    imports, run = _RUN[kind]
+    return _HEAD.format(imports=imports) + run + _TAIL
+
+
+def requirements(kind: Format) -> str:
+    """Return what the program needs, pinned to what the export was compared with.
+
+    Pillow above all: 13.0 resizes pictures by other last bits than 12 does, which moved a probability by 0.018.
+    """
+    return "".join(f"{package}=={version(package)}\n" for package in ("numpy", "pillow", RUNTIMES[kind]))
