@@ -5,7 +5,7 @@ import os
 import resource
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,9 +61,9 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], limits: Limit
         try:
             return future.result()
         except FutureTimeoutError:
-            failure = Failure("timeout", f"not done within {limits.seconds:g} s")
+            failure = _late(limits)
         except ProcessExpired as expired:
-            failure = Failure("crashed", f"its worker died (exit code {expired.exitcode})")
+            failure = _dead(expired)
         if len(chunk) == 1:
             return [failure]
         # One picture spoiled the chunk: each gets a worker's whole attention, and the guilty one fails alone.
@@ -75,6 +75,49 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], limits: Limit
             yield from collect(*waiting.popleft())
     while waiting:
         yield from collect(*waiting.popleft())
+
+
+def submit(function: Callable[[Item], Result], item: Item, limits: Limits) -> "Future[Result | Failure]":
+    """Begin one item at once; the future's result is the item's, or the Failure that it met.
+
+    The same workers as `run`'s. Cancelling the future takes the item out of the queue, or its worker off it.
+    """
+    try:
+        inner = _sound_pool(limits.workers, limits.memory_mb).schedule(
+            _apply, args=[function, (item,)], timeout=limits.seconds
+        )
+    except RuntimeError:  # it broke down between the look and the call
+        _pool.cache_clear()
+        inner = _pool(limits.workers, limits.memory_mb).schedule(
+            _apply, args=[function, (item,)], timeout=limits.seconds
+        )
+    outer: Future[Result | Failure] = Future()
+
+    def finished(done: "Future[list[Result | Failure]]") -> None:
+        if not outer.set_running_or_notify_cancel():
+            return
+        try:
+            outer.set_result(done.result()[0])
+        except CancelledError:
+            outer.set_result(Failure("crashed", "its worker was stopped"))
+        except FutureTimeoutError:
+            outer.set_result(_late(limits))
+        except ProcessExpired as expired:
+            outer.set_result(_dead(expired))
+        except BaseException as defect:  # noqa: BLE001 -- raised where the result is asked for
+            outer.set_exception(defect)
+
+    inner.add_done_callback(finished)
+    outer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
+    return outer
+
+
+def _late(limits: Limits) -> Failure:
+    return Failure("timeout", f"not done within {limits.seconds:g} s")
+
+
+def _dead(expired: ProcessExpired) -> Failure:
+    return Failure("crashed", f"its worker died (exit code {expired.exitcode})")
 
 
 def _sound_pool(workers: int, memory_mb: int) -> ProcessPool:
