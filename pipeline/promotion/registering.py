@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from pipeline.errors import UserError
 from pipeline.evaluation import card, speed
 from pipeline.evaluation.gates import Gate
 from pipeline.files import read_json, write_json, write_text
+from pipeline.images.decode import Limits
 from pipeline.params import Params
 from pipeline.promotion import judging, rescoring, state
+from pipeline.serving.decision import Decision
 from pipeline.tracking import evidence, server
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.package import Candidate
@@ -38,6 +41,7 @@ def register_with_evidence(
 ) -> tuple[Registration, Sequence[Gate]]:
     """Register a candidate with the evidence in `evaluation` (evidence.json, predictions.parquet, plots).
 
+    The version carries the evidence's decision (temperature and threshold) and the catalog's limits of a picture.
     Returns the registration, and the gate table against whoever is production now; [] if MLflow does not answer.
 
     Raises:
@@ -51,6 +55,7 @@ def register_with_evidence(
             f"{evaluation / evidence.DOCUMENT} is about model {str(document.get('model_sha256'))[:12]}, "
             f"but {candidate.model_file} is {sha256[:12]}. Run `dvc repro evaluate`."
         )
+    candidate = replace(candidate, decision=_decision(document, evaluation), limits=limits(params))
     facts = _facts(candidate, sha256)
     with _folder(evaluation) as folder:
         write_json(facts, folder / evidence.FACTS)
@@ -61,6 +66,23 @@ def register_with_evidence(
         bundle = Bundle(folder, digest(evaluation), [gate.to_document() for gate in table])
         done = register(candidate, only_forward=only_forward, bundle=bundle)
     return done, table
+
+
+def _decision(document: Mapping[str, Any], evaluation: Path) -> dict[str, Any] | None:
+    try:
+        decision = Decision.from_evidence(document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{evaluation / evidence.DOCUMENT} holds no operating point that can be used ({error!r}). "
+            "Run `dvc repro -f evaluate`."
+        ) from None
+    return None if decision is None else decision.to_document()
+
+
+def limits(params: Params) -> dict[str, Any]:
+    """Return what a picture may be, for a version's spec: what the catalog took is what serving takes."""
+    catalog = params.catalog
+    return asdict(Limits(int(catalog.max_megapixels * 1e6), catalog.min_side, catalog.max_aspect))
 
 
 @contextmanager
@@ -83,6 +105,7 @@ def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
         "run_status": record.status,
         "imported": record.kind == "import",
         "adapter": None if candidate.adapter is None else dict(candidate.adapter),
+        "decision": candidate.decision,
         "trained_at": record.document.get("finished_at"),
         "git_commit": git.get("commit"),
         "git_dirty": git.get("dirty"),

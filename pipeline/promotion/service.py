@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
+from pipeline.images.decode import Limits
 from pipeline.paths import MODEL_FILE
 from pipeline.promotion import state
 from pipeline.promotion.state import State
+from pipeline.serving.decision import Decision
 from pipeline.tracking import evidence, server
 from pipeline.tracking.evidence import Dossier, DoubtfulError
 from pipeline.tracking.lineage import digest
@@ -41,6 +43,31 @@ class Verified:
         """The model."""
         return model_file(self.folder, self.spec)
 
+    @property
+    def decision(self) -> Decision:
+        """How its answers are read: without a threshold where it was registered before versions carried one.
+
+        Raises:
+            KeyError, TypeError, ValueError: its spec does not tell, or tells what is impossible.
+
+        """
+        return Decision.from_document(self.spec.get("decision"), self.spec["labels"], self.spec["unsafe"])
+
+    def limits(self, default: Limits) -> Limits:
+        """Return what a picture may be: as its spec says, or, of an older version, `default`.
+
+        Raises:
+            UserError: its spec says something else.
+
+        """
+        said = self.spec.get("limits")
+        if said is None:
+            return default
+        try:
+            return Limits(int(said["max_pixels"]), int(said["min_side"]), float(said["max_aspect"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"the {SPEC_FILE} of version {self.version} has odd limits ({error!r})") from None
+
     def classifier(self) -> Classifier:
         """Return the loaded model.
 
@@ -54,12 +81,13 @@ class Verified:
         try:
             labels, size = [str(label) for label in self.spec["labels"]], int(self.spec["size"])
             adapter = Adapter.from_document(self.spec.get("adapter"))
+            decision = self.decision
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"version {self.version} of {self.model} cannot be served: its {SPEC_FILE} is missing, or does not say "
                 f"what it takes and gives ({error}). `nsfw import-model` registers a model from elsewhere."
             ) from error
-        return Classifier(self.model_file, labels, size, adapter)
+        return Classifier(self.model_file, labels, size, adapter, decision)
 
 
 def verify(params: Params, *, allow_unverified: bool = False) -> Verified:
@@ -157,9 +185,23 @@ def _differences(now: State, dossier: Dossier, folder: Path, spec: dict[str, Any
         doubts.append(f"its model file is {found[:12]}, but {promoted[:12]} was promoted")
     judged = {"labels": dossier.document["labels"], "size": dossier.document["size"]}
     judged |= {"adapter": dossier.facts["adapter"]} if "adapter" in dossier.facts else {}
-    doubts += [
+    if not _decides_as_judged(dossier, spec):
+        shown = str(spec.get("decision"))[:200]
+        doubts.append(f"its {SPEC_FILE} says decision {shown}, which is not what its evidence found")
+    return doubts + [
         f"its {SPEC_FILE} says {name} {str(spec.get(name))[:80]}, but {str(value)[:80]} was judged"
         for name, value in judged.items()
         if spec.get(name) != value
     ]
-    return doubts
+
+
+def _decides_as_judged(dossier: Dossier, spec: dict[str, Any]) -> bool:
+    """Whether temperature and threshold are the evidence's; a version of before they were carried has none."""
+    said = spec.get("decision")
+    if said is None:
+        return dossier.facts.get("decision") is None
+    try:
+        judged = Decision.from_evidence(dossier.document)
+        return judged is not None and Decision.from_document(said).agrees(judged)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False

@@ -1,54 +1,101 @@
 """Bytes of pictures to probabilities of classes: the one classifier behind batch, HTTP and the registry."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.images.decode import Rejected, decode
-from pipeline.images.resize import to_square
+from pipeline.errors import UserError
+from pipeline.images.decode import Limits, Rejected
+from pipeline.images.squares import Squaring
+from pipeline.serving.decision import Decision, Verdict
 from pipeline.serving.networks import Adapter, load_network
 
 BATCH = 32
 
 
-class Classifier:
-    """A saved model with its class names.
+@dataclass(frozen=True)
+class Scores:
+    """What is said of n pictures, in their order.
 
-    classifier = Classifier(Path("build/finetuned/model.keras"), labels=("drawings", "porn"), size=96)
-    probabilities, errors = classifier.predict([Path("a.jpg").read_bytes()])
+    Attributes:
+        probabilities: float64 (n, classes), calibrated.
+        unsafe: float64 (n,), their sums over the unsafe classes.
+        decisions: "unsafe" where that reaches the threshold, else "safe"; None where no threshold is known.
+
     """
 
-    def __init__(self, model_file: Path, labels: Sequence[str], size: int, adapter: Adapter | None = None) -> None:
+    probabilities: npt.NDArray[np.float64]
+    unsafe: npt.NDArray[np.float64]
+    decisions: list[Verdict | None]
+
+
+class Classifier:
+    """A saved model with its class names, and how its answers are read.
+
+    classifier = Classifier(Path("build/finetuned/model.keras"), labels=("drawings", "porn"), size=96)
+    scores = classifier.classify(squares)
+    """
+
+    def __init__(
+        self,
+        model_file: Path,
+        labels: Sequence[str],
+        size: int,
+        adapter: Adapter | None = None,
+        decision: Decision | None = None,
+    ) -> None:
         """Load `model_file`; its input is (n, size, size, 3), values 0 to 255, its output (n, len(labels)).
 
-        A model of another kind, or with other ranges or labels, has an `adapter` between.
+        A model of another kind, or with other ranges or labels, has an `adapter` between. Without a `decision`
+        probabilities are the model's own, and nothing is decided.
 
         Raises:
-            UserError: the file is not a model that its library reads safely, or its shapes are others.
+            UserError: the file is not a model that its library reads safely, its shapes are others, or the decision
+                is about other labels.
 
         """
         self.labels = tuple(labels)
         self.size = size
+        self.decision = decision or Decision(self.labels, ())
+        if self.decision.labels != self.labels:
+            said = ", ".join(self.decision.labels)
+            raise UserError(f"{model_file}: its labels are {', '.join(self.labels)}, but its decision is about {said}")
         self._network = load_network(model_file, adapter or Adapter(), size, len(self.labels))
 
-    def predict(self, pictures: Sequence[bytes]) -> tuple[np.ndarray, list[str]]:
+    def classify(self, squares: npt.NDArray[np.uint8]) -> Scores:
+        """Return what the model says of (n, size, size, 3) pixels, as `Squaring` makes them.
+
+        The same square gets the same numbers within 1e-6, whatever else is in its batch.
+        """
+        parts = [self._network(squares[start : start + BATCH]) for start in range(0, len(squares), BATCH)]
+        raw = np.concatenate(parts) if parts else np.empty((0, len(self.labels)))
+        probabilities = self.decision.probabilities(raw)
+        unsafe = self.decision.score(probabilities)
+        return Scores(probabilities, unsafe, self.decision.verdicts(unsafe))
+
+    def predict(
+        self, pictures: Sequence[bytes], limits: Limits | None = None
+    ) -> tuple[npt.NDArray[np.float64], list[str]]:
         """Return float64 (n, classes) probabilities, and for each picture "" or why it has none (its row is NaN).
 
         Pictures are decoded here, in this process: give untrusted ones to `images.sandbox` first.
         """
+        squaring = Squaring(limits or Limits(), self.size)
         probabilities = np.full((len(pictures), len(self.labels)), np.nan)
         errors = [""] * len(pictures)
         for start in range(0, len(pictures), BATCH):
             places, squares = [], []
             for place in range(start, min(start + BATCH, len(pictures))):
                 try:
-                    squares.append(to_square(decode(pictures[place]).image, self.size))
+                    squares.append(squaring.from_bytes(pictures[place]))
                     places.append(place)
                 except Rejected as rejected:
                     errors[place] = str(rejected)
                 except MemoryError:
                     errors[place] = "memory: too large to decode"
             if squares:
-                probabilities[places] = self._network(np.stack(squares))
+                probabilities[places] = self.classify(np.stack(squares)).probabilities
         return probabilities, errors

@@ -128,7 +128,14 @@ def _keras(path: Path) -> _Loaded:
         shapes = tuple(model.input_shape), tuple(model.output_shape)
     except Exception as error:  # a broken archive raises KeyError, BadZipFile, TypeError, ValueError...
         raise UserError(f"{path} is not a model that Keras reads safely ({_first_line(error)})") from error
-    return model.predict_on_batch, *shapes
+    if keras.backend.backend() != "tensorflow":
+        return model.predict_on_batch, *shapes
+    import tensorflow as tf
+
+    # Traced once, for batches of every length; keras traces anew for a length that it has not met.
+    signature = [tf.TensorSpec((None, *shapes[0][1:]), tf.float32)]
+    answer = tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
+    return lambda batch: np.asarray(answer(batch)), *shapes
 
 
 def _saved_model(path: Path) -> _Loaded:

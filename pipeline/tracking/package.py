@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 SHA_TAG = "nsfw.model_sha256"
+TEMPERATURE_TAG, THRESHOLD_TAG = "nsfw.temperature", "nsfw.threshold"
 SPEC_FILE = "model.json"  # among a version's artifacts
 # All that serving imports: the model loads anywhere with these, and with its own format's.
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow")
@@ -48,6 +49,8 @@ class Candidate:
         model: the model's name in the folder: a file, or a SavedModel's folder.
         adapter: what lies between a model of others and our pixels and labels, as `serving.networks.Adapter` writes
             it; None for our own models.
+        decision: how its answers are read, as `serving.decision.Decision` writes it; None where no evidence tells.
+        limits: what a picture may be, as `images.decode.Limits` has it; None: its defaults.
 
     """
 
@@ -61,6 +64,8 @@ class Candidate:
     evidence: Mapping[str, float]
     model: str = paths.MODEL_FILE
     adapter: Mapping[str, Any] | None = None
+    decision: Mapping[str, Any] | None = None
+    limits: Mapping[str, Any] | None = None
 
     @property
     def model_file(self) -> Path:
@@ -93,7 +98,7 @@ def log_model(client: MlflowClient, candidate: Candidate, record: RunRecord, run
         server.experiment_id(client),
         name=candidate.name,
         source_run_id=run_id,
-        tags={SHA_TAG: sha256, ID_TAG: record.id},
+        tags={SHA_TAG: sha256, ID_TAG: record.id} | decision_tags(candidate),
         params=client.get_run(run_id).data.params,
     )
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
@@ -121,6 +126,15 @@ def requirements(candidate: Candidate) -> list[str]:
     return [f"{package}=={version(package)}" for package in (*_REQUIREMENTS, *_FORMATS[kind])]
 
 
+def decision_tags(candidate: Candidate) -> dict[str, str]:
+    """Return the operating point as tags; {} where none is known. Six digits: the last ones are the machine's."""
+    if candidate.decision is None:
+        return {}
+    threshold = candidate.decision["threshold"]
+    shown = "none" if threshold is None else f"{threshold:.6g}"
+    return {TEMPERATURE_TAG: f"{candidate.decision['temperature']:.6g}", THRESHOLD_TAG: shown}
+
+
 def _spec(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, Any]:
     return {
         "labels": candidate.labels,
@@ -128,6 +142,8 @@ def _spec(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, Any
         "size": candidate.size,
         "rescaling": candidate.rescaling,
         "adapter": candidate.adapter,
+        "decision": candidate.decision,
+        "limits": candidate.limits,
         "file": candidate.model,
         "model_sha256": sha256,
         "record_id": record.id,

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pipeline.tracking import descriptions, evidence, server
 from pipeline.tracking.facts import ID_TAG, chunks, key, lineage_tags, milliseconds
 from pipeline.tracking.lineage import digest
-from pipeline.tracking.package import SHA_TAG, Candidate, log_model
+from pipeline.tracking.package import SHA_TAG, Candidate, decision_tags, log_model
 from pipeline.tracking.publish import describe, publish
 from pipeline.tracking.record import RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def _register(
     candidate: Candidate, record: RunRecord, run_id: str, sha256: str, bundle: Bundle | None, *, only_forward: bool
 ) -> int:
     with server.session() as client:
-        number = _existing(client, candidate.name, record.id, sha256)
+        number = _existing(client, candidate, record.id, sha256)
         if number is None:
-            model_id = _logged(client, run_id, sha256) or log_model(client, candidate, record, run_id)
+            model_id = _logged(client, candidate, run_id, sha256) or log_model(client, candidate, record, run_id)
             _log_figures(client, run_id, record, candidate.evidence)
             number = _create_version(client, candidate, run_id, model_id, _tags(candidate, record, sha256))
         if bundle is not None:
@@ -96,26 +97,34 @@ def _register(
 
 
 def find(name: str, record_id: str, sha256: str) -> int | None:
-    """Return the version that a model was registered as, by whoever and whenever; None if it was not."""
+    """Return the last version that a model was registered as, by whoever and whenever; None if it was not."""
     with server.session() as client:
-        return _existing(client, name, record_id, sha256)
+        return max((int(found.version) for found in _versions(client, name, record_id, sha256)), default=None)
 
 
-def _existing(client: MlflowClient, name: str, record_id: str, sha256: str) -> int | None:
-    versions = [
-        int(found.version)
-        for found in client.search_model_versions(f"name = '{name}' and tags.`{SHA_TAG}` = '{sha256}'")
-        if found.tags.get(ID_TAG) == record_id
-    ]
-    return min(versions, default=None)
+def _versions(client: MlflowClient, name: str, record_id: str, sha256: str) -> list[ModelVersion]:
+    found = client.search_model_versions(f"name = '{name}' and tags.`{SHA_TAG}` = '{sha256}'")
+    return [version for version in found if version.tags.get(ID_TAG) == record_id]
 
 
-def _logged(client: MlflowClient, run_id: str, sha256: str) -> str | None:
+def _existing(client: MlflowClient, candidate: Candidate, record_id: str, sha256: str) -> int | None:
+    """Return the version that a model was registered as; the same model at another operating point is another one."""
+    found = _versions(client, candidate.name, record_id, sha256)
+    return min((int(version.version) for version in found if _decides_alike(version.tags, candidate)), default=None)
+
+
+def _decides_alike(tags: Mapping[str, str], candidate: Candidate) -> bool:
+    """Whether a version's package says what the candidate's would: it holds the threshold that it serves with."""
+    return all(tags.get(name) == value for name, value in decision_tags(candidate).items())
+
+
+def _logged(client: MlflowClient, candidate: Candidate, run_id: str, sha256: str) -> str | None:
     """Return the model that a registration cut short has left complete."""
     experiment = server.experiment_id(client)
     found = client.search_logged_models([experiment], filter_string=f"tags.`{SHA_TAG}` = '{sha256}'")
     ready = [model for model in found if model.source_run_id == run_id and str(model.status) == "READY"]
-    return str(ready[0].model_id) if ready else None
+    alike = [model for model in ready if _decides_alike(model.tags, candidate)]
+    return str(alike[0].model_id) if alike else None
 
 
 def _log_figures(client: MlflowClient, run_id: str, record: RunRecord, figures: Mapping[str, float]) -> None:
@@ -153,7 +162,7 @@ def _tags(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, str
     tags = lineage_tags(record.document.get("lineage") or {})
     tags |= {ID_TAG: record.id, SHA_TAG: sha256}
     tags |= {"nsfw.labels": ",".join(candidate.labels), "nsfw.unsafe": ",".join(candidate.unsafe)}
-    tags |= {"nsfw.size": str(candidate.size), "nsfw.rescaling": candidate.rescaling}
+    tags |= {"nsfw.size": str(candidate.size), "nsfw.rescaling": candidate.rescaling} | decision_tags(candidate)
     return tags | {f"nsfw.test_{key(name)}": f"{value:.4f}" for name, value in candidate.evidence.items()}
 
 

@@ -1,6 +1,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from versions import NAMES, document, facts, predictions
 from pipeline import paths, tables
 from pipeline.errors import UserError
 from pipeline.files import write_json
+from pipeline.images.decode import Limits
 from pipeline.promotion import promoting, service
+from pipeline.serving.decision import Decision
 from pipeline.tracking import ledger
 from pipeline.tracking.evidence import DOCUMENT, FACTS, PREDICTIONS
 from pipeline.tracking.lineage import digest
@@ -21,9 +24,12 @@ from pipeline.tracking.registry import Bundle, register
 __all__ = ["model_bytes"]  # a fixture
 
 
-def registered(content: bytes, project: Path, **of_facts) -> int:
+DECISION = Decision(NAMES, ("porn",), 1.1, 0.4)  # as the evidence of `versions.document` has it
+
+
+def registered(content: bytes, project: Path, decision: dict | None = None, **of_facts) -> int:
     """Register a model as the graph does, with evidence of it; return its version."""
-    candidate = made(content)
+    candidate = made(content, decision=decision)
     sha256 = digest(candidate.model_file)
     folder = project / "gathered" / sha256[:8]
     folder.mkdir(parents=True)
@@ -148,6 +154,54 @@ def test_an_adapter_that_the_facts_know_must_be_the_one(client, params, project,
     assert promoting.promote(params, None, reason="first").entry
     with pytest.raises(UserError, match=r"says adapter None, but \{'channels': 'bgr'\} was judged"):
         service.verify(params)
+
+
+@pytest.fixture
+def decided(client, params, project, model_bytes):
+    """Version 1 in production, with the evidence's decision."""
+    document = DECISION.to_document()
+    registered(model_bytes, project, document, decision=document)
+    assert promoting.promote(params, None, reason="first").entry
+    return params
+
+
+def test_a_version_decides_as_its_evidence_says(decided):
+    found = service.verify(decided)
+    classifier = found.classifier()
+    assert (found.doubts, found.decision, classifier.decision) == ((), DECISION, DECISION)
+    scores = classifier.classify(np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8))
+    assert scores.decisions == ["unsafe" if score >= 0.4 else "safe" for score in scores.probabilities[:, 2]]
+
+
+@pytest.mark.parametrize("change", [{"threshold": 0.99}, {"temperature": 9.0}, {"unsafe": []}, {"extra": 1}, None])
+def test_another_decision_than_its_evidence_found_is_refused(decided, client, change):
+    """A threshold that flags nothing would be the quietest way past the gates."""
+    file = artifacts(client) / "model.json"
+    spec = json.loads(file.read_text())
+    file.write_text(json.dumps(spec | {"decision": change and spec["decision"] | change}))
+    with pytest.raises(UserError, match=r"says decision .*, which is not what its evidence found"):
+        service.verify(decided)
+
+
+def test_a_version_of_before_decisions_loads_without_one(promoted, client):
+    file = artifacts(client) / "model.json"
+    spec = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in spec.items() if key not in {"decision", "limits"}}))
+    found = service.verify(promoted)
+    assert found.decision == Decision(NAMES, ("porn",))
+    squares = np.zeros((2, 32, 32, 3), np.uint8)
+    scores = found.classifier().classify(squares)
+    assert scores.decisions == [None, None]
+    np.testing.assert_allclose(scores.unsafe, scores.probabilities[:, 2])
+    assert found.limits(Limits(min_side=3)) == Limits(min_side=3)
+
+
+def test_limits_are_the_versions_own(promoted):
+    found = service.verify(promoted)
+    said = {"max_pixels": 100, "min_side": 2, "max_aspect": 3.0}
+    assert replace(found, spec=found.spec | {"limits": said}).limits(Limits()) == Limits(100, 2, 3.0)
+    with pytest.raises(UserError, match="odd limits"):
+        replace(found, spec=found.spec | {"limits": {"max_pixels": "x"}}).limits(Limits())
 
 
 @pytest.mark.parametrize("name", ["../../../secret.keras", "/etc/passwd", "..", "", "a/b"])

@@ -62,6 +62,7 @@ def document(frame: pd.DataFrame, model_sha256: str, **more: Any) -> dict[str, A
         },
         "summary": summary(frame[columns].to_numpy(), labels, NAMES, ("porn",), 0.95),
         "calibration": {"temperature": 1.1, "ece_before": 0.06, "ece_after": 0.03},
+        "operating_points": {"unsafe": {"classes": ["porn"], "threshold": 0.4}},
         "robustness": {"pictures": len(frame), "worst": {"distortion": "grey", "unsafe_recall": 0.9}},
         "slices": {"rows": [], "gap": None, "min_slice": 20},
         "reports": {"cases": 0, "right": 0, "missing": 0, "wrong": []},

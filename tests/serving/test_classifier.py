@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.images.decode import decode
 from pipeline.images.resize import to_square
 from pipeline.serving.classifier import Classifier
+from pipeline.serving.decision import Decision
 from pipeline.tracking.lineage import digest
 
 LABELS = ("drawings", "neutral", "porn")
@@ -77,6 +78,42 @@ def test_batches_keep_the_order(classifier):
 def test_no_pictures_are_no_rows(classifier):
     probabilities, errors = classifier.predict([])
     assert (probabilities.shape, errors) == ((0, 3), [])
+
+
+def test_squares_become_calibrated_probabilities_scores_and_verdicts(model_file, classifier):
+    squares = np.stack([to_square(decode(picture(seed)).image, 32) for seed in range(70)])
+    raw = classifier.classify(squares)
+    assert set(raw.decisions) == {None}
+    assert raw.unsafe.tolist() == [0.0] * 70  # nothing is said to be unsafe
+    middle = float(np.median(raw.probabilities[:, 2] + raw.probabilities[:, 0]))
+    decision = Decision(LABELS, ("drawings", "porn"), 0.5, middle)
+    scores = Classifier(model_file, LABELS, 32, decision=decision).classify(squares)
+    np.testing.assert_allclose(scores.probabilities, decision.probabilities(raw.probabilities), atol=1e-6)
+    np.testing.assert_allclose(scores.unsafe, scores.probabilities[:, [0, 2]].sum(axis=1))
+    assert scores.decisions == ["unsafe" if score >= middle else "safe" for score in scores.unsafe]
+    assert set(scores.decisions) == {"unsafe", "safe"}
+
+
+def test_numbers_do_not_depend_on_the_batch(classifier):
+    squares = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    together = classifier.classify(squares).probabilities
+    alone = np.concatenate([classifier.classify(square[None]).probabilities for square in squares])
+    np.testing.assert_allclose(alone, together, atol=1e-6)
+    assert classifier.classify(squares[:0]).probabilities.shape == (0, 3)
+
+
+def test_predict_gives_what_classify_gives(model_file):
+    calibrated = Classifier(model_file, LABELS, 32, decision=Decision(LABELS, ("porn",), 0.5, 0.4))
+    data = picture(3)
+    square = to_square(decode(data).image, 32)[None]
+    np.testing.assert_allclose(
+        calibrated.predict([data])[0], calibrated.classify(square).probabilities, rtol=0, atol=1e-7
+    )
+
+
+def test_a_decision_about_other_labels_is_refused(model_file):
+    with pytest.raises(UserError, match="its decision is about porn, neutral, drawings"):
+        Classifier(model_file, LABELS, 32, decision=Decision(LABELS[::-1], ("porn",)))
 
 
 @pytest.mark.parametrize(("labels", "size"), [(LABELS[:2], 32), (LABELS, 64)])

@@ -133,6 +133,12 @@ def test_the_stage_registers_with_evidence_gates_and_card(trained_project, monke
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     assert facts["model_sha256"] == digest(paths.FINETUNED / paths.MODEL_FILE) == version.tags["nsfw.model_sha256"]
     assert facts["speed"]["p95_ms"] >= facts["speed"]["p50_ms"] > 0
+    document = json.loads((folder / "evidence.json").read_text(encoding="utf-8"))
+    spec = json.loads((Path(mlflow.artifacts.download_artifacts(version.source)) / "artifacts/model.json").read_text())
+    assert spec["decision"] == facts["decision"]
+    assert spec["decision"]["threshold"] == document["operating_points"]["unsafe"]["threshold"]
+    assert spec["decision"]["temperature"] == document["calibration"]["temperature"]
+    assert spec["limits"] == {"max_pixels": 50_000_000, "min_side": 32, "max_aspect": 10.0}
     gates = json.loads(version.tags["nsfw.gates"])
     assert [row["gate"] for row in gates] == list(NAMES)
     card = (folder / "model_card.md").read_text(encoding="utf-8")

@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 from PIL import Image
@@ -76,6 +78,29 @@ def test_the_same_model_twice_is_one_version_and_its_alias_is_set_again(client):
     assert client.get_registered_model("nsfw").aliases == {"challenger": 1} or client.get_registered_model(
         "nsfw"
     ).aliases == {"challenger": "1"}
+
+
+def test_the_same_model_at_another_operating_point_is_another_version(client):
+    candidate = made()
+    decision = {"labels": list(LABELS), "unsafe": ["porn"], "temperature": 1.1, "threshold": 0.4}
+
+    def asked(**change):
+        return dataclasses.replace(candidate, decision=decision | change)
+
+    assert register(candidate).version == 1
+    assert register(asked()).version == 2  # version 1 was made before anybody knew
+    assert register(asked(threshold=0.4 + 1e-9)).version == 2
+    assert register(asked(threshold=0.3)).version == 3
+    assert register(asked(threshold=None)).version == 4
+    assert register(asked()).version == 2
+    assert register(candidate).version == 1
+    record_id = versions(client)[0].tags["nsfw.record_id"]
+    assert registry.find("nsfw", record_id, versions(client)[0].tags["nsfw.model_sha256"]) == 4
+    found = versions(client)[2]
+    assert (found.tags["nsfw.temperature"], found.tags["nsfw.threshold"]) == ("1.1", "0.3")
+    folder = mlflow.artifacts.download_artifacts(found.source)
+    held = json.loads((Path(folder) / "artifacts" / "model.json").read_text(encoding="utf-8"))
+    assert held["decision"] == decision | {"threshold": 0.3}
 
 
 def test_another_model_is_another_version(client):
