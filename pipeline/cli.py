@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import cli_models, paths
+from pipeline import cli_models, cli_serving, paths
 from pipeline.cli_models import tell as _tell
 from pipeline.errors import UserError, run
 
@@ -295,6 +295,7 @@ _IMPORT_CHOICES: dict[str, tuple[str | None, ...]] = {
 
 
 cli_models.add_to(app)
+cli_serving.add_to(app)
 
 
 def main() -> None:

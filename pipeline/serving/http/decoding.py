@@ -11,33 +11,32 @@ from pipeline.images.sandbox import Failure, Limits
 
 _log = logging.getLogger(__name__)
 
-Squares = Callable[[int], Callable[[bytes], np.ndarray]]
+Squaring = Callable[[bytes], np.ndarray]  # picklable; uint8 (size, size, 3) of a picture's bytes
 
 
 class Decoders:
     """The worker processes, as something to await.
 
-    decoders = Decoders(Limits(seconds=5, memory_mb=512, workers=2), lambda size: Squaring(size=size).from_bytes)
-    outcome = await decoders.square(data, 96, patience=10.0)
+    decoders = Decoders(Limits(seconds=5, memory_mb=512, workers=2))
+    outcome = await decoders.square(squaring.from_bytes, data, patience=10.0)
     """
 
-    def __init__(self, limits: Limits, squares: Squares) -> None:
-        """`squares(size)` is a picklable function of a picture's bytes, which gives uint8 (size, size, 3)."""
-        self._limits, self._squares = limits, squares
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
 
-    def start(self, size: int) -> None:
+    def start(self, squaring: Squaring) -> None:
         """Start the workers and let each import what it needs: a first request is as quick as any."""
-        begun = [sandbox.submit(self._squares(size), b"", self._limits) for _ in range(4 * self._limits.workers)]
+        begun = [sandbox.submit(squaring, b"", self._limits) for _ in range(4 * self._limits.workers)]
         for future in begun:
             future.result()
 
-    async def square(self, data: bytes, size: int, patience: float) -> np.ndarray | Failure:
+    async def square(self, squaring: Squaring, data: bytes, patience: float) -> np.ndarray | Failure:
         """Return a picture's square, or why there is none; never an exception, whatever the picture does.
 
         `patience`: seconds, waiting for a worker included.
         """
         try:
-            future = asyncio.wrap_future(sandbox.submit(self._squares(size), data, self._limits))
+            future = asyncio.wrap_future(sandbox.submit(squaring, data, self._limits))
             return await asyncio.wait_for(future, patience)
         except TimeoutError:
             return Failure("timeout", f"its turn did not come, or it was not done, within {patience:g} s")

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -27,6 +27,10 @@ class Row(Protocol):
     @property
     def unsafe(self) -> float | None:
         """Sum over the unsafe classes."""
+
+    @property
+    def decision(self) -> str | None:
+        """Either "unsafe" or "safe"; None where there is no threshold."""
 
 
 class Model(Protocol):
@@ -49,10 +53,14 @@ class Model(Protocol):
         """Side of its input, px."""
 
     @property
+    def squaring(self) -> Callable[[bytes], np.ndarray]:
+        """What makes its input of a picture's bytes, in a worker: picklable."""
+
+    @property
     def threshold(self) -> float | None:
         """From which on `unsafe` says so; None: nobody has set one."""
 
-    def score(self, squares: np.ndarray) -> Sequence[Any]:
+    def score(self, squares: np.ndarray) -> Sequence[Row]:
         """Return a Row for each of uint8 (n, size, size, 3)."""
 
 

@@ -19,7 +19,7 @@ from pipeline.images import sandbox
 from pipeline.params import Serve
 from pipeline.serving.http.app import application
 from pipeline.serving.http.connections import Protocol
-from pipeline.serving.http.decoding import Decoders, Squares
+from pipeline.serving.http.decoding import Decoders
 from pipeline.serving.http.metrics import Metrics
 from pipeline.serving.http.models import Follower, Source
 from pipeline.serving.http.service import Service, told
@@ -65,12 +65,11 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or bool(self._leave and time.monotonic() >= self._leave)
 
 
-def serve(source: Source, squares: Squares, limits: Serve, *, host: str, port: int, wait: bool = False) -> None:
+def serve(source: Source, limits: Serve, *, host: str, port: int, wait: bool = False) -> None:
     """Serve until a signal comes.
 
     Args:
         source: where models come from.
-        squares: for a model's size, a picklable function of bytes that gives its input.
         limits: params.yaml's section serve.
         host: address to listen at.
         port: 0 takes a free one; the log says which.
@@ -81,7 +80,7 @@ def serve(source: Source, squares: Squares, limits: Serve, *, host: str, port: i
 
     """
     listening = _listen(host, port, limits.connections)
-    problem = asyncio.run(_serve(source, squares, limits, listening, wait=wait))
+    problem = asyncio.run(_serve(source, limits, listening, wait=wait))
     if problem:
         raise UserError(problem)
 
@@ -94,12 +93,12 @@ def _listen(host: str, port: int, backlog: int) -> socket.socket:
         raise UserError(f"cannot listen at {host}, port {port} ({error}). --host and --port say where.") from None
 
 
-async def _serve(source: Source, squares: Squares, limits: Serve, listening: socket.socket, *, wait: bool) -> str:
+async def _serve(source: Source, limits: Serve, listening: socket.socket, *, wait: bool) -> str:
     """Serve; return why nothing could be, or ""."""
     metrics = Metrics()
     follower = Follower(source, seconds=limits.poll_seconds, batch=limits.batch, told=told(metrics))
     cost = sandbox.Limits(seconds=limits.seconds, memory_mb=limits.memory_mb, workers=limits.workers)
-    service = Service(limits, Decoders(cost, squares), follower, metrics)
+    service = Service(limits, Decoders(cost), follower, metrics)
     server = Server(_config(service, limits), functools.partial(_drain, service))
     problems: list[str] = []
 
@@ -148,7 +147,7 @@ def _get_ready(service: Service, *, wait: bool) -> str:
         model = follower.model
         if model is None:
             return "there is no model"
-        service.decoders.start(model.size)
+        service.decoders.start(model.squaring)
     except Exception as error:  # noqa: BLE001 -- the main thread has to be told, whatever it is
         _log.exception("the start failed")
         return f"the service cannot start ({type(error).__name__}: {error})"

@@ -15,7 +15,7 @@ from pipeline.serving.http.batching import Batcher
 from pipeline.serving.http.bodies import Posted, Receive
 from pipeline.serving.http.decoding import Decoders
 from pipeline.serving.http.metrics import Metrics
-from pipeline.serving.http.models import Follower, Model, Told
+from pipeline.serving.http.models import Follower, Model, Row, Told
 from pipeline.serving.http.refusals import Refused
 
 
@@ -44,7 +44,7 @@ class Service:
         self.limits, self.decoders, self.follower, self.metrics = limits, decoders, follower, metrics
         self.admission = Admission(limits)
         self._decoding = 0
-        self.batcher: Batcher[Any] = Batcher(
+        self.batcher: Batcher[Row] = Batcher(
             size=limits.batch, linger=limits.linger_ms / 1000, coming=lambda: self._decoding, seen=metrics.batch
         )
         metrics.in_hand.set_function(lambda: self.admission.pictures)
@@ -87,24 +87,24 @@ class Service:
         self._decoding += 1
         try:
             # Twice a picture's time: one that waits behind another's hanging ones has a turn of its own.
-            square = await self.decoders.square(picture.data, model.size, 2 * self.limits.seconds)
+            square = await self.decoders.square(model.squaring, picture.data, 2 * self.limits.seconds)
         finally:
             self._decoding -= 1
         self.metrics.seconds.labels("decode").observe(time.perf_counter() - begun)
         if isinstance(square, Failure):
             return _result(picture, model, None) | {"error": {"code": square.code, "detail": square.detail}}
-        return _result(picture, model, await asyncio.wrap_future(self.batcher.submit(model, square)))
+        row = await asyncio.wrap_future(self.batcher.submit(model, square))
+        return _result(picture, model, row)
 
 
-def _result(picture: Posted, model: Model, row: Any) -> dict[str, Any]:
-    known = row is not None
+def _result(picture: Posted, model: Model, row: Row | None) -> dict[str, Any]:
     return {
         "name": picture.name,
         "sha256": picture.sha256,
-        "probabilities": dict(zip(model.labels, row.probabilities, strict=True)) if known else None,
-        "unsafe": row.unsafe if known else None,
+        "probabilities": dict(zip(model.labels, row.probabilities, strict=True)) if row else None,
+        "unsafe": row.unsafe if row else None,
         "threshold": model.threshold,
-        "decision": row.decision if known else None,
+        "decision": row.decision if row else None,
         "error": None,
     }
 

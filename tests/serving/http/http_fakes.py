@@ -45,6 +45,7 @@ class Model:
     threshold: float | None = 0.5
     seconds: float = 0.0
     bad: str = ""
+    squaring: object = square
     batches: list[int] = field(default_factory=list)
 
     def score(self, squares):
@@ -102,7 +103,7 @@ class Running:
         self.thread = threading.Thread(target=self._run, args=[source, its_limits], daemon=True)
 
     def _run(self, source, its_limits):
-        self.problem = asyncio.run(running._serve(source, lambda size: square, its_limits, self.listening, wait=False))
+        self.problem = asyncio.run(running._serve(source, its_limits, self.listening, wait=False))
 
     def ready(self):
         for _ in range(400):
