@@ -136,8 +136,16 @@ def loaded(found: service.Verified, params: Params) -> Loaded:
     return Loaded(found.model, str(found.version), classifier, squaring.from_bytes)
 
 
-def serve(params: Params, *, host: str, port: int, wait: bool = False, allow_unverified: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT.
+def serve(
+    params: Params,
+    *,
+    host: str,
+    port: int,
+    model: str | None = None,
+    wait: bool = False,
+    allow_unverified: bool = False,
+) -> None:
+    """Serve until SIGTERM or SIGINT: what is in production, or, for good, the version or alias `model`.
 
     Raises:
         UserError: nothing can be served, or the address cannot be listened at.
