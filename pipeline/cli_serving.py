@@ -1,14 +1,73 @@
-"""The commands that ask a model: serve."""
+"""The commands that ask a model about pictures: score, serve."""
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline.cli_models import _asked, _params, tell
+from pipeline.errors import UserError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the `nsfw` command."""
-    for command in (serve,):
+    for command in (score, serve):
         app.command(command.__name__)(command)
+
+
+def score(
+    out: Annotated[Path, typer.Option(help="A new file: .parquet, .csv or .jsonl.")],
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATHS", help="Folders, files, tars (plain, gz or xz).")
+    ] = None,
+    *,
+    listed: Annotated[
+        Path | None, typer.Option("--list", help="A file with a path a line, or NUL after each; - is stdin.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="models:/NAME/3, models:/NAME@alias, or a folder of a version; production if none."),
+    ] = None,
+    allow_unverified: Annotated[
+        bool, typer.Option("--allow-unverified", help="Score with what serves in spite of doubts.")
+    ] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew over what is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Score pictures: a row for each input, for the unreadable with the reason. Cut short, the same command goes on."""
+    if not paths and listed is None:
+        raise typer.BadParameter("say what to score: PATHS, or --list FILE")
+    params = _params()
+    import os
+
+    from pipeline.batch import inputs, result, running
+    from pipeline.promotion.opening import open_model
+
+    try:
+        result.check(out)
+    except UserError as error:
+        raise typer.BadParameter(str(error)) from None
+    typed = [os.fsencode(path) for path in paths or []]
+    _check_there(typed)
+    named = inputs.listed(Path("/dev/stdin") if str(listed) == "-" else listed) if listed else []
+    job = running.Job((*typed, *named), out, restart)
+    found = _asked(lambda: open_model(params, model, allow_unverified=allow_unverified))
+    for doubt in found.doubts:
+        print(f"DOUBT, passed over: {doubt}", file=sys.stderr)
+    report = running.score(found, params, job)
+    tell(report.to_document(), report.lines(), as_json=as_json)
+
+
+def _check_there(paths: list[bytes]) -> None:
+    """Refuse a typed path that is not there: a mistake, where a listed one is an input that has vanished."""
+    for path in paths:
+        if not Path(path.decode(sys.getfilesystemencoding(), "surrogateescape")).exists():
+            raise UserError(
+                f"{path.decode('utf-8', 'backslashreplace')} does not exist. PATHS are what is to be scored."
+            )
 
 
 def serve(
@@ -18,7 +77,7 @@ def serve(
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one; the log tells which.")] = 8000,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="VERSION", help="A number or an alias, for good; else production.")
+        str | None, typer.Option(help="Serve this one for good: models:/NAME/3, models:/NAME@alias, or a folder.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for a registry, or a first promotion.")] = False,
     allow_unverified: Annotated[bool, typer.Option("--allow-unverified", help="Pass over every doubt.")] = False,

@@ -422,6 +422,14 @@ class Tune(_Section):
     space: dict[str, Entry]
 
 
+class Score(_Section):
+    """What `nsfw score` may spend on a picture, and how large a file may be (1 MB is 2^20 bytes)."""
+
+    seconds: Positive
+    memory_mb: Annotated[int, Field(ge=64)]
+    max_mb: Annotated[int, Field(ge=1, le=1024)]
+
+
 class Serve(_Section):
     """The HTTP service: what a picture, a request and all of them together may cost; 1 MB is 2^20 bytes.
 
@@ -470,6 +478,7 @@ class Params(_Section):
     audit: Audit
     register_: Register = Field(alias="register")
     tune: Tune
+    score: Score
     serve: Serve
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """`nsfw serve`: the HTTP service (pipeline.serving.http) on what is in production, as promotion.service verifies it."""
 
+import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import UserError
 from pipeline.images.decode import Limits
 from pipeline.images.squares import Squaring
 from pipeline.params import Params
 from pipeline.promotion import service, state
+from pipeline.promotion.opening import open_model
 from pipeline.promotion.registering import limits
 from pipeline.serving.classifier import Classifier
 from pipeline.serving.http import logs, running
 from pipeline.tracking import server
-from pipeline.tracking.lineage import digest
+
+_log = logging.getLogger("nsfw.serve")
 
 
 @dataclass(frozen=True)
@@ -92,36 +94,27 @@ class Production:
 
 
 class Fixed:
-    """One version, for good."""
+    """One model, for good: what `asked` names, as `promotion.opening` opens it."""
 
-    def __init__(self, params: Params, version: str) -> None:
-        self._params, self._version = params, version
+    def __init__(self, params: Params, asked: str, *, allow_unverified: bool = False) -> None:
+        self._params, self._asked, self._allow_unverified = params, asked, allow_unverified
 
     def stamp(self) -> str:
         """Return the same each time."""
-        return self._version
+        return self._asked
 
     def load(self) -> Loaded:
-        """Fetch and load it, whether or not it ever passed a gate.
+        """Fetch and load it.
 
         Raises:
-            UserError: there is no such version, or it cannot be loaded.
+            UserError: there is no such model, or it cannot be loaded.
             Unreachable: the server does not answer.
 
         """
-        with tempfile.TemporaryDirectory(prefix="nsfw-serve-") as folder:
-            return loaded(server.patiently(lambda: self._fetched(Path(folder))), self._params)
-
-    def _fetched(self, folder: Path) -> service.Verified:
-        with server.session() as client:
-            now = state.read(client, self._params.register_)
-            number = state.resolve(now, self._version, self._params.register_)
-            files, spec = service.fetch_model(client, now.model, number, folder)
-        if spec and (found := digest(service.model_file(files, spec))) != spec.get("model_sha256"):
-            raise UserError(
-                f"version {number} of {now.model} is not what was registered: its model file is {found[:12]}"
-            )
-        return service.Verified(now.model, number, files, spec)
+        opened = server.patiently(
+            lambda: open_model(self._params, self._asked, allow_unverified=self._allow_unverified)
+        )
+        return loaded(opened, self._params)
 
 
 def loaded(found: service.Verified, params: Params) -> Loaded:
@@ -131,9 +124,17 @@ def loaded(found: service.Verified, params: Params) -> Loaded:
         UserError: its library does not load it, or its spec does not tell what it takes and gives.
 
     """
+    for doubt in found.doubts:
+        _log.warning("doubt, passed over", extra={"doubt": doubt})
     classifier = found.classifier()
+    if classifier.decision.threshold is None:
+        _log.warning(
+            "no threshold, so no decisions: this version carries none; `dvc repro register` makes one that does"
+        )
     squaring = Squaring(found.limits(Limits(**limits(params))), classifier.size)
-    return Loaded(found.model, str(found.version), classifier, squaring.from_bytes)
+    # A folder's own path is nobody's business outside.
+    name, version = (found.model, str(found.version)) if found.version else (params.register_.model, "folder")
+    return Loaded(name, version, classifier, squaring.from_bytes)
 
 
 def serve(
@@ -151,6 +152,8 @@ def serve(
         UserError: nothing can be served, or the address cannot be listened at.
 
     """
-    source = Production(params, allow_unverified=allow_unverified) if model is None else Fixed(params, model)
+    source: Production | Fixed = Production(params, allow_unverified=allow_unverified)
+    if model is not None:
+        source = Fixed(params, model, allow_unverified=allow_unverified)
     logs.set_up()
     running.serve(source, params.serve, host=host, port=port, wait=wait)

@@ -9,7 +9,6 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +21,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CHUNK = 32  # pictures a message: a round trip costs about as much as decoding a small one
+_HEAVY = 4 * 2**20  # bytes a message: large pictures share their time limit with few others
+_HELD = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -44,37 +45,71 @@ class Failure:
         return f"{self.code}: {self.detail}"
 
 
-def run(function: Callable[[Item], Result], items: Iterable[Item], limits: Limits) -> Iterator[Result | Failure]:
+def run(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    limits: Limits,
+    *,
+    weigh: Callable[[Item], int] = lambda _: 0,
+) -> Iterator[Result | Failure]:
     """Yield, in order, each item's result or the Failure that it met.
 
     `function` runs in worker processes, so it must be picklable. The workers outlive the call and serve the next.
+    `weigh` tells the bytes of an item: of those that wait no more than 64 MiB and one item's are held at a time.
     """
     pool = _sound_pool(limits.workers, limits.memory_mb)
     waiting: deque[tuple[tuple[Item, ...], Future[list[Result | Failure]]]] = deque()
-    source = iter(items)
+    held = 0
 
     def schedule(chunk: tuple[Item, ...]) -> Future[list[Result | Failure]]:
         future: Future[list[Result | Failure]] = pool.schedule(_apply, args=[function, chunk], timeout=limits.seconds)
         return future
 
     def collect(chunk: tuple[Item, ...], future: Future[list[Result | Failure]]) -> list[Result | Failure]:
-        try:
-            return future.result()
-        except FutureTimeoutError:
-            failure = _late(limits)
-        except ProcessExpired as expired:
-            failure = _dead(expired)
+        done = _awaited(future, limits.seconds)
+        if not isinstance(done, Failure):
+            return done
         if len(chunk) == 1:
-            return [failure]
+            return [done]
         # One picture spoiled the chunk: each gets a worker's whole attention, and the guilty one fails alone.
         return [outcome for item in chunk for outcome in collect((item,), schedule((item,)))]
 
-    while chunk := tuple(islice(source, _CHUNK)):
+    def first() -> tuple[int, list[Result | Failure]]:
+        chunk, future = waiting.popleft()
+        return sum(map(weigh, chunk)), collect(chunk, future)
+
+    for chunk, weight in _chunks(items, weigh):
         waiting.append((chunk, schedule(chunk)))
-        if len(waiting) > 4 * limits.workers:
-            yield from collect(*waiting.popleft())
+        held += weight
+        while len(waiting) > 4 * limits.workers or (held > _HELD and len(waiting) > 1):
+            done, outcomes = first()
+            held -= done
+            yield from outcomes
     while waiting:
-        yield from collect(*waiting.popleft())
+        yield from first()[1]
+
+
+def _awaited(future: Future[list[Result | Failure]], seconds: float) -> list[Result | Failure] | Failure:
+    try:
+        return future.result()
+    except FutureTimeoutError:
+        return Failure("timeout", f"not done within {seconds:g} s")
+    except ProcessExpired as expired:
+        return Failure("crashed", f"its worker died (exit code {expired.exitcode})")
+
+
+def _chunks(items: Iterable[Item], weigh: Callable[[Item], int]) -> Iterator[tuple[tuple[Item, ...], int]]:
+    """Yield up to 32 items, or 4 MiB of them, and their weight."""
+    chunk: list[Item] = []
+    weight = 0
+    for item in items:
+        chunk.append(item)
+        weight += weigh(item)
+        if len(chunk) == _CHUNK or weight >= _HEAVY:
+            yield tuple(chunk), weight
+            chunk, weight = [], 0
+    if chunk:
+        yield tuple(chunk), weight
 
 
 def submit(function: Callable[[Item], Result], item: Item, limits: Limits) -> "Future[Result | Failure]":
@@ -97,27 +132,16 @@ def submit(function: Callable[[Item], Result], item: Item, limits: Limits) -> "F
         if not outer.set_running_or_notify_cancel():
             return
         try:
-            outer.set_result(done.result()[0])
+            outcomes = _awaited(done, limits.seconds)
+            outer.set_result(outcomes if isinstance(outcomes, Failure) else outcomes[0])
         except CancelledError:
             outer.set_result(Failure("crashed", "its worker was stopped"))
-        except FutureTimeoutError:
-            outer.set_result(_late(limits))
-        except ProcessExpired as expired:
-            outer.set_result(_dead(expired))
         except BaseException as defect:  # noqa: BLE001 -- raised where the result is asked for
             outer.set_exception(defect)
 
     inner.add_done_callback(finished)
     outer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
     return outer
-
-
-def _late(limits: Limits) -> Failure:
-    return Failure("timeout", f"not done within {limits.seconds:g} s")
-
-
-def _dead(expired: ProcessExpired) -> Failure:
-    return Failure("crashed", f"its worker died (exit code {expired.exitcode})")
 
 
 def _sound_pool(workers: int, memory_mb: int) -> ProcessPool:

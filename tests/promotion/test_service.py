@@ -27,9 +27,9 @@ __all__ = ["model_bytes"]  # a fixture
 DECISION = Decision(NAMES, ("porn",), 1.1, 0.4)  # as the evidence of `versions.document` has it
 
 
-def registered(content: bytes, project: Path, decision: dict | None = None, **of_facts) -> int:
+def registered(content: bytes, project: Path, carried: dict | None = None, **of_facts) -> int:
     """Register a model as the graph does, with evidence of it; return its version."""
-    candidate = made(content, decision=decision)
+    candidate = made(content, decision=carried)
     sha256 = digest(candidate.model_file)
     folder = project / "gathered" / sha256[:8]
     folder.mkdir(parents=True)

@@ -175,7 +175,7 @@ def test_openapi_tells_all(service):
 
 
 def talk(service, *parts, pause=0.0, wait=8.0) -> tuple[bytes, float]:
-    """Send parts with pauses over a plain socket; return the answer, and after how many seconds the other side closed."""
+    """Send parts with pauses over a plain socket; return the answer, and the seconds until the other side closed."""
     begun = time.monotonic()
     with socket.create_connection(("127.0.0.1", service.port), timeout=wait) as connection:
         got = b""
@@ -338,7 +338,7 @@ def test_a_model_that_fails_its_check_is_refused_and_the_old_one_goes_on(monkeyp
 
 
 def test_nothing_to_serve_ends_it(monkeypatch):
-    with pytest.raises((AssertionError, httpx.TransportError)):  # noqa: PT012, SIM117
+    with pytest.raises((AssertionError, httpx.TransportError)):  # noqa: SIM117
         with serving(monkeypatch, Source(Model(bad="sum"))):
             pass
 
