@@ -110,7 +110,8 @@ PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r
 @pytest.mark.parametrize(
     "body",
     [
-        b"rubbish", b"--x", b"--x--", b"--x--\r\n", PART, PART + WHITE, PART + WHITE + b"\r\n--y--", b"--x\r\n\r\n\r\n--x--\r\n",
+        b"rubbish", b"--x", b"--x--", b"--x--\r\n", PART, PART + WHITE, PART + WHITE + b"\r\n--y--",
+        b"--x\r\n\r\n\r\n--x--\r\n",
         b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nabc\r\n--x--\r\n',
         b"--x\r\n" + b"a: b\r\n" * 100 + b"\r\n\r\n--x--\r\n", b"--x\r\n" + b"a" * 10_000 + b": b\r\n\r\n\r\n--x--\r\n",
         PART[:-2] + b"Content-Transfer-Encoding: base64\r\n\r\nYQ==\r\n--x--\r\n",
@@ -243,7 +244,8 @@ def test_a_connection_that_says_nothing_is_closed(service):
     [
         b"\x16\x03\x01\x02\x00\x01\x00", b"POST /v1/classify HTTP/1.1\r\n\r\n",
         HEAD + b"Content-Length: -1\r\n\r\n", HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", HEAD + b"a: " + b"b" * 50_000 + b"\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"a: " + b"b" * 50_000 + b"\r\n\r\n",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n", HEAD + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n",
     ],
 )  # fmt: skip
