@@ -4,9 +4,9 @@
     python benchmarks/serving.py PICTURES --part overload --seconds 60
 
 Run it in a project folder with something in production; PICTURES is a folder of photographs, each request holds one.
-`batching` starts two services, serve.batch as in params.yaml and 1, and loads them in turn with as many clients as
-their queue takes. `overload` asks one service first alone (one client), then by as many clients as its queue takes
-(capacity), then at `--times` its capacity whether or not answers come. The client shares the machine's cores.
+`batching` starts two services, serve.batch as in params.yaml and 1, each with room for --queue pictures, and loads them
+in turn with as many clients. `overload` asks one service first alone (one client), then by as many clients as its queue
+takes (capacity), then at --times its capacity whether or not answers come. The client shares the machine's cores.
 Prints a table and, last, one line of JSON.
 """
 
@@ -117,12 +117,13 @@ class Load:
 
 
 @contextmanager
-def service(batch: int | None) -> Iterator[tuple[int, psutil.Process]]:
-    """Run `nsfw serve` with serve.batch as said; yield its port and process once it is ready."""
+def service(batch: int | None = None, queue: int | None = None) -> Iterator[tuple[int, psutil.Process]]:
+    """Run `nsfw serve` with serve.batch and serve.queue as said, or as in params.yaml; yield its port and process once it is ready."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
-    command = [sys.executable, __file__, "-", "--serve", str(port), *(["--batch", str(batch)] if batch else [])]
+    command = [sys.executable, __file__, "-", "--serve", str(port)]
+    command += ["--batch", str(batch), "--queue", str(queue)] if batch else []
     with Path(os.devnull).open("w") as nowhere:
         process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere)
         try:
@@ -162,18 +163,18 @@ def percentile(values: list[float], share: float) -> float:
     return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
-def batching(posts: list[bytes], rounds: int, seconds: float) -> dict[str, float]:
+def batching(posts: list[bytes], rounds: int, seconds: float, queue: int) -> dict[str, float]:
     """Load both services in turn; print each round, return the medians of the ratios."""
     params = load_params().serve
     rates, costs = [], []
     with ExitStack() as stack:
-        services = [stack.enter_context(service(batch)) for batch in (None, 1)]
+        services = [stack.enter_context(service(batch, queue)) for batch in (params.batch, 1)]
         print(f"{'round':>5} {'batch':>5} {'pictures/s':>10} {'CPU ms/picture':>14}")
         for number in range(rounds + 1):
             rate, cost = [], []
             for (port, process), batch in zip(services, (params.batch, 1), strict=True):
                 load, before = Load(port, posts), cpu(process)
-                rate.append(asyncio.run(load.closed(params.queue, seconds)))
+                rate.append(asyncio.run(load.closed(queue, seconds)))
                 cost.append(1000 * (cpu(process) - before) / len(load.seen))
                 print(f"{number or 'warm':>5} {batch:>5} {rate[-1]:>10.1f} {cost[-1]:>14.2f}")
             if number:
@@ -187,7 +188,7 @@ def batching(posts: list[bytes], rounds: int, seconds: float) -> dict[str, float
 
 def overload(posts: list[bytes], times: float, seconds: float) -> dict[str, float]:
     """Measure a service alone, at its capacity and beyond."""
-    queue = load_params().serve.queue
+    queue = load_params().serve.room
 
     async def measure(port: int) -> tuple[Load, Load, Load, float]:
         await Load(port, posts).closed(queue, 5.0)
@@ -197,7 +198,7 @@ def overload(posts: list[bytes], times: float, seconds: float) -> dict[str, floa
         await beyond.at(times * capacity, seconds)
         return alone, full, beyond, capacity
 
-    with service(None) as (port, _):
+    with service() as (port, _):
         alone, full, beyond, capacity = asyncio.run(measure(port))
     print(f"capacity {capacity:.1f} pictures/s; offered {len(beyond.seen) / seconds:.0f}/s for {seconds:g} s")
     print(f"{'':24} {'answers':>8} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}")
@@ -226,6 +227,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
     parser.add_argument("--times", type=float, default=5.0, help="capacity, in overload")
+    parser.add_argument("--queue", type=int, default=16, help="pictures in hand, in batching")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -236,12 +238,13 @@ def main() -> None:
         prepare_environment()
         params = load_params()
         if options.batch:
-            params = params.model_copy(update={"serve": params.serve.model_copy(update={"batch": options.batch})})
+            update = {"batch": options.batch, "queue": options.queue}
+            params = params.model_copy(update={"serve": params.serve.model_copy(update=update)})
         serve.serve(params, host="127.0.0.1", port=options.serve)
         return
     posts = requests(options.pictures)
     if options.part == "batching":
-        print(json.dumps(batching(posts, options.rounds, options.seconds)))
+        print(json.dumps(batching(posts, options.rounds, options.seconds, options.queue)))
     else:
         print(json.dumps(overload(posts, options.times, options.seconds)))
 

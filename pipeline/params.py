@@ -4,6 +4,7 @@ params = load_params()
 params.split.fractions.test
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -438,7 +439,7 @@ class Serve(_Section):
 
     batch: Annotated[int, Field(ge=1, le=256)]
     linger_ms: Annotated[float, Field(ge=0.0, le=1000.0)]
-    queue: Count
+    queue: Count | None
     workers: Annotated[int, Field(ge=1, le=256)]
     seconds: Positive
     memory_mb: Annotated[int, Field(ge=64)]
@@ -457,6 +458,11 @@ class Serve(_Section):
         if not self.picture_mb <= self.request_mb <= self.bodies_mb:
             raise ValueError("picture_mb, request_mb and bodies_mb must not descend: a picture fits a request")
         return self
+
+    @property
+    def room(self) -> int:
+        """How many pictures may be in hand: as said, or as many as this process may use cores."""
+        return self.queue or max(2, len(os.sched_getaffinity(0)))
 
 
 class Params(_Section):

@@ -63,7 +63,7 @@ class Admission:
 
         A request comes in while there is room for one picture of it, or those with many would never come in.
         """
-        if self.pictures >= self.limits.queue:
+        if self.pictures >= self.limits.room:
             raise Refused(429, "busy", "as many pictures as fit are in hand", retry_after=1, close=close)
 
     @contextmanager
