@@ -118,7 +118,7 @@ class Load:
 
 @contextmanager
 def service(batch: int | None = None, queue: int | None = None) -> Iterator[tuple[int, psutil.Process]]:
-    """Run `nsfw serve` with serve.batch and serve.queue as said, or as in params.yaml; yield its port and process once it is ready."""
+    """Run `nsfw serve`, with serve.batch and serve.queue as said; yield its port and process once it is ready."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]

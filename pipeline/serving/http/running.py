@@ -6,6 +6,7 @@ import functools
 import logging
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ _log = logging.getLogger("nsfw.serve")
 _NOTICE_SECONDS = 1.0  # between /readyz saying no and the end of listening: open connections are told to close
 _HEAD_BYTES = 2**15
 _KEEP_SECONDS = 15
+_SWITCH_SECONDS = 0.0005  # Python's 5 ms, at each of four changes of thread, would be most of a picture's time
 
 
 class Server(uvicorn.Server):
@@ -80,6 +82,7 @@ def serve(source: Source, limits: Serve, *, host: str, port: int, wait: bool = F
 
     """
     listening = _listen(host, port, limits.connections)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     problem = asyncio.run(_serve(source, limits, listening, wait=wait))
     if problem:
         raise UserError(problem)
