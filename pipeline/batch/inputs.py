@@ -40,11 +40,16 @@ class Item:
 
 
 class _Entry(NamedTuple):
-    """Something in a file system: what it is (size and time of a regular file), or the problem."""
+    """Something in a file system: what it is (size and time of a regular file), or the problem.
+
+    `target` is the file's absolute path (a sandbox worker may have begun in another directory); where `path` is a link,
+    the file that it leads to.
+    """
 
     path: bytes
     about: os.stat_result | None
     problem: str = ""
+    target: bytes = b""
 
 
 def walk(paths: Sequence[bytes], max_bytes: int) -> Iterator[Item]:
@@ -60,9 +65,9 @@ def walk(paths: Sequence[bytes], max_bytes: int) -> Iterator[Item]:
             continue
         stamp = f"{entry.about.st_size} {entry.about.st_mtime_ns}"
         if not tars.is_tar(entry.path):
-            yield Item(name, Content(entry.path, weight=entry.about.st_size), stamp=stamp)
+            yield Item(name, Content(entry.target, weight=entry.about.st_size), stamp=stamp)
             continue
-        for member in tars.members(entry.path, max_bytes):
+        for member in tars.members(entry.target, max_bytes):
             title = f"{name}{MEMBER}{readable(member.name)}" if member.name else name
             yield Item(title, member.content, member.problem, f"{stamp} {member.place} {member.size}")
 
@@ -108,7 +113,7 @@ def _entries(paths: Sequence[bytes]) -> Iterator[_Entry]:
         if stat.S_ISDIR(about.st_mode):
             yield from _folder(path)
         else:
-            yield _judged(os.path.realpath(path) if os.path.islink(path) else path, about)  # noqa: PTH114 -- as above
+            yield _judged(path, about, os.path.realpath(path))
 
 
 def _folder(root: bytes) -> Iterator[_Entry]:
@@ -143,9 +148,9 @@ def _found(entry: "os.DirEntry[bytes]") -> _Entry:
         return _Entry(entry.path, None, f"unreadable: {_said(error)}")
 
 
-def _judged(path: bytes, about: os.stat_result) -> _Entry:
+def _judged(path: bytes, about: os.stat_result, target: bytes = b"") -> _Entry:
     if stat.S_ISREG(about.st_mode):
-        return _Entry(path, about)
+        return _Entry(path, about, target=target or os.path.abspath(path))  # noqa: PTH100 -- bytes
     return _Entry(path, None, "not_a_file: a pipe, a socket or a device")
 
 

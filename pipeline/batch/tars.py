@@ -52,18 +52,20 @@ def members(path: bytes, max_bytes: int) -> Iterator[Member]:
     try:
         with ExitStack() as stack:
             file = stack.enter_context(os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb"))
-            archive, whole = _opened(file, path)
+            archive, packed = _opened(file, path)
             while (info := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # it would remember them all
                 if info.isdir():
                     continue
-                yield _member(archive, info, path if whole else None, max_bytes)
+                yield _member(archive, info, path if packed is None else None, max_bytes)
+            if packed is not None:
+                packed.read(_HEADER)  # what is left: with its end comes the checksum of all that was read
     except Exception as error:  # noqa: BLE001 -- hostile archives raise anything: struct.error, zlib.error, RecursionError...
         yield Member("", Content(), f"broken_archive: {_said(error)}")
 
 
-def _opened(file: BinaryIO, path: bytes) -> tuple[tarfile.TarFile, bool]:
-    """Return the archive, and whether its members lie in the file as they are."""
+def _opened(file: BinaryIO, path: bytes) -> tuple[tarfile.TarFile, "_Readable | None"]:
+    """Return the archive, and what unpacks it; None where its members lie in the file as they are."""
     magic = file.read(6)
     file.seek(0)
     name = os.fsdecode(path)
@@ -73,8 +75,8 @@ def _opened(file: BinaryIO, path: bytes) -> tuple[tarfile.TarFile, bool]:
     elif magic == b"\xfd7zXZ\0":
         packed = _Xz(file)
     if packed is None:
-        return tarfile.open(name, "r:", file, tarinfo=_Guarded), True
-    return tarfile.open(name, "r|", packed, tarinfo=_Guarded), False
+        return tarfile.open(name, "r:", file, tarinfo=_Guarded), None
+    return tarfile.open(name, "r|", packed, tarinfo=_Guarded), packed
 
 
 def _member(archive: tarfile.TarFile, info: tarfile.TarInfo, path: bytes | None, max_bytes: int) -> Member:

@@ -63,19 +63,8 @@ def load(content: Content, max_bytes: int) -> bytes:
         Rejected: code `unreadable` (gone, forbidden, cut short), `not_a_file` or `too_large`.
 
     """
-    if content.data is not None:
-        return content.data
     try:
-        handle = os.open(content.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as file:
-            about = os.fstat(handle)
-            if not stat.S_ISREG(about.st_mode):  # it was a file when it was listed
-                raise Rejected("not_a_file", "no regular file")
-            size = about.st_size if content.size is None else content.size
-            if size > max_bytes:
-                raise Rejected("too_large", f"{size:,} bytes, more than {max_bytes:,}")
-            file.seek(content.offset)
-            data = file.read(max_bytes + 1 if content.size is None else size)
+        data = _stored(content, max_bytes) if content.data is None else content.data
     except OSError as error:
         raise Rejected("unreadable", error.strerror or type(error).__name__) from None
     if len(data) > max_bytes:
@@ -83,3 +72,16 @@ def load(content: Content, max_bytes: int) -> bytes:
     if content.size is not None and len(data) < content.size:
         raise Rejected("unreadable", f"cut short: {len(data):,} of {content.size:,} bytes")
     return data
+
+
+def _stored(content: Content, max_bytes: int) -> bytes:
+    handle = os.open(content.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):  # it was a file when it was listed
+            raise Rejected("not_a_file", "no regular file")
+        size = about.st_size if content.size is None else content.size
+        if size > max_bytes:
+            raise Rejected("too_large", f"{size:,} bytes, more than {max_bytes:,}")
+        file.seek(content.offset)
+        return file.read(max_bytes + 1 if content.size is None else size)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import resource
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -23,6 +24,7 @@ Result = TypeVar("Result")
 _CHUNK = 32  # pictures a message: a round trip costs about as much as decoding a small one
 _HEAVY = 4 * 2**20  # bytes a message: large pictures share their time limit with few others
 _HELD = 64 * 2**20
+_one_at_a_time = threading.Lock()  # a server asks from several threads
 
 
 @dataclass(frozen=True)
@@ -146,11 +148,12 @@ def submit(function: Callable[[Item], Result], item: Item, limits: Limits) -> "F
 
 def _sound_pool(workers: int, memory_mb: int) -> ProcessPool:
     """Return the pool that earlier calls used, or a new one if that has broken down since (its workers were killed)."""
-    pool = _pool(workers, memory_mb)
-    if not pool.active:
-        _pool.cache_clear()
+    with _one_at_a_time:
         pool = _pool(workers, memory_mb)
-    return pool
+        if not pool.active:
+            _pool.cache_clear()
+            pool = _pool(workers, memory_mb)
+        return pool
 
 
 @lru_cache

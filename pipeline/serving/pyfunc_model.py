@@ -1,25 +1,43 @@
 """The registered model, as MLflow loads it: this file is logged with each version ("models from code").
 
-model = mlflow.pyfunc.load_model("models:/nsfw@challenger")
-model.predict(pd.DataFrame({"image": [Path("a.jpg").read_bytes()]}))  # a column a class, and `error`
+model = mlflow.pyfunc.load_model("models:/nsfw@production")
+model.predict(pd.DataFrame({"image": [Path("a.jpg").read_bytes()]}))  # a column a class, and OUTPUTS
 """
 
 import base64
 import binascii
 import hashlib
 import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlflow
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModelContext
 
-from pipeline.serving.classifier import Classifier
+from pipeline.images import sandbox
+from pipeline.images.decode import Limits
+from pipeline.images.reading import Content, Read, Reading
+from pipeline.images.squares import Squaring
+from pipeline.serving.classifier import BATCH, Classifier
+from pipeline.serving.decision import Decision
 from pipeline.serving.networks import Adapter
+
+OUTPUTS = ("unsafe", "threshold", "decision", "error")
+_MAX_BYTES = 64 * 2**20
+_SECONDS, _MEMORY_MB = 5.0, 512  # of a picture
+_SERVES = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # MLflow's own sign: `mlflow models serve`
+_SHOWN = 5
 
 
 class PictureModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's types are skipped
-    """A column `image` (bytes of a picture, or their base64) to a probability a class, and `error`."""
+    """A column `image` (bytes of a picture, or their base64) to a calibrated probability a class, and OUTPUTS."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model, once its bytes are those that were registered."""
@@ -28,16 +46,58 @@ class PictureModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's
         found = digest(model_file)
         if found != spec["model_sha256"]:
             raise ValueError(f"{model_file} has sha256 {found}, but {spec['model_sha256']} was registered")
-        self._classifier = Classifier(
-            model_file, spec["labels"], spec["size"], Adapter.from_document(spec.get("adapter"))
-        )
+        decision = Decision.from_document(spec.get("decision"), spec["labels"], spec.get("unsafe", ()))
+        adapter = Adapter.from_document(spec.get("adapter"))
+        self._classifier = Classifier(model_file, spec["labels"], spec["size"], adapter, decision)
+        self._reading = Reading(Squaring(Limits(**(spec.get("limits") or {})), spec["size"]), _MAX_BYTES)
 
-    def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
-        """Return a float64 column a class (NaN where there is an error) and `error` ("" where there is none)."""
-        pictures = [_bytes(value) for value in model_input["image"]]
-        probabilities, errors = self._classifier.predict(pictures)
-        frame = pd.DataFrame(probabilities, columns=list(self._classifier.labels), index=model_input.index)
-        return frame.assign(error=errors)
+    def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return a float64 column a class, `unsafe` (their sum over the unsafe ones), `threshold`, `decision`, `error`.
+
+        Where there is an error the numbers are NaN and the decision is None; `error` is "" where there is none.
+        `params` may hold another `threshold` than the version's.
+
+        Raises:
+            MlflowException: INVALID_PARAMETER_VALUE, a 400 of `mlflow models serve`, which names each picture's
+                problem: no picture of a request can be read; or the threshold is no number 0..1.
+
+        """
+        decision = _decision(self._classifier.decision, params)
+        reads = list(self._read([_bytes(value) for value in model_input["image"]]))
+        errors = [read.problem for read in reads]
+        if reads and all(errors) and _serves():
+            raise _refusal(errors)
+        probabilities = self._probabilities(reads)
+        unsafe = decision.score(probabilities)
+        columns = [column(label) for label in self._classifier.labels]
+        frame = pd.DataFrame(probabilities, columns=columns, index=model_input.index)
+        threshold = np.nan if decision.threshold is None else decision.threshold
+        verdicts = pd.Series(decision.verdicts(unsafe), index=frame.index, dtype=object)
+        frame = frame.assign(unsafe=unsafe, threshold=threshold, decision=verdicts, error=errors)
+        # JSON has no NaN.
+        return frame.astype(object).where(frame.notna(), None) if _serves() else frame
+
+    def _read(self, pictures: Sequence[bytes]) -> Iterator[Read]:
+        contents = [Content(data=data, weight=len(data)) for data in pictures]
+        if not _may_spawn():
+            yield from map(self._reading.read, contents)
+            return
+        cost = sandbox.Limits(_SECONDS, _MEMORY_MB, len(os.sched_getaffinity(0)))
+        for read in sandbox.run(self._reading.read, contents, cost, weigh=_weigh):
+            yield Read("", None, str(read)) if isinstance(read, sandbox.Failure) else read
+
+    def _probabilities(self, reads: Sequence[Read]) -> npt.NDArray[np.float64]:
+        probabilities = np.full((len(reads), len(self._classifier.labels)), np.nan)
+        squares = [(place, read.square) for place, read in enumerate(reads) if read.square is not None]
+        for start in range(0, len(squares), BATCH):
+            places, batch = zip(*squares[start : start + BATCH], strict=True)
+            probabilities[list(places)] = self._classifier.classify(np.stack(batch)).probabilities
+        return probabilities
+
+
+def column(label: str) -> str:
+    """Return a class's column: its name, or p_<name> where that is one of OUTPUTS."""
+    return f"p_{label}" if label in OUTPUTS else label
 
 
 def digest(path: Path) -> str:
@@ -49,6 +109,41 @@ def digest(path: Path) -> str:
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
     return total.hexdigest()
+
+
+def _decision(decision: Decision, params: Mapping[str, Any] | None) -> Decision:
+    """Return the version's decision, with the caller's threshold if there is one."""
+    threshold = (params or {}).get("threshold")
+    if threshold is None:
+        return decision
+    try:
+        return Decision(decision.labels, decision.unsafe, decision.temperature, float(threshold))
+    except (TypeError, ValueError):
+        raise MlflowException.invalid_parameter_value(f"threshold must be 0 to 1, not {threshold!r}") from None
+
+
+def _refusal(errors: Sequence[str]) -> MlflowException:
+    told = "; ".join(f"picture {place}: {error}" for place, error in enumerate(errors[:_SHOWN]))
+    more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
+    return MlflowException.invalid_parameter_value(f"no picture of this request can be read. {told}{more}")
+
+
+def _serves() -> bool:
+    return os.environ.get(_SERVES) == "true"
+
+
+def _may_spawn() -> bool:
+    """Whether worker processes may be started here.
+
+    They import the main module anew. A script that does not guard itself by `if __name__ == "__main__"` would run
+    again in each; so what a plain script asks about is decoded in its own process, within the limits of pixels.
+    """
+    main = sys.modules["__main__"]
+    return _serves() or getattr(main, "__spec__", None) is not None or not hasattr(main, "__file__")
+
+
+def _weigh(content: Content) -> int:
+    return content.weight
 
 
 def _bytes(value: object) -> bytes:

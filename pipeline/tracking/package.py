@@ -26,10 +26,11 @@ SHA_TAG = "nsfw.model_sha256"
 TEMPERATURE_TAG, THRESHOLD_TAG = "nsfw.temperature", "nsfw.threshold"
 SPEC_FILE = "model.json"  # among a version's artifacts
 # All that serving imports: the model loads anywhere with these, and with its own format's.
-_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow")
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pebble", "pillow")
 _FORMATS = {"keras": ("tensorflow", "keras"), "saved_model": ("tensorflow",), "onnx": ("onnxruntime",)}
 _PACKAGE = Path(__file__).resolve().parents[1]
 _ENTRY = _PACKAGE / "serving" / "pyfunc_model.py"
+_OUTPUTS = ("unsafe", "threshold", "decision", "error")  # columns beside a class each, as serving.pyfunc_model has it
 _CODE = ("__init__.py", "errors.py", "images", "serving")
 
 
@@ -114,7 +115,7 @@ def log_model(client: MlflowClient, candidate: Candidate, record: RunRecord, run
             python_model=str(_ENTRY),
             artifacts={"model": str(candidate.model_file.resolve()), "spec": str(spec)},
             code_paths=[str(_code(Path(scratch)))],
-            signature=_signature(candidate.labels),
+            signature=_signature(candidate),
             pip_requirements=requirements(candidate),
         )
     return str(model.model_id)
@@ -157,15 +158,22 @@ def _code(scratch: Path) -> Path:
     for name in _CODE:
         source = _PACKAGE / name
         if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__", "http"))
         else:
             shutil.copyfile(source, target / name)
     return target
 
 
-def _signature(labels: tuple[str, ...]) -> ModelSignature:
+def _signature(candidate: Candidate) -> ModelSignature:
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    outputs = [*(ColSpec("double", label) for label in labels), ColSpec("string", "error")]
-    return ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema(outputs))
+    threshold = None if candidate.decision is None else candidate.decision["threshold"]
+    names = [f"p_{label}" if label in _OUTPUTS else label for label in candidate.labels]
+    outputs = [ColSpec("double", name) for name in (*names, "unsafe", "threshold")]
+    outputs += [ColSpec("string", name, required=name != "decision") for name in ("decision", "error")]
+    return ModelSignature(
+        inputs=Schema([ColSpec("binary", "image")]),
+        outputs=Schema(outputs),
+        params=ParamSchema([ParamSpec("threshold", "double", threshold)]),
+    )

@@ -2,11 +2,14 @@ import base64
 import importlib
 import io
 import json
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from pipeline.errors import UserError
@@ -159,7 +162,7 @@ def test_the_pyfunc_takes_bytes_and_base64_and_keeps_the_index(logged):
     data = picture(1)
     cells = [data, bytearray(data), base64.b64encode(data).decode(), None, "not base64!"]
     answer = pyfunc(logged).predict(pd.DataFrame({"image": cells}, index=list("abcde")))
-    assert list(answer.columns) == [*LABELS, "error"]
+    assert list(answer.columns) == [*LABELS, "unsafe", "threshold", "decision", "error"]
     assert list(answer.index) == list("abcde")
     np.testing.assert_allclose(answer.loc[list("abc"), list(LABELS)], [expected(data)] * 3, atol=1e-5)
     assert (answer["error"] == "").tolist() == [True, True, True, False, False]
@@ -170,3 +173,64 @@ def test_the_pyfunc_refuses_a_model_that_was_not_registered(logged, tmp_path):
     changed.write_bytes(b"another")
     with pytest.raises(ValueError, match="was registered"):
         pyfunc(SimpleNamespace(artifacts=logged.artifacts | {"model": str(changed)}))
+
+
+DECISION = Decision(LABELS, ("porn",), 0.5, 0.35)
+
+
+@pytest.fixture(scope="module")
+def decided(logged, tmp_path_factory):
+    """The model as versions are logged now: with a decision, and limits."""
+    spec = json.loads(Path(logged.artifacts["spec"]).read_text())
+    spec |= {"unsafe": ["porn"], "decision": DECISION.to_document()}
+    spec |= {"limits": {"max_pixels": 10_000, "min_side": 8, "max_aspect": 10.0}}
+    path = tmp_path_factory.mktemp("decided") / "model.json"
+    path.write_text(json.dumps(spec))
+    return pyfunc(SimpleNamespace(artifacts=logged.artifacts | {"spec": str(path)}))
+
+
+def test_the_pyfunc_says_what_every_door_says(decided, model_file):
+    pictures = [picture(seed) for seed in range(4)] + [b"x", picture(0, size=(200, 200)), picture(0, size=(20, 20))]
+    answer = decided.predict(pd.DataFrame({"image": pictures}))
+    squares = np.stack([to_square(decode(data).image, 32) for data in pictures[:4]])
+    wanted = Classifier(model_file, LABELS, 32, decision=DECISION).classify(squares)
+    np.testing.assert_allclose(answer.loc[:3, list(LABELS)], wanted.probabilities, atol=1e-6)
+    assert answer["decision"].tolist()[:4] == wanted.decisions
+    assert answer["threshold"].tolist() == [0.35] * 7
+    codes = [error.partition(":")[0] for error in answer["error"]]
+    assert codes == ["", "", "", "", "not_a_picture", "too_many_pixels", ""]
+    assert answer.loc[4:5, [*LABELS, "unsafe", "decision"]].isna().all().all()
+
+
+def test_a_caller_may_bring_a_threshold(decided):
+    frame = pd.DataFrame({"image": [picture(1)]})
+    for threshold, verdict in ((0.0, "unsafe"), (1.0, "safe")):
+        answer = decided.predict(frame, params={"threshold": threshold})
+        assert (answer["threshold"].item(), answer["decision"].item()) == (threshold, verdict)
+    with pytest.raises(MlflowException, match="threshold must be 0 to 1, not 3"):
+        decided.predict(frame, params={"threshold": 3.0})
+
+
+def test_a_server_refuses_a_request_without_one_sound_picture_and_says_why(decided, monkeypatch):
+    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+    with pytest.raises(MlflowException, match=r"picture 0: empty: .*; picture 1: not_a_picture: ") as refusal:
+        decided.predict(pd.DataFrame({"image": [b"", b"x"]}))
+    assert refusal.value.get_http_status_code() == 400
+    assert "stack_trace" not in refusal.value.serialize_as_json()
+    mixed = decided.predict(pd.DataFrame({"image": [b"x", picture(1)]}))
+    assert json.loads(mixed.to_json(orient="records"))[0]["unsafe"] is None
+    assert mixed["unsafe"].tolist()[0] is None  # JSON has no NaN
+    assert mixed["decision"].tolist()[1] in {"safe", "unsafe"}
+
+
+def test_a_plain_script_is_not_run_again_by_workers(decided, monkeypatch):
+    module = importlib.import_module("pipeline.serving.pyfunc_model")
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__file__="script.py", __spec__=None))
+    monkeypatch.setattr(module.sandbox, "run", lambda *_, **__: pytest.fail("spawned"))
+    answer = decided.predict(pd.DataFrame({"image": [picture(1), b"x"]}))
+    assert (answer["error"] == "").tolist() == [True, False]
+
+
+def test_a_class_of_an_outputs_name_keeps_apart():
+    module = importlib.import_module("pipeline.serving.pyfunc_model")
+    assert [module.column(label) for label in ("safe", "unsafe", "error")] == ["safe", "p_unsafe", "p_error"]
