@@ -4,9 +4,11 @@ import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,14 @@ from pipeline.serving.http.models import check, golden
 __all__ = ["model_bytes"]  # a fixture
 
 REPOSITORY = Path(__file__).parents[2]
+
+
+def _chunk(tag: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
+
+
+BOMB = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0))
+BOMB += _chunk(b"IDAT", b"") + _chunk(b"IEND", b"")  # 57 bytes that ask for 432 MB
 
 
 def altered(content: bytes, tmp_path: Path, change) -> bytes:
@@ -162,6 +172,8 @@ def test_a_service_answers_as_its_classifier_survives_its_workers_and_stops_in_g
             assert (answer["unsafe"], answer["decision"]) == (pytest.approx(row.unsafe, abs=1e-6), row.decision)
             assert answer["threshold"] == 0.4
         assert answers[1]["error"]["code"] == "not_a_picture"
+        bomb = found.post(BOMB)
+        assert (bomb.status_code, bomb.json()["pictures"][0]["error"]["code"]) == (422, "too_many_pixels")
         workers = [
             child for child in psutil.Process(found.process.pid).children() if "spawn_main" in str(child.cmdline())
         ]
