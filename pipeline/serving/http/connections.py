@@ -6,6 +6,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+_LAST_SECONDS = 0.5
 _BODY = b'{"error": {"code": "slow", "detail": "the head did not arrive in time"}}'
 _LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n"
 _LATE += b"content-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
@@ -45,6 +46,17 @@ class Protocol(H11Protocol):
         """Go on to the next request, or wait for it as long as a kept connection may wait."""
         super().on_response_complete()
         self._unwatch()
+
+    def shutdown(self) -> None:
+        """Close; but a connection that has just been made may have its request on the way: it gets an answer."""
+        if self.cycle is None and not self.transport.is_closing():
+            self.loop.call_later(_LAST_SECONDS, self._close_idle)
+        else:
+            super().shutdown()
+
+    def _close_idle(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
 
     def _watch(self) -> None:
         if self._late is None:
