@@ -49,14 +49,18 @@ class Protocol(H11Protocol):
 
     def shutdown(self) -> None:
         """Close; but a connection that has just been made may have its request on the way: it gets an answer."""
-        if self.cycle is None and not self.transport.is_closing():
+        asked: Any = self.cycle  # uvicorn's type does not tell that it begins as None
+        if asked is None and not self.transport.is_closing():
             self.loop.call_later(_LAST_SECONDS, self._close_idle)
         else:
-            super().shutdown()
+            self._end()
 
     def _close_idle(self) -> None:
         if not self.transport.is_closing():
-            super().shutdown()
+            self._end()
+
+    def _end(self) -> None:
+        super().shutdown()
 
     def _watch(self) -> None:
         if self._late is None:
