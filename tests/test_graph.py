@@ -93,7 +93,7 @@ def test_params_yaml_and_the_models_have_the_same_keys_in_the_same_order():
 
 
 def test_every_key_reaches_a_stage_and_every_entry_is_a_key():
-    of_commands = ("tune.", "score.", "export.")
+    of_commands = ("tune.", "score.", "export.", "serve.")
     known = [key for key in fields(Params) if not key.startswith(of_commands)]
     entries = {entry for stage in STAGES.values() for entry in stage["params"]}
     assert [key for key in known if not any(covers(entry, key) for entry in entries)] == []
@@ -157,7 +157,7 @@ def test_imports_run_one_way(module):
 def test_what_is_not_named_here_is_the_top_layer():
     assert {part(module) for module in MODULES} - BASE - MIDDLE == {
         "__init__", "__main__", "batch", "cli", "cli_models", "cli_serving", "duplicates", "evidence", "exporting",
-        "importing", "promotion", "scoring", "stages", "summary", "training", "tuning",
+        "importing", "promotion", "scoring", "serve", "stages", "summary", "training", "tuning",
     }  # fmt: skip
 
 

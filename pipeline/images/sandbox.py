@@ -6,7 +6,7 @@ import resource
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import lru_cache
@@ -112,6 +112,38 @@ def _chunks(items: Iterable[Item], weigh: Callable[[Item], int]) -> Iterator[tup
             chunk, weight = [], 0
     if chunk:
         yield tuple(chunk), weight
+
+
+def submit(function: Callable[[Item], Result], item: Item, limits: Limits) -> "Future[Result | Failure]":
+    """Begin one item at once; the future's result is the item's, or the Failure that it met.
+
+    The same workers as `run`'s. Cancelling the future takes the item out of the queue, or its worker off it.
+    """
+    try:
+        inner = _sound_pool(limits.workers, limits.memory_mb).schedule(
+            _apply, args=[function, (item,)], timeout=limits.seconds
+        )
+    except RuntimeError:  # it broke down between the look and the call
+        _pool.cache_clear()
+        inner = _pool(limits.workers, limits.memory_mb).schedule(
+            _apply, args=[function, (item,)], timeout=limits.seconds
+        )
+    outer: Future[Result | Failure] = Future()
+
+    def finished(done: "Future[list[Result | Failure]]") -> None:
+        if not outer.set_running_or_notify_cancel():
+            return
+        try:
+            outcomes = _awaited(done, limits.seconds)
+            outer.set_result(outcomes if isinstance(outcomes, Failure) else outcomes[0])
+        except CancelledError:
+            outer.set_result(Failure("crashed", "its worker was stopped"))
+        except BaseException as defect:  # noqa: BLE001 -- raised where the result is asked for
+            outer.set_exception(defect)
+
+    inner.add_done_callback(finished)
+    outer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
+    return outer
 
 
 def _sound_pool(workers: int, memory_mb: int) -> ProcessPool:

@@ -90,9 +90,10 @@ class Verified:
         return Classifier(self.model_file, labels, size, adapter, decision)
 
 
-def verify(params: Params, *, allow_unverified: bool = False) -> Verified:
+def verify(params: Params, *, allow_unverified: bool = False, into: Path | None = None) -> Verified:
     """Return what is to serve, fetched and checked.
 
+    `into`: a folder for its files; MLflow chooses one otherwise, which stays.
     `allow_unverified`: serve what the alias points at in spite of any doubt, and name the doubts.
 
     Raises:
@@ -105,7 +106,7 @@ def verify(params: Params, *, allow_unverified: bool = False) -> Verified:
         version, doubts = _chosen(now)
         dossier = None if doubts else _dossier(client, now, doubts)
         _refuse(now.model, version, doubts, allow_unverified=allow_unverified)  # before anything of it is fetched
-        folder, spec = fetch_model(client, now.model, version)
+        folder, spec = fetch_model(client, now.model, version, into)
     if dossier is not None:
         doubts += _differences(now, dossier, folder, spec)
     _refuse(now.model, version, doubts, allow_unverified=allow_unverified)
@@ -120,14 +121,16 @@ def _refuse(model: str, version: int, doubts: list[str], *, allow_unverified: bo
         )
 
 
-def fetch_model(client: MlflowClient, model: str, version: int) -> tuple[Path, dict[str, Any]]:
+def fetch_model(
+    client: MlflowClient, model: str, version: int, into: Path | None = None
+) -> tuple[Path, dict[str, Any]]:
     """Return a version's downloaded artifacts, unloaded, and its spec ({} where it has none of ours)."""
     import mlflow
 
     source = client.get_model_version(model, str(version)).source
     uri = source if str(source).startswith("models:/m-") else f"models:/{model}/{version}"
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(uri)) / "artifacts"
+        folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=into and str(into))) / "artifacts"
         spec = folder / SPEC_FILE
         document = json.loads(spec.read_text(encoding="utf-8")) if spec.is_file() else {}
     except Exception as error:  # the artifact store raises whatever it likes

@@ -5,7 +5,7 @@ import pytest
 from misbehaving import act
 
 from pipeline.images import sandbox
-from pipeline.images.sandbox import Failure, Limits, run
+from pipeline.images.sandbox import Failure, Limits, run, submit
 
 COST = Limits(seconds=2.0, memory_mb=256, workers=2)
 
@@ -50,3 +50,34 @@ def test_a_pool_that_broke_down_between_calls_is_replaced():
     broken.join()
     assert list(run(act, ["b"], COST)) == ["B"]
     assert sandbox._sound_pool(COST.workers, COST.memory_mb) is not broken
+
+
+def test_one_item_at_a_time_for_those_who_do_not_wait():
+    whats = ["a", "reject", "exit", "hog", "b", "hang"]
+    futures = {what: submit(act, what, COST) for what in whats}
+    outcomes = {what: future.result(20) for what, future in futures.items()}
+    assert [outcomes[what] for what in ("a", "b")] == ["A", "B"]
+    assert {what: outcomes[what].code for what in ("reject", "exit", "hog", "hang")} == {
+        "reject": "broken", "exit": "crashed", "hog": "memory", "hang": "timeout",
+    }  # fmt: skip
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        submit(act, "defect", COST).result(20)
+
+
+def test_who_no_longer_wants_an_item_frees_its_worker():
+    one = Limits(seconds=30.0, memory_mb=256, workers=1)
+    submit(act, "a", one).result(20)
+    begun = time.monotonic()
+    hanging = submit(act, "hang", one)
+    time.sleep(0.3)
+    assert hanging.cancel()
+    assert submit(act, "b", one).result(20) == "B"
+    assert time.monotonic() - begun < 10.0
+
+
+def test_a_pool_that_broke_down_is_replaced_for_one_item_too():
+    assert submit(act, "a", COST).result(20) == "A"
+    broken = sandbox._sound_pool(COST.workers, COST.memory_mb)
+    broken.stop()
+    broken.join()
+    assert submit(act, "b", COST).result(20) == "B"
