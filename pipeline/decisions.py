@@ -1,4 +1,7 @@
-"""What people decided about single pictures: data/decisions.csv, append-only, the last row of a picture wins."""
+"""What people decided about single pictures, data/decisions.csv, and what the public reported, data/reports.csv.
+
+Both are append-only; of a picture's decisions the last row wins, each report stays a regression case.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +12,7 @@ from pipeline import tables
 from pipeline.errors import UserError
 
 COLUMNS = ("sha256", "old_label", "new_label", "reviewer", "reason", "decided_at", "model_version")
+REPORT_COLUMNS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
 DROP = "drop"
 
 

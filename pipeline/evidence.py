@@ -61,7 +61,7 @@ def collect(score: Score, size: int, predictions: pd.DataFrame, params: Params) 
         for found, index in (val_arrays, (probabilities, truth))
     ]
     raw, cleaned = _side_by_side(test, params)
-    reports = tables.read_csv(paths.REPORTS, reviewed.REPORT_COLUMNS)
+    reports = tables.read_csv(paths.REPORTS, decisions.REPORT_COLUMNS)
     return {
         "schema": SCHEMA,
         "labels": list(names),

@@ -114,6 +114,11 @@ class Catalog(_Section):
     seconds: Positive
     memory_mb: Annotated[int, Field(ge=256)]
 
+    @property
+    def limits(self) -> tuple[int, int, float]:
+        """What `images.decode.Limits` takes: pixels, px of the shorter side, the longer side to the shorter."""
+        return int(self.max_megapixels * 1e6), self.min_side, self.max_aspect
+
 
 class Rule(_Section):
     """A data-quality threshold. Severity `error` stops the run, `warn` does not."""

@@ -118,7 +118,7 @@ def _placed(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _rendered(rows: pd.DataFrame, size: int, forms: tuple[str, ...], params: Params) -> Iterator[npt.NDArray[np.uint8]]:
     members = [Member(*row) for row in rows[list(Member._fields)].itertuples(index=False, name=None)]
-    limits = Limits(int(params.catalog.max_megapixels * 1e6), params.catalog.min_side, params.catalog.max_aspect)
+    limits = Limits(*params.catalog.limits)
     # Absolute: a sandbox worker may have begun in another directory.
     rendering = Rendering(paths.SHARDS.absolute(), limits, size, forms)
     return render_all(rendering, sandbox.Limits(params.catalog.seconds, params.catalog.memory_mb), members)

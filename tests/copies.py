@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from pipeline import decisions, paths
 from pipeline.ingest import folder
-from pipeline.stages import catalog, dedupe, split
+from pipeline.stages import catalog, dedupe
 
 SIZE = (200, 160)
 
@@ -62,7 +62,7 @@ def decide(*rows: tuple[str, str]) -> None:
 
 
 def report(*rows: tuple[str, str]) -> None:
-    lines = [",".join(split.REPORT_COLUMNS), *(f"{sha256},{label},,T-1,2026-01-02" for sha256, label in rows)]
+    lines = [",".join(decisions.REPORT_COLUMNS), *(f"{sha256},{label},,T-1,2026-01-02" for sha256, label in rows)]
     paths.REPORTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -99,7 +99,7 @@ def score(model: Verified, params: Params, job: Job) -> Report:
     """
     begun = time.monotonic()
     _check(job)
-    limits = model.limits(_limits(params))
+    limits = model.limits(Limits(*params.catalog.limits))
     with parts.opened(job.out, recipe(model, limits, params), restart=job.restart) as folder:
         classifier = model.classifier()
         reading = Reading(Squaring(limits, classifier.size), params.score.max_mb * 2**20)
@@ -259,11 +259,6 @@ def _tables(folder: Path, last: int, columns: pa.Schema) -> Iterator[pa.Table]:
         if table is None:
             raise UserError(f"{parts.place(folder, number)} has vanished. Run the same command again.")
         yield table
-
-
-def _limits(params: Params) -> Limits:
-    catalog = params.catalog
-    return Limits(int(catalog.max_megapixels * 1e6), catalog.min_side, catalog.max_aspect)
 
 
 def _weigh(content: Content) -> int:

@@ -9,8 +9,6 @@ from pipeline.decisions import DROP
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation.recall import summary
 
-REPORT_COLUMNS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
-
 
 def regression(reports: pd.DataFrame, predictions: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     """Return cases (reports in all), right, missing (no usable picture) and wrong: a row each, in the reports' order.

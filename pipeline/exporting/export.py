@@ -172,7 +172,7 @@ def _ask(classifier: Classifier, run: Run, params: Params) -> tuple[_Floats, _Fl
 def _sidecar(version: Verified, job: Job, path: Path, params: Params) -> dict[str, Any]:
     decision, size = version.decision, int(version.spec["size"])
     catalog = params.catalog
-    limits = version.limits(Limits(int(catalog.max_megapixels * 1e6), catalog.min_side, catalog.max_aspect))
+    limits = version.limits(Limits(*catalog.limits))
     return {
         "schema": SCHEMA,
         "model": Path(version.model).name,  # or of a version's folder, where one was named

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pipeline import paths, tables
+from pipeline import decisions, paths, tables
 from pipeline.evaluation import gates
 from pipeline.evaluation.gates import Case, Gate, TestSets
 from pipeline.evaluation.paired import Difference, differences
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from pipeline.params import Params
 
-REPORT_COLUMNS = ("sha256", "expected_label")
 Rescore = Callable[[Dossier, Dossier], pd.DataFrame | None]  # production, challenger -> production's answers
 _log = logging.getLogger(__name__)
 
@@ -163,7 +162,7 @@ def _reports(challenger: Dossier) -> tuple[int, Sequence[str]]:
         known = challenger.document["reports"]
         rows = [f"{row['sha256'][:12]} is {row['expected_label']}, not {row['said']}" for row in known["wrong"]]
         return int(known["cases"]), rows + ["a report without a picture"] * int(known["missing"])
-    reports = tables.read_csv(paths.REPORTS, REPORT_COLUMNS)
+    reports = tables.read_csv(paths.REPORTS, decisions.REPORT_COLUMNS)
     names = list(challenger.document["labels"])
     answers = challenger.predictions.drop_duplicates("sha256").set_index("sha256")[[f"p_{name}" for name in names]]
     wrong = []

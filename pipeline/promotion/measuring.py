@@ -147,7 +147,7 @@ def _files(folder: Path, names: Sequence[str]) -> list[tuple[str, str]]:
 def _answers(
     network: Any, files: Sequence[tuple[str, str]], size: int, params: Params
 ) -> tuple[np.ndarray, list[str], dict[str, int]]:
-    limits = Limits(int(params.catalog.max_megapixels * 1e6), params.catalog.min_side, params.catalog.max_aspect)
+    limits = Limits(*params.catalog.limits)
     cost = sandbox.Limits(params.catalog.seconds, params.catalog.memory_mb, compute.cores())
     read = partial(Reading.read, Reading(limits, size))
     parts: list[np.ndarray] = []

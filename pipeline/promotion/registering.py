@@ -81,8 +81,7 @@ def _decision(document: Mapping[str, Any], evaluation: Path) -> dict[str, Any] |
 
 def limits(params: Params) -> dict[str, Any]:
     """Return what a picture may be, for a version's spec: what the catalog took is what serving takes."""
-    catalog = params.catalog
-    return asdict(Limits(int(catalog.max_megapixels * 1e6), catalog.min_side, catalog.max_aspect))
+    return asdict(Limits(*params.catalog.limits))
 
 
 @contextmanager

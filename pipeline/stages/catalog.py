@@ -58,7 +58,7 @@ def measure_all(shard_files: Sequence[Path], params: Catalog) -> list[Path]:
     digest = recipe(params)
     places = {shard: kept_at(shard, digest) for shard in shard_files}
     new = [shard for shard, place in places.items() if not place.exists()]
-    limits = Limits(int(params.max_megapixels * 1e6), params.min_side, params.max_aspect)
+    limits = Limits(*params.limits)
     cost = sandbox.Limits(params.seconds, params.memory_mb, compute.sandbox_workers(len(new)))
     with tqdm(desc="catalog", total=len(new), unit="shard", disable=None if new else True) as bar:
         measured = compute.map_shards(partial(measure.measure_shard, limits, cost), new)

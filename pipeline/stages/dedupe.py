@@ -28,7 +28,6 @@ CATALOG_COLUMNS = (
     "sha256", "labels", "first_seen", "width", "height", "frame", "entropy", "quality", *shards.Member._fields[1:],
 )  # fmt: skip
 _FRAMED = 0.95  # what a picture's area counts if it has a frame
-REPORT_COLUMNS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
 
 
 def ranks(catalog: pd.DataFrame, arrival: pd.Series, params: Dedupe) -> pd.DataFrame:
@@ -178,7 +177,7 @@ def check_nothing_lost(
 
 def eyes(params: Catalog) -> Eyes:
     """Return how pictures are looked at in full, within the catalog's limits."""
-    limits = Limits(int(params.max_megapixels * 1e6), params.min_side, params.max_aspect)
+    limits = Limits(*params.limits)
     return Eyes(paths.SHARDS, limits, sandbox.Limits(params.seconds, params.memory_mb, compute.cores()))
 
 
@@ -196,7 +195,7 @@ def main() -> None:
     catalog = tables.read_parquet(paths.CATALOG, CATALOG_COLUMNS).sort_values("sha256", ignore_index=True)
     sightings = seen.load_some(paths.SIGHTINGS)
     decided = decisions.load_decisions(paths.DECISIONS, params.labels.names)
-    reported = set(tables.read_csv(paths.REPORTS, REPORT_COLUMNS)["sha256"])
+    reported = set(tables.read_csv(paths.REPORTS, decisions.REPORT_COLUMNS)["sha256"])
     catalog = catalog.join(ranks(catalog, seen.arrival(paths.SIGHTINGS), params.dedupe))
     looking = eyes(params.catalog)
     counts: dict[str, int] = {}

@@ -33,7 +33,7 @@ def members(rows: pd.DataFrame) -> tuple[Member, ...]:
 
 def how(params: Params) -> tuple[packing.Packing, sandbox.Limits]:
     """Return what to do with a picture, and what it may cost."""
-    limits = Limits(int(params.catalog.max_megapixels * 1e6), params.catalog.min_side, params.catalog.max_aspect)
+    limits = Limits(*params.catalog.limits)
     shards = paths.SHARDS.absolute()  # a sandbox worker may have begun in another directory
     todo = packing.Packing(shards, limits, params.backbone.size, params.pack.encoding, params.pack.jpeg_quality)
     return todo, sandbox.Limits(params.catalog.seconds, params.catalog.memory_mb)

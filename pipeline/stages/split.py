@@ -12,13 +12,12 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from pipeline import files, paths, tables
+from pipeline import decisions, files, paths, tables
 from pipeline.errors import UserError
 from pipeline.ingest import sightings as seen
 from pipeline.params import Fractions, load_params
 
 SPLITS = ("train", "val", "test")
-REPORT_COLUMNS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
 
 
 def assign(clusters: pd.Series, fractions: Fractions, *, salt: str, held_out: Collection[str] = ()) -> pd.Series:
@@ -87,7 +86,7 @@ def main() -> None:
     """Split the deduplicated pictures."""
     params = load_params()
     deduped = tables.read_parquet(paths.DEDUPED, ["sha256", "label", "cluster"])
-    reports = tables.read_csv(paths.REPORTS, REPORT_COLUMNS)
+    reports = tables.read_csv(paths.REPORTS, decisions.REPORT_COLUMNS)
     copies = tables.read_parquet(paths.DUPLICATES, ["sha256", "cluster"])
     held_out = held_out_clusters(
         pd.concat([deduped, copies]), seen.load_some(paths.SIGHTINGS), params.split.test_sources, set(reports["sha256"])

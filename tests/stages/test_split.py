@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import LABELS, sha
 
-from pipeline import files, paths, tables
+from pipeline import decisions, files, paths, tables
 from pipeline.errors import UserError
 from pipeline.ingest import sightings
 from pipeline.params import Fractions
@@ -103,7 +103,7 @@ def write_inputs(per_label: int, report: str = "") -> None:
     seen = deduped.assign(origin=deduped["sha256"], source="batch", bytes=1, status="stored", reason="")
     seen = seen.assign(fetched_at=pd.Timestamp("2026-01-01", tz="UTC"))
     tables.write_parquet(sightings.frame(seen.to_dict("records")), paths.SIGHTINGS / "0001-batch.parquet")
-    paths.REPORTS.write_text(f"{','.join(split.REPORT_COLUMNS)}\n{report}", encoding="utf-8")
+    paths.REPORTS.write_text(f"{','.join(decisions.REPORT_COLUMNS)}\n{report}", encoding="utf-8")
 
 
 def test_a_run_splits_counts_and_keeps_a_reported_picture_in_test(project):
