@@ -1,0 +1,87 @@
+"""The same bytes through `nsfw score`, the MLflow model and HTTP: the same numbers, whatever form they come in."""
+
+import os
+from pathlib import Path
+
+import httpx
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from test_nsfw_serve import one, ready, served
+from test_registry import model_bytes
+from versions import NAMES
+
+from pipeline.batch import running
+from pipeline.ingest.variants import BROKEN, UNUSUAL, encode
+from pipeline.promotion.opening import open_model
+
+__all__ = ["model_bytes", "one"]  # fixtures
+
+NUMBERS = [*NAMES, "unsafe"]
+
+
+def contents() -> list[bytes]:
+    """Pictures in every unusual form, and every broken kind."""
+    from PIL import Image
+
+    found = []
+    for seed, (_, make) in enumerate(UNUSUAL.values()):
+        rng = np.random.default_rng(seed)
+        small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        found.append(make(small.resize((160, 120), Image.Resampling.BICUBIC)))
+    sound = encode(Image.linear_gradient("L").convert("RGB"), quality=85)
+    return found + [make(sound, np.random.default_rng(0)) for _, make in BROKEN.values()]
+
+
+def told(decisions: pd.Series) -> list[str]:
+    """Decisions, "" where there is none."""
+    return ["" if pd.isna(value) else value for value in decisions]
+
+
+def by_score(params, folder: Path, out: Path) -> pd.DataFrame:
+    """`nsfw score`'s rows, one a file, in the files' order."""
+    running.score(open_model(params), params, running.Job((os.fsencode(folder),), out))
+    return pd.read_parquet(out).rename(columns={f"p_{name}": name for name in NAMES})
+
+
+def by_http(pictures: list[bytes], tmp_path: Path) -> pd.DataFrame:
+    """The service's answers, asked seven at a time."""
+    with served(tmp_path) as found:
+        ready(found)
+        rows = []
+        for start in range(0, len(pictures), 7):
+            files = [("i", ("a", content)) for content in pictures[start : start + 7]]
+            answer = httpx.post(f"{found.url}/v1/classify", files=files, timeout=60)
+            assert answer.status_code in {200, 422}
+            body = answer.json()
+            rows += body["pictures"]
+    frame = pd.DataFrame([row["probabilities"] or {} for row in rows], columns=list(NAMES))
+    errors = [row["error"]["code"] if row["error"] else "" for row in rows]
+    return frame.assign(
+        **{key: [row[key] for row in rows] for key in ("unsafe", "threshold", "decision")}, error=errors
+    )
+
+
+@pytest.mark.slow
+def test_the_doors_agree_on_every_form_and_on_what_is_broken(one, tmp_path):
+    pictures = contents()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number, content in enumerate(pictures):
+        (folder / f"{number:03}.bin").write_bytes(content)
+    scored = by_score(one, folder, tmp_path / "out.parquet")
+    mlflowed = mlflow.pyfunc.load_model("models:/nsfw@production").predict(pd.DataFrame({"image": pictures}))
+    served_ = by_http(pictures, tmp_path)
+    codes = [error.partition(":")[0] for error in scored["error"]]
+    assert codes[: len(UNUSUAL)] == [""] * len(UNUSUAL)
+    assert "" not in codes[len(UNUSUAL) :]
+    assert [error.partition(":")[0] for error in mlflowed["error"]] == codes
+    assert served_["error"].tolist() == codes
+    for other in (mlflowed, served_):
+        np.testing.assert_allclose(
+            other[NUMBERS].astype(float).to_numpy(), scored[NUMBERS].astype(float).to_numpy(), atol=1e-5
+        )
+        assert told(other["decision"]) == told(scored["decision"])
+        assert other["threshold"].dropna().unique().tolist() == [0.4]
+    assert scored["unsafe"].std() > 0.001  # they are not all alike: an order that was mixed up would show
