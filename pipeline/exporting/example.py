@@ -24,15 +24,15 @@ def square(file):
     with Image.open(file, formats=SPEC["formats"]) as image:
         if image.width * image.height > SPEC["max_pixels"]:
             raise ValueError(f"{{file}}: {{image.width}} x {{image.height}} pixels are too many")
+        image.draft(None, (2 * SPEC["size"], 2 * SPEC["size"]))  # a JPEG, at half its size and so on
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):  # 16-bit grey keeps its upper 8 bits
             wide = np.asarray(image).astype(np.int64)
             image = Image.fromarray((wide >> 8 if wide.max() > 255 else wide).clip(0, 255).astype(np.uint8))
         if image.has_transparency_data:
-            layer = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-        image = image.convert("RGB").resize((SPEC["size"], SPEC["size"]), Image.Resampling.BILINEAR)
-    return np.asarray(image, np.float32)[None]
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        small = image.convert("RGB").resize((SPEC["size"], SPEC["size"]), Image.Resampling.BILINEAR)
+        return np.asarray(small, np.float32)[None]
 
 '''
 _RUN: dict[Format, tuple[str, str]] = {

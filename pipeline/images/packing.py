@@ -10,8 +10,8 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.images import sandbox, shards
-from pipeline.images.decode import Limits, decode
-from pipeline.images.resize import to_square
+from pipeline.images.decode import Limits
+from pipeline.images.squares import Squaring
 
 
 def encode(image: Image.Image, encoding: Literal["png", "jpeg"], jpeg_quality: int) -> bytes:
@@ -36,8 +36,8 @@ class Packing:
 
     def pack(self, member: shards.Member) -> bytes:
         """Return one content as encoded (size, size, 3) pixels; for a sandbox worker."""
-        picture = decode(shards.read(self.folder, member), self.limits)
-        return encode(Image.fromarray(to_square(picture.image, self.size)), self.encoding, self.jpeg_quality)
+        square = Squaring(self.limits, self.size).from_bytes(shards.read(self.folder, member))
+        return encode(Image.fromarray(square), self.encoding, self.jpeg_quality)
 
 
 def pack_all(packing: Packing, cost: sandbox.Limits, members: tuple[shards.Member, ...]) -> list[bytes]:

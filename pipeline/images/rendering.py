@@ -14,6 +14,7 @@ from pipeline.images import sandbox, shards
 from pipeline.images.decode import Limits, decode
 from pipeline.images.distortions import DISTORTIONS
 from pipeline.images.resize import to_square
+from pipeline.images.squares import Squaring
 
 PLAIN = "plain"
 _CHUNK_BYTES = 64 * 2**20  # of rendered pixels in one chunk
@@ -35,9 +36,13 @@ class Rendering:
 
         A distortion is of the original picture, before it is resized: that is where it happens.
         """
-        image = decode(shards.read(self.folder, member), self.limits).image
-        forms = (image if form == PLAIN else DISTORTIONS[form](image) for form in self.forms)
-        return np.stack([to_square(form, self.size) for form in forms])
+        data = shards.read(self.folder, member)
+        plain = Squaring(self.limits, self.size).from_bytes(data)
+        if self.forms == (PLAIN,):
+            return plain[None]
+        image = decode(data, self.limits).image
+        squares = (plain if form == PLAIN else to_square(DISTORTIONS[form](image), self.size) for form in self.forms)
+        return np.stack(list(squares))
 
 
 def render_chunk(rendering: Rendering, cost: sandbox.Limits, members: tuple[shards.Member, ...]) -> Pixels:

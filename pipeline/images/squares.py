@@ -1,4 +1,4 @@
-"""Untrusted bytes to the pixels that a model takes: what every door runs in `images.sandbox` workers.
+"""Untrusted bytes to the pixels that a model takes: the one way, for training and for every door.
 
 outcomes = sandbox.run(Squaring(Limits(), 224).from_bytes, contents, cost)  # a square each, or a Failure
 """
@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from pipeline.images.decode import Limits, decode
 from pipeline.images.resize import to_square
+
+_SPARE = 2  # a JPEG is decoded at this many times the square's side at least: the antialiased resize needs no more
 
 
 @dataclass(frozen=True)
@@ -27,4 +29,4 @@ class Squaring:
             MemoryError: it needs more than this process may use.
 
         """
-        return to_square(decode(data, self.limits).image, self.size)
+        return to_square(decode(data, self.limits, _SPARE * self.size).image, self.size)

@@ -20,8 +20,8 @@ from pipeline.errors import UserError
 from pipeline.evaluation import calibration, speed
 from pipeline.evaluation.recall import wilson
 from pipeline.images import sandbox
-from pipeline.images.decode import Limits, Rejected, decode
-from pipeline.images.resize import to_square
+from pipeline.images.decode import Limits, Rejected
+from pipeline.images.squares import Squaring
 from pipeline.promotion import service, state
 from pipeline.serving.networks import Adapter, load_network
 from pipeline.tracking import evidence, server
@@ -49,7 +49,7 @@ class Reading:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise Rejected("too_large", f"more than {_MAX_BYTES:,} bytes")
-        return to_square(decode(data, self.limits).image, self.size)
+        return Squaring(self.limits, self.size).from_bytes(data)
 
 
 def measure(params: Params, asked: str, folder: Path) -> dict[str, Any]:
