@@ -120,7 +120,8 @@ def test_the_stage_registers_with_evidence_gates_and_card(trained_project, monke
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     import mlflow
 
-    client = mlflow.MlflowClient(f"sqlite:///{trained_project.root}/mlflow.db")
+    store = f"sqlite:///{trained_project.root}/mlflow.db"
+    client = mlflow.MlflowClient(store)
     version = client.get_model_version("nsfw", "1")
     sha256 = version.tags["nsfw.evidence_sha256"]
     folder = Path(client.download_artifacts(version.run_id, f"evidence/{sha256[:12]}"))
@@ -134,7 +135,8 @@ def test_the_stage_registers_with_evidence_gates_and_card(trained_project, monke
     assert facts["model_sha256"] == digest(paths.FINETUNED / paths.MODEL_FILE) == version.tags["nsfw.model_sha256"]
     assert facts["speed"]["p95_ms"] >= facts["speed"]["p50_ms"] > 0
     document = json.loads((folder / "evidence.json").read_text(encoding="utf-8"))
-    spec = json.loads((Path(mlflow.artifacts.download_artifacts(version.source)) / "artifacts/model.json").read_text())
+    package = Path(mlflow.artifacts.download_artifacts(version.source, tracking_uri=store))
+    spec = json.loads((package / "artifacts/model.json").read_text(encoding="utf-8"))
     assert spec["decision"] == facts["decision"]
     assert spec["decision"]["threshold"] == document["operating_points"]["unsafe"]["threshold"]
     assert spec["decision"]["temperature"] == document["calibration"]["temperature"]
