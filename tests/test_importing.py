@@ -29,6 +29,7 @@ from pipeline.errors import UserError
 from pipeline.images import sandbox
 from pipeline.model.foreign.terms import Said
 from pipeline.params import Params, load_params
+from pipeline.promotion.opening import open_model
 from pipeline.serving.networks import load_network
 from pipeline.tracking import lineage
 from pipeline.tracking.facts import run_tags
@@ -307,6 +308,7 @@ def test_every_format_becomes_a_version_that_answers_in_a_clean_process(
     assert done.returncode == 0, done.stderr
     unit = pixels().astype(np.float32) / 255
     answers = np.array(json.loads(done.stdout.splitlines()[-1]))
-    for answer in answers[:3]:
-        np.testing.assert_allclose(answer, network().predict(unit, verbose=0), atol=1e-5)
-    np.testing.assert_allclose(answers[3], onnx_answer(unit), atol=1e-5)
+    plain = [network().predict(unit, verbose=0)] * 3 + [onnx_answer(unit)]
+    for number, (answer, raw) in enumerate(zip(answers, plain, strict=True), start=1):
+        decision = open_model(load_params(), str(number)).decision  # its evidence's temperature
+        np.testing.assert_allclose(answer, decision.probabilities(raw), atol=1e-5)

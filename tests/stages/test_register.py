@@ -10,7 +10,9 @@ from pipeline.errors import UserError
 from pipeline.evaluation.gates import NAMES
 from pipeline.files import write_json
 from pipeline.params import Params, load_params
+from pipeline.promotion.service import fetch_model
 from pipeline.stages import register
+from pipeline.tracking import server
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.registry import register as plainly
@@ -135,8 +137,8 @@ def test_the_stage_registers_with_evidence_gates_and_card(trained_project, monke
     assert facts["model_sha256"] == digest(paths.FINETUNED / paths.MODEL_FILE) == version.tags["nsfw.model_sha256"]
     assert facts["speed"]["p95_ms"] >= facts["speed"]["p50_ms"] > 0
     document = json.loads((folder / "evidence.json").read_text(encoding="utf-8"))
-    package = Path(mlflow.artifacts.download_artifacts(version.source, tracking_uri=store))
-    spec = json.loads((package / "artifacts/model.json").read_text(encoding="utf-8"))
+    with server.session() as ours:
+        _, spec = fetch_model(ours, "nsfw", 1)
     assert spec["decision"] == facts["decision"]
     assert spec["decision"]["threshold"] == document["operating_points"]["unsafe"]["threshold"]
     assert spec["decision"]["temperature"] == document["calibration"]["temperature"]

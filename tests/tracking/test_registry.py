@@ -205,10 +205,10 @@ def test_it_loads_in_a_clean_process_elsewhere(client, store, model_bytes, tmp_p
     )
     assert result.returncode == 0, result.stderr
     answer, errors, (inputs, outputs), package = map(json.loads, result.stdout.splitlines()[-4:])
-    assert answer["columns"] == [*LABELS, "error"]
+    assert answer["columns"] == [*LABELS, "unsafe", "threshold", "decision", "error"]
     assert answer["sum"] == pytest.approx(1.0, abs=1e-5)
     assert (errors[0], errors[2]) == ("", True)
     assert errors[1].startswith("not_a_picture")
     assert [(entry["name"], entry["type"]) for entry in inputs] == [("image", "binary")]
-    assert [entry["type"] for entry in outputs] == ["double", "double", "double", "string"]
+    assert [entry["type"] for entry in outputs] == ["double"] * 5 + ["string"] * 2
     assert "mlartifacts" in package
