@@ -11,6 +11,8 @@ import pytest
 import yaml
 from system_helpers import DEAD, make
 
+from pipeline.serving.decision import Decision
+
 pytestmark = pytest.mark.slow
 
 TABLES = {"catalog", "validate", "dedupe", "split", "pack"}
@@ -146,10 +148,12 @@ def test_the_registered_model_answers_in_a_clean_process_elsewhere(synced, sampl
     )
     assert done.returncode == 0, done.stderr[-4000:]
     answers = json.loads(done.stdout.splitlines()[-1])["answer"]
-    for answer, (_, row) in zip(answers, known.iterrows(), strict=False):
+    decision = Decision.from_evidence(json.loads((project.root / "build/evidence/evidence.json").read_text()))
+    calibrated = decision.probabilities(known[[f"p_{label}" for label in decision.labels]].to_numpy())
+    for answer, wanted in zip(answers, calibrated, strict=False):
         assert answer["error"] == ""
-        for column in [name for name in known.columns if name.startswith("p_")]:
-            assert answer[column.removeprefix("p_")] == pytest.approx(row[column], abs=2e-3)
+        assert [answer[label] for label in decision.labels] == pytest.approx(wanted.tolist(), abs=2e-3)
+        assert answer["threshold"] == pytest.approx(decision.threshold)
     assert answers[-1]["error"].startswith("not_a_picture")
 
 
