@@ -1,7 +1,8 @@
 """What every test may ask for: numbers to draw from, and a small project to stand in."""
 
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that MLflow loads puts its own copy of the code first on sys.path, and leaves it there.
+
+    Later tests' worker processes would then import that copy.
+    """
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(1)
@@ -38,6 +48,24 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     monkeypatch.chdir(root)
     return root
+
+
+@pytest.fixture
+def nsfw(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The `nsfw` command, run in this process; returns exit code, stdout and stderr."""
+    from pipeline import cli
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nsfw", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as exited:
+            code = exited.code or 0
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
 
 
 @pytest.fixture

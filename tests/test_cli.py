@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cli, paths
+from pipeline import paths
 from pipeline.files import write_json
 
 _ROOT = Path(__file__).parents[1]
@@ -19,23 +19,6 @@ FIGURES = {
     "pictures": 40,
     "loss": 0.3,
 }
-
-
-@pytest.fixture
-def nsfw(monkeypatch, capsys):
-    """Run the command in this process; return exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nsfw", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as exited:
-            code = exited.code or 0
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
 
 
 @pytest.fixture

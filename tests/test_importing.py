@@ -24,7 +24,7 @@ from foreign_models import (
 )
 from onnx import TensorProto, numpy_helper
 
-from pipeline import cli, importing, paths
+from pipeline import importing, paths
 from pipeline.errors import UserError
 from pipeline.images import sandbox
 from pipeline.model.foreign.terms import Said
@@ -228,30 +228,19 @@ def test_a_document_of_before_is_read(tmp_path):
     assert (found.model_file, found.adapter) == (tmp_path / paths.MODEL_FILE, None)
 
 
-def nsfw(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["nsfw", *map(str, arguments)])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as exited:
-        code = exited.code or 0
-    told = capsys.readouterr()
-    return code, told.out, told.err
-
-
 @pytest.mark.parametrize(
     "wrong", [["--format", "pickle"], ["--rescaling", "x"], ["--map", "a"], ["--channels", "grb"], ["--outputs", "x"]]
 )
-def test_a_wrong_word_is_wrong_usage(wrong, monkeypatch, capsys, project):
-    code, _, told = nsfw(monkeypatch, capsys, "import-model", "x.keras", *wrong)
+def test_a_wrong_word_is_wrong_usage(wrong, project, nsfw):
+    code, _, told = nsfw("import-model", "x.keras", *wrong)
     assert code == 2
     assert wrong[0] in told
 
 
-def test_a_server_that_does_not_answer_is_told(project_copy, theirs, here, monkeypatch, capsys):
+def test_a_server_that_does_not_answer_is_told(project_copy, theirs, here, monkeypatch, nsfw):
     Path(".dvc").mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    code, _, told = nsfw(monkeypatch, capsys, "import-model", save_onnx(theirs), "--rescaling", "unit")
+    code, _, told = nsfw("import-model", save_onnx(theirs), "--rescaling", "unit")
     assert code == 1
     assert "not registered" in told
     assert "Run the same command again" in told
@@ -259,7 +248,7 @@ def test_a_server_that_does_not_answer_is_told(project_copy, theirs, here, monke
 
 @pytest.mark.slow
 def test_every_format_becomes_a_version_that_answers_in_a_clean_process(
-    project_copy, theirs, monkeypatch, capsys, tmp_path
+    project_copy, theirs, monkeypatch, tmp_path, nsfw
 ):
     Path(".dvc").mkdir()
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -267,17 +256,17 @@ def test_every_format_becomes_a_version_that_answers_in_a_clean_process(
         (theirs / kind).mkdir()
         path = save(theirs / kind)
         for _ in range(2):  # again it is the same version
-            code, out, told = nsfw(monkeypatch, capsys, "import-model", path, "--rescaling", "unit", "--json")
+            code, out, told = nsfw("import-model", path, "--rescaling", "unit", "--json")
             assert (code, json.loads(out)["version"]) == (0, number), told
-    judged = json.loads(nsfw(monkeypatch, capsys, "gates", "1", "--json")[1])
+    judged = json.loads(nsfw("gates", "1", "--json")[1])
     rows = {row["gate"]: row for row in judged["gates"]}
     assert (rows["evidence"]["status"], rows["clean"]["status"]) == ("pass", "n/a")
     assert rows["class_recall"]["value"] is not None
-    code, out, _ = nsfw(monkeypatch, capsys, "history")
+    code, out, _ = nsfw("history")
     assert "nothing yet in production" in out
     over = [word for row in judged["gates"] if row["status"] == "fail" for word in ("--override", row["gate"])]
-    assert nsfw(monkeypatch, capsys, "promote", "1", "--reason", "what runs today", *over)[0] == 0
-    code, out, told = nsfw(monkeypatch, capsys, "verify")
+    assert nsfw("promote", "1", "--reason", "what runs today", *over)[0] == 0
+    code, out, told = nsfw("verify")
     assert (code, "version 1 of nsfw is loaded" in out) == (0, True), told
     (tmp_path / "elsewhere").mkdir()
     np.save(tmp_path / "elsewhere" / "pixels.npy", pixels())

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline import cli, paths
+from pipeline import paths
 from pipeline.batch import parts, running
 from pipeline.batch.running import Job
 from pipeline.errors import UserError
@@ -245,28 +245,17 @@ def test_no_inputs_are_no_rows(model):
     assert pd.read_parquet("out.parquet").columns[0] == "path"
 
 
-def nsfw(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["nsfw", *map(str, arguments)])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as exited:
-        code = exited.code or 0
-    told = capsys.readouterr()
-    return code, told.out, told.err
-
-
-def test_the_command_says_what_it_did(model, model_folder, monkeypatch, capsys):
+def test_the_command_says_what_it_did(model, model_folder, nsfw):
     fill(Path("in"), ["a.png", "b.png"])
     Path("list").write_text("in/b.png\nin/gone.png\n")
     asked = ("score", "in/a.png", "--list", "list", "--model", model_folder, "--out", "out.csv", "--json")
-    code, out, told = nsfw(monkeypatch, capsys, *asked)
+    code, out, told = nsfw(*asked)
     assert code == 0, told
     document = json.loads(out)
     assert (document["rows"], document["scored"], document["unreadable"]) == (3, 2, {"unreadable": 1})
     for wrong in (("score", "--out", "x.csv"), ("score", "in", "--out", "x.xlsx")):
-        assert nsfw(monkeypatch, capsys, *wrong)[0] == 2
-    code, _, told = nsfw(monkeypatch, capsys, "score", "nowhere", "--out", "x.csv")
+        assert nsfw(*wrong)[0] == 2
+    code, _, told = nsfw("score", "nowhere", "--out", "x.csv")
     assert (code, "nowhere does not exist" in told) == (1, True)
 
 

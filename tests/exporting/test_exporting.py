@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import cli, paths, scoring
+from pipeline import paths, scoring
 from pipeline.errors import UserError
 from pipeline.exporting import export as exporting
 from pipeline.exporting import formats
@@ -23,23 +23,6 @@ def export(params: Params, job: Job, asked: str = "challenger") -> Export:
 
 
 @pytest.fixture
-def nsfw(in_project, monkeypatch, capsys):
-    """Run the command in this process; return exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nsfw", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as exited:
-            code = exited.code or 0
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
-
-
-@pytest.fixture
 def limited(in_project):
     """The project's params with other limits."""
 
@@ -50,7 +33,7 @@ def limited(in_project):
     return make
 
 
-def test_the_folder_holds_the_model_and_all_that_its_users_need(nsfw, tmp_path):
+def test_the_folder_holds_the_model_and_all_that_its_users_need(in_project, nsfw, tmp_path):
     out = tmp_path / "deep" / "export"
     code, told, _ = nsfw(
         "export", "--format", "litert", "--model", "models:/nsfw@challenger", "--out", str(out), "--json"
@@ -136,13 +119,13 @@ def test_what_is_there_stays(limited, tmp_path):
     assert (tmp_path / "full" / "mine").exists()
 
 
-def test_a_folder_of_a_version_is_exported_too(nsfw, tmp_path):
+def test_a_folder_of_a_version_is_exported_too(in_project, nsfw, tmp_path):
     (folder,) = Path("mlartifacts").glob("models/*/artifacts")
     code, told, _ = nsfw("export", "--format", "litert", "--model", str(folder), "--out", str(tmp_path / "x"), "--json")
     assert (code, json.loads(told)["version"]) == (0, None)
 
 
-def test_no_such_version(nsfw, tmp_path):
+def test_no_such_version(in_project, nsfw, tmp_path):
     for asked, why in (
         ("9", "no version 9"),
         ("production", "in production"),
@@ -174,7 +157,7 @@ def test_what_a_killed_run_left_is_swept_and_what_a_living_one_has_is_not(limite
     assert sorted(path.name for path in tmp_path.iterdir()) == [others.name, "x"]
 
 
-def test_usage(nsfw):
+def test_usage(in_project, nsfw):
     assert nsfw("export", "--format", "pickle", "--model", "1")[0] == 2
     code, _, told = nsfw("export", "--format", "savedmodel", "--quantize", "dynamic")
     assert code == 1

@@ -2,31 +2,13 @@
 
 import csv
 import json
-import sys
 import time
 
 import pytest
 
-from pipeline import cli, paths
+from pipeline import paths
 from pipeline.cli_models import tell
 from pipeline.tracking import server
-
-
-@pytest.fixture
-def nsfw(monkeypatch, capsys):
-    """Run the command in this process; return exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nsfw", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as exited:
-            code = exited.code or 0
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
 
 
 def test_gates_promote_history_rollback(makes, nsfw):

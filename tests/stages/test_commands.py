@@ -1,31 +1,15 @@
 """The `nsfw` commands that read what the stages have made, on a real project."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import yaml
 
-from pipeline import cli, paths
+from pipeline import paths
 from pipeline.files import read_json
 from pipeline.model import backbone, network
 from pipeline.params import load_params
-
-
-@pytest.fixture
-def nsfw(monkeypatch, capsys):
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nsfw", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as exited:
-            code = exited.code or 0
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
 
 
 def test_summary_reads_what_the_stages_wrote(in_project, nsfw):
