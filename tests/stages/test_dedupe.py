@@ -178,17 +178,6 @@ def test_fingerprints_of_another_run_are_refused(copied):
         dedupe.main()
 
 
-def test_a_lost_picture_stops_the_run():
-    catalog = pd.DataFrame({"sha256": ["a", "b"]})
-    one, none = pd.DataFrame({"sha256": ["a"]}), pd.DataFrame({"sha256": []})
-    copies = pd.DataFrame({"sha256": ["b"], "kind": ["near"]})
-    dedupe.check_nothing_lost(catalog, one, copies, none, none, set())
-    with pytest.raises(AssertionError):
-        dedupe.check_nothing_lost(catalog, one, none.assign(kind=[]), none, none, set())
-    with pytest.raises(AssertionError):
-        dedupe.check_nothing_lost(catalog, one, copies, none, one, set())
-
-
 def test_arrival_is_the_first_batch(tmp_path):
     for number, names in enumerate((["a"], ["b", "a"])):
         rows = [
