@@ -116,7 +116,7 @@ def _decode(least: int, data: bytes, limits: Limits) -> Picture:
         about = _about(image, limits)
         if least:
             image.draft(None, (least, least))  # only a JPEG can
-        image.load()
+        _load(image)
         upright = _turned(_rgb(image), about.orientation)
         return Picture(upright, about.format, about.mode, *upright.size, about.orientation, about.frames)
 
@@ -128,8 +128,8 @@ def _decode_small(data: bytes, limits: Limits) -> Picture:
         factor = shrinking(width, height)
         drafted = image.draft("L", (width // factor, height // factor)) is not None  # only a JPEG can
         if drafted:
-            _make_room(width * height)
-        image.load()
+            _make_room(2 * _BYTES_A_PIXEL * width * height)
+        _load(image)
         whole = image if image.mode == "L" and not image.has_transparency_data else _rgb(image)
         if not drafted:
             width, height = whole.size
@@ -139,13 +139,19 @@ def _decode_small(data: bytes, limits: Limits) -> Picture:
         return Picture(small, about.format, about.mode, width, height, about.orientation, about.frames)
 
 
-def _make_room(pixels: int) -> None:
-    """Raise MemoryError where this process may not hold the whole picture and its upright copy; touch no memory.
+def _load(image: Image.Image) -> None:
+    if image.format == "WEBP":  # libwebp holds two canvases beside the result, and calls what does not fit broken
+        _make_room(3 * _BYTES_A_PIXEL * image.width * image.height)
+    image.load()
 
-    Without it a picture that fits at reduced scale alone would pass here, and fail when it is decoded whole.
+
+def _make_room(size: int) -> None:
+    """Raise MemoryError where this process may not take `size` bytes more; touch no memory.
+
+    A JPEG that fits at reduced scale alone would pass otherwise, and fail when it is decoded whole and turned upright.
     """
     try:
-        mmap.mmap(-1, 2 * _BYTES_A_PIXEL * pixels).close()
+        mmap.mmap(-1, size).close()
     except OSError:
         raise MemoryError from None
 

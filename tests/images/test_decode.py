@@ -289,3 +289,9 @@ def test_what_cannot_be_held_whole_fails_at_reduced_scale_already():
     found = [next(sandbox.run(decode_small, [data], sandbox.Limits(20.0, memory))) for memory in (150, 1024)]
     assert found[0].code == "memory"
     assert (found[1].width, found[1].image.size) == (6000, (375, 375))
+
+
+def test_a_webp_that_does_not_fit_is_not_called_broken():
+    data = encode(Image.new("RGBA", (5000, 5000), (10, 20, 30, 40)), "WEBP", method=0)
+    found = [next(sandbox.run(decode, [data], sandbox.Limits(20.0, memory))) for memory in (235, 1024)]
+    assert [getattr(one, "code", "fine") for one in found] == ["memory", "fine"]
