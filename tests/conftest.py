@@ -24,12 +24,14 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_code() -> Iterator[None]:
     """A model that MLflow loads puts its own copy of the code first on sys.path, and leaves it there.
 
     Later tests' worker processes would then import that copy.
     """
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from pydantic import BaseModel, Field
 from pipeline.params import Serve
 from pipeline.serving.http.bodies import Images
 
+# 32 x 32 px, black: "Try it out" sends the example as it stands.
+_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAAAAABWESUoAAAAEklEQVR42mNgGAWjYBSMAuwAAAQgAAF8we+4AAAAAElFTkSuQmCC"
 _DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _GOOD = {
     "name": "a.jpg",
@@ -130,7 +132,7 @@ def request_body(limits: Serve) -> dict[str, Any]:
             "multipart/form-data": {"schema": parts},
             "application/json": {
                 "schema": json_schema,
-                "example": {"images": [{"name": "a.jpg", "image": "/9j/4AAQSkZJRg=="}]},
+                "example": {"images": [{"name": "a.png", "image": _PICTURE}]},
             },
         },
     }

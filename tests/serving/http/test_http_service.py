@@ -173,6 +173,9 @@ def test_openapi_tells_all(service):
     assert set(classify["responses"]) == {"200", "400", "408", "411", "413", "415", "422", "429", "500", "503"}
     assert set(classify["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
     assert "HTTPValidationError" not in json.dumps(document)
+    example = classify["requestBody"]["content"]["application/json"]["example"]
+    answer = httpx.post(f"{service.url}/v1/classify", json=example)
+    assert (answer.status_code, len(answer.json()["pictures"])) == (200, 1)
 
 
 def talk(service, *parts, pause=0.0, wait=8.0) -> tuple[bytes, float]:
