@@ -1,1 +1,1 @@
-"""From clusters of copies to what is learned from: labels settled, a report, an explanation."""
+"""From fingerprints to clusters of copies, and to what is learned from: labels settled, a report, an explanation."""

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pandas as pd
+
 from pipeline import paths, tables
-from pipeline.duplicates import wording
+from pipeline.duplicates import settling, wording
 from pipeline.errors import UserError
 
 _MOST = 20
@@ -23,49 +25,55 @@ def collect(sha256: str) -> dict[str, Any]:
     conflicts = tables.read_csv(paths.CONFLICTS, ("cluster", "sha256", "label", "offered"))
     aside = tables.read_csv(paths.SET_ASIDE, ("sha256", "reason"))
     near = copies[copies["kind"] == "near"]
-    cluster = next(
-        (
-            table.loc[table["sha256"] == full, "cluster"].iloc[0]
-            for table in (deduped, near)
-            if (table["sha256"] == full).any()
-        ),
-        full,
-    )
+    cluster = _cluster(full, (deduped, near))
     of_cluster = near[near["cluster"] == cluster]
-    kept = deduped[deduped["cluster"] == cluster]
+    kept = deduped.loc[deduped["cluster"] == cluster, "sha256"]
+    members = {*of_cluster["sha256"], *kept, full}
     offered = conflicts.drop_duplicates("sha256").set_index("sha256")["offered"]
-    members = {*of_cluster["sha256"], *kept["sha256"], full}
+    reasons = aside.set_index("sha256")["reason"]
+    status = {  # the last that holds counts
+        **dict.fromkeys(of_cluster.loc[of_cluster["kept"].notna(), "sha256"], settling.DUPLICATE),
+        **dict.fromkeys(reasons.index, settling.SET_ASIDE),
+        **dict.fromkeys(offered.index, settling.CONFLICT),
+        **dict.fromkeys(kept, settling.KEPT),
+    }
+    matches = of_cluster.set_index("sha256")[["representative", "distance", "how", "score"]]
     listed = catalog[catalog["sha256"].isin(members)]
     about: dict[str, dict[Any, Any]] = {str(row["sha256"]): row for row in listed.to_dict("records")}
-    matches = of_cluster.set_index("sha256")[["representative", "distance", "how", "score"]]
-    reasons = aside.set_index("sha256")["reason"]
-
-    def one(name: str) -> dict[str, Any]:
-        match = matches.loc[name].to_dict() if name in matches.index else {}
-        return {
-            "sha256": name,
-            "labels": list(about[name]["labels"]),
-            "width": int(about[name]["width"]),
-            "height": int(about[name]["height"]),
-            "status": _status(
-                name,
-                set(kept["sha256"]),
-                set(offered.index),
-                set(reasons.index),
-                set(of_cluster.loc[of_cluster["kept"].notna(), "sha256"]),
-            ),
-            "offered": str(offered.get(name, "")),
-            "matched": {key: value.item() if hasattr(value, "item") else value for key, value in match.items()} or None,
-        }
-
     exact = copies[(copies["kind"] == "exact") & (copies["sha256"] == full)]
     return {
         "sha256": full,
         "cluster": cluster,
         "set_aside": reasons.get(full),
         "files_with_the_same_bytes": exact["origin"].tolist(),
-        "members": [one(name) for name in sorted(members, key=lambda name: (name != full, name))],
+        "members": [
+            {
+                "sha256": name,
+                "labels": list(about[name]["labels"]),
+                "width": int(about[name]["width"]),
+                "height": int(about[name]["height"]),
+                "status": status.get(name, settling.DROPPED),
+                "offered": str(offered.get(name, "")),
+                "matched": _match(name, matches),
+            }
+            for name in sorted(members, key=lambda name: (name != full, name))
+        ],
     }
+
+
+def _cluster(sha256: str, tables_of: tuple[pd.DataFrame, ...]) -> str:
+    for table in tables_of:
+        found = table.loc[table["sha256"] == sha256, "cluster"]
+        if len(found):
+            return str(found.iloc[0])
+    return sha256
+
+
+def _match(sha256: str, matches: pd.DataFrame) -> dict[str, Any] | None:
+    if sha256 not in matches.index:
+        return None
+    match: dict[Any, Any] = matches.loc[sha256].to_dict()
+    return {key: value.item() if hasattr(value, "item") else value for key, value in match.items()}
 
 
 def _only(found: list[str], asked: str) -> str:
@@ -76,13 +84,6 @@ def _only(found: list[str], asked: str) -> str:
             f"{asked} is no catalogued picture. Look for it in {paths.QUARANTINE}, or take it in: `nsfw ingest`."
         )
     raise UserError(f"{len(found)} pictures begin with {asked}: {', '.join(found[:3])}... Type more of it.")
-
-
-def _status(name: str, kept: set[str], conflicts: set[str], aside: set[str], duplicate: set[str]) -> str:
-    for status, names in (("kept", kept), ("conflict", conflicts), ("set_aside", aside), ("duplicate", duplicate)):
-        if name in names:
-            return status
-    return "dropped"
 
 
 def describe(found: dict[str, Any]) -> list[str]:

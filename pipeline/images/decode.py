@@ -127,7 +127,9 @@ def _decode_small(data: bytes, limits: Limits) -> Picture:
         width, height = image.size
         factor = shrinking(width, height)
         drafted = image.draft("L", (width // factor, height // factor)) is not None  # only a JPEG can
-        if drafted:
+        if (
+            drafted
+        ):  # one that fits at this scale alone would pass, and fail when it is decoded whole and turned upright
             _make_room(2 * _BYTES_A_PIXEL * width * height)
         _load(image)
         whole = image if image.mode == "L" and not image.has_transparency_data else _rgb(image)
@@ -146,10 +148,7 @@ def _load(image: Image.Image) -> None:
 
 
 def _make_room(size: int) -> None:
-    """Raise MemoryError where this process may not take `size` bytes more; touch no memory.
-
-    A JPEG that fits at reduced scale alone would pass otherwise, and fail when it is decoded whole and turned upright.
-    """
+    """Raise MemoryError where this process may not take `size` bytes more; touch no memory."""
     try:
         mmap.mmap(-1, size).close()
     except OSError:

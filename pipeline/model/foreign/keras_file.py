@@ -75,6 +75,7 @@ def inspect(path: Path, max_bytes: int) -> Found:
             read_document(path, archive.read("metadata.json"), "metadata.json")
             _check_objects(path, description)
             _check_weights(path, archive, max_bytes)
+    # zipfile raises NotImplementedError for a compression, RuntimeError for a password, that it does not know.
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise refused(path, f"it is cut short or broken ({error})") from None
     try:
