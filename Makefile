@@ -12,26 +12,41 @@ export DO_NOT_TRACK := 1
 PYTHON := $(firstword $(foreach name,python3.11 python3.12 python3.13 python3 python,$(shell \
 	$(name) -c 'import sys; print("$(name)" if (3, 11) <= sys.version_info < (3, 14) else "")' 2>/dev/null)))
 
-.PHONY: install run test lint ui
+# Scripts in an environment name their Python by its full path: moved they are dead, copied they run the original's code.
+MOVED := $(shell sed -n 's/^command = .* -m venv //p' $(VENV)/pyvenv.cfg 2>/dev/null | grep -vFx '$(CURDIR)/$(VENV)')
+
+# Of pyproject.toml: `make install EXTRAS="s3 heif"`; they stay until others are named.
+EXTRAS ?= $(shell cat $(VENV)/.extras 2>/dev/null)
+EXTRAS := $(EXTRAS)
+OTHERS := $(shell test "$(EXTRAS)" = "$$(cat $(VENV)/.extras 2>/dev/null)" || echo named)
+
+# Of what uv tells: the large downloads, the end of each step, and every warning and error; not each of 200 packages.
+UV_NEWS := sed -u -E '/^( [-+~] | Downloaded | *Buil[dt]|Using |Resolved |Uninstalled |Downloading .*\(([0-9.]+KiB|[0-9]{1,2}\.[0-9]MiB)\))/d'
+
+.PHONY: install run test lint ui $(if $(MOVED)$(OTHERS),$(STAMP))
 .DEFAULT_GOAL := run
 
 install: $(STAMP)
 
 $(STAMP): uv.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 on PATH; install one and run make again" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
-	UV_PYTHON_DOWNLOADS=never $(BIN)/uv sync --locked --quiet --extra dev --python $(BIN)/python
+	@test -z '$(MOVED)' || { echo '$(VENV) was made as $(MOVED): making it anew for this folder'; rm -rf $(VENV); }
+	@echo "installing the $$(grep -c '^name = ' uv.lock) packages of uv.lock into $(VENV): seconds from a cache, else minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check "uv>=0.9"
+	@set -o pipefail; UV_PYTHON_DOWNLOADS=never $(BIN)/uv sync --locked $(addprefix --extra ,dev $(EXTRAS)) --python $(BIN)/python 2>&1 | $(UV_NEWS)
+	@echo "$(EXTRAS)" > $(VENV)/.extras
 	@touch $@
 
 run: install
-	@test -d data || dvc pull --quiet data.dvc
-	dvc repro
+	@set -o pipefail; test -d data || { echo "fetching data/ (data.dvc)"; dvc pull --quiet data.dvc 2>&1 | sed '/no default remote/d'; }
+	@echo "dvc repro: runs what is out of date, a line a stage"
+	@dvc repro >/dev/null  # its three lines for each stage; stages, warnings and errors write to stderr
 	@nsfw summary
 
-# All tests, slow ones too; a plain `pytest` runs the fast ones.
+# All tests, slow ones too, in two processes; a plain `pytest` runs the fast ones in one.
 test: install
-	pytest -m "" --cov --cov-report=term $(ARGS)
+	pytest -m "" -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 lint: install
 	ruff check .

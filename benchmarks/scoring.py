@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.batch import running
-from pipeline.images.decode import Limits
+from pipeline.images.limits import Limits
 from pipeline.images.squares import Squaring
 from pipeline.params import load_params
 from pipeline.promotion.service import Verified

@@ -33,7 +33,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.images.decode import Limits, decode
+from pipeline.images.decode import decode
+from pipeline.images.limits import Limits
 from pipeline.images.packing import encode
 from pipeline.images.resize import to_square
 from pipeline.model import (

@@ -3,12 +3,11 @@
 Stages are imported here by name, not run as `__main__`: worker processes would import the whole stage again.
 """
 
-import os
 import sys
 from importlib import import_module
 from pkgutil import iter_modules
 
-from pipeline import errors, stages
+from pipeline import errors, stages, tensorflow_log
 
 
 def main() -> None:
@@ -17,7 +16,7 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in names:
         print(f"usage: python -m pipeline {{{','.join(names)}}}", file=sys.stderr)
         sys.exit(2)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors alone: TensorFlow greets at length
+    tensorflow_log.quiet()
     errors.run(import_module(f"pipeline.stages.{sys.argv[1]}").main)
 
 

@@ -2,11 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import cli_models, cli_serving, paths
+from pipeline import cli_data, cli_importing, cli_models, cli_serving, paths, tensorflow_log
 from pipeline.cli_models import tell as _tell
 from pipeline.errors import UserError, run
 
@@ -15,30 +15,71 @@ if TYPE_CHECKING:
     from pipeline.tracking.registry import Registration
     from pipeline.tracking.sync import Register
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+DATA, MODELS, SEARCH, SERVING = "Pictures", "Models", "Search", "Serving"  # in the order of work
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 ingest_app = typer.Typer(no_args_is_help=True, help="Take pictures into data/.")
-app.add_typer(ingest_app, name="ingest")
+app.add_typer(ingest_app, name="ingest", rich_help_panel=DATA)
 duplicates_app = typer.Typer(no_args_is_help=True, help="What `dedupe` found.")
-app.add_typer(duplicates_app, name="duplicates")
+app.add_typer(duplicates_app, name="duplicates", rich_help_panel=DATA)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
+def _version(wanted: bool) -> None:  # noqa: FBT001 -- as typer calls it
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"nsfw-pipeline {version('nsfw-pipeline')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Rebuild, trust and replace a picture-moderation classifier. Stages run by `dvc repro`."""
 
 
-@app.command()
+@app.command(rich_help_panel=DATA)
+def init(
+    labels: Annotated[str, typer.Option(help="All of them: a,b,c, in the order of the model's outputs.")],
+    unsafe: Annotated[str, typer.Option(help="Those that must not be missed: b, or b,c.")],
+    as_json: Json = False,
+) -> None:
+    """Write your own labels into params.yaml, before the first ingest; comments stay."""
+    from pipeline import beginning
+
+    begun = beginning.begin(*([word.strip() for word in words.split(",")] for words in (labels, unsafe)))
+    _tell(vars(begun), begun.lines(), as_json=as_json)
+
+
+@app.command(rich_help_panel=DATA)
 def sample(
     out: Annotated[Path, typer.Option(help="An empty or new folder for the pictures.")] = Path("sample"),
-    truth: Annotated[Path, typer.Option(help="Where the ground truth goes.")] = Path("tests/sample_truth.csv"),
+    truth: Annotated[Path | None, typer.Option(help="Where the ground truth goes; OUT_truth.csv if not given.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other pictures.")] = 1,
+    one: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one unsafe picture, to send to a model, and no more.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Draw a benign, messy scrape for the five labels, with its ground truth."""
-    from pipeline.ingest.sample import draw_sample
+    from pipeline.files import check_target
+    from pipeline.ingest.sample import draw_one, draw_sample
 
+    if one is not None:
+        check_target(one)
+        label = draw_one(one, seed=seed)
+        _tell({"out": str(one), "label": label}, [f"drew {one}, a picture of the label {label}"], as_json=as_json)
+        return
+    truth = truth or out.with_name(f"{out.name}_truth.csv")
+    if truth.exists():
+        raise UserError(
+            f"{truth} exists already, and would be overwritten. Move it away, or name another with --truth."
+        )
+    check_target(truth)
     counts = draw_sample(out, truth, seed=seed)
     _tell(
         {"out": str(out), "truth": str(truth), "files": counts},
@@ -57,7 +98,8 @@ def ingest_folder(
     source: Annotated[str | None, typer.Option(help="The batch's name; DIR's if not given.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin an empty data/.")] = False,
     keep_sample: Annotated[bool, typer.Option("--keep-sample", help="Mix with the bundled sample.")] = False,
-    max_mb: Annotated[int, typer.Option(min=1, help="Refuse larger files, MiB.")] = 64,
+    max_mb: Annotated[int, typer.Option(min=1, max=2**20, help="Refuse larger files, MiB.")] = 64,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow links to what lies below DIR.")] = False,
     as_json: Json = False,
 ) -> None:
     """Take DIR/<label>/** into data/: each content once, a sighting for every file."""
@@ -70,41 +112,43 @@ def ingest_folder(
     project.check_root()
     if fresh and keep_sample:
         raise typer.BadParameter("--fresh and --keep-sample exclude each other")
+    if not folder.is_dir():  # a link that leads back to itself, too, which the checks below cannot follow
+        raise UserError(f"{folder} is not a folder. Give one that holds a folder for each label.")
     project.check_outside(folder)
     name = folders.check_source(folders.default_source(folder) if source is None else source)
-    found = folders.scan(folder, load_params().labels.names)
+    scanned = folders.scan(folder, load_params().labels.names, follow_links=follow_links)
     with project.only_one():
         project.make_room(name, fresh=fresh, keep_sample=keep_sample)
         taken = folders.ingest(
-            found,
+            scanned,
             paths.DATA,
             name,
             max_bytes=max_mb * 2**20,
             progress=lambda files: tqdm(files, desc="ingest", unit="file", disable=None),
         )
         project.add_data()
-    lines = [f"{len(found)} files: {taken.sighted} new sightings, {taken.stored} new contents in {taken.shards} shards"]
-    if taken.refused:
-        lines.append(
-            f"{taken.refused} files were refused; their rows in data/sightings say why, and build/quarantine.csv will"
-        )
-    lines += [f"next: git add data.dvc && git commit -m 'Ingest {name}'", "      dvc repro"]
-    _tell({"files": len(found), **vars(taken)}, lines, as_json=as_json)
+    lines = [*folders.describe(scanned, taken), f"next: git add data.dvc && git commit -m 'Ingest {name}'"]
+    document = {"files": len(scanned), "skipped": scanned.skipped, **vars(taken)}
+    _tell(document, [*lines, "      dvc repro"], as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def sync(as_json: Json = False) -> None:
     """Publish to MLflow what it has missed: run records and the registration. Any number of times."""
+    from pipeline.promotion import lost_runs
     from pipeline.tracking.sync import sync as publish_all
 
+    mended = lost_runs.mend(lost_runs.restore)  # first: a record whose run was deleted would be published as another
     report = publish_all(_registering())
+    mended += lost_runs.mend(lost_runs.attach)
     whole = sum(record.complete for record in report.records)
     lines = [f"{whole} of {len(report.records)} run records are complete in MLflow"]
     if report.registration is not None:
         done = report.registration
         lines.append(f"registered: {done.uri}" if not done.pending else f"registration of {done.model} is pending")
+    lines += mended
     lines += [f"problem: {problem}" for problem in report.problems]
-    _tell(report.to_dict(), lines, as_json=as_json)
+    _tell({**report.to_dict(), "mended": mended}, lines, as_json=as_json)
     if report.problems:
         raise typer.Exit(1)
 
@@ -121,13 +165,17 @@ def _registering() -> "Register":
     return register
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def summary(as_json: Json = False) -> None:
-    """Tell what the last `dvc repro` made: pictures, recall, suspicious labels, model version."""
+    """Tell what the last `dvc repro` made, and write reports/index.html. Exit 1 where MLflow disagrees."""
+    from pipeline import overview
     from pipeline.summary import collect, describe
 
     found = collect()
+    overview.write(found, overview.registered_card(found["model"]))
     _tell(found, describe(found), as_json=as_json)
+    if found["problem"]:
+        raise typer.Exit(1)
 
 
 @duplicates_app.command("explain")
@@ -142,34 +190,17 @@ def duplicates_explain(
     _tell(found, explain.describe(found), as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def ui(port: Annotated[int, typer.Option(help="Of this machine.")] = 5000) -> None:
     """Open MLflow's UI on the project's runs and registered models, until Ctrl-C."""
-    import os
-
+    from pipeline import ui as pages
     from pipeline.tracking import server
 
-    uri = server.tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        print(f"MLFLOW_TRACKING_URI is set: open {server.shown(uri)}")
-        return
-    page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
-    print(f"MLflow's UI on {server.shown(uri)}: {page}   (Ctrl-C ends it)", flush=True)
     server.prepare_environment()
-    command = [
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--artifacts-destination",
-        "mlartifacts",
-        "--port",
-        str(port),
-    ]
-    os.execv(sys.executable, [sys.executable, "-m", *command, "--workers", "1"])  # noqa: S606 -- no shell; Ctrl-C and SIGTERM reach the server itself
+    pages.serve(port)
 
 
-@app.command()
+@app.command(rich_help_panel=SEARCH)
 def tune(
     trials: Annotated[int | None, typer.Option(min=1, help="Finished trials in all; tune.trials if not given.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
@@ -206,116 +237,15 @@ def tune(
     _tell(found | proposed, report.describe_proposal(proposed), as_json=as_json)
 
 
-@app.command("export-backbone")
-def export_backbone(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A name that ends in .weights.h5.")],
-    as_json: Json = False,
-) -> None:
-    """Write the fine-tuned model's backbone as a weights file, with its recipe beside it."""
-    from pipeline.files import read_json
-    from pipeline.model.export import export_backbone as export
-    from pipeline.params import load_params
-    from pipeline.tracking.record import RunRecord, flatten
-
-    record = RunRecord.load(paths.FINETUNED)
-    measured = read_json(paths.METRICS / "evaluate.json")["finetuned"]
-    recipe = {
-        "made_by": "dvc repro && nsfw export-backbone",
-        "test": {key: round(measured[key], 4) for key in ("accuracy", "macro_recall", "loss")}
-        | {"pictures": measured["pictures"]},
-        "params": record.document["params"] | flatten(load_params().model_dump(include={"split", "pack"})),
-        "splits": _counts(),
-    }
-    described = export(paths.FINETUNED / paths.MODEL_FILE, out, recipe)
-    size = out.stat().st_size
-    _tell(
-        {"weights": str(out), "bytes": size, "recipe": str(described)},
-        [f"wrote {out} ({size / 1e6:.2f} MB) and {described}", f"next: set backbone.weights to {out} in params.yaml"],
-        as_json=as_json,
-    )
-
-
-def _counts() -> dict[str, int]:
-    from pipeline.files import read_json
-
-    return {
-        split: sum(by_label.values()) for split, by_label in read_json(paths.METRICS / "split.json")["pictures"].items()
-    }
-
-
-@app.command("import-weights")
-def import_weights(
-    model_json: Annotated[Path, typer.Argument(metavar="MODEL_JSON", help="A TensorFlow.js layers model, as nsfwjs'.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A name that ends in .weights.h5.")],
-    alpha: Annotated[float, typer.Option(help="MobileNetV2's width.")] = 1.0,
-    as_json: Json = False,
-) -> None:
-    """Turn nsfwjs' MobileNetV2 into Keras backbone weights, to warm-start from."""
-    from pipeline.model import tfjs
-    from pipeline.model.export import save_weights
-
-    if not out.name.endswith(".weights.h5"):
-        raise UserError(f"{out}: Keras weights files end in .weights.h5. Choose such a name.")
-    save_weights(tfjs.mobilenet_v2_backbone(tfjs.read_weights(model_json), alpha, size=224), out)
-    section = f"{{name: mobilenet_v2, alpha: {alpha:g}, weights: {out}, size: 224, rescaling: unit}}"
-    lines = [f"wrote {out}", f"next: in params.yaml, backbone: {section}"]
-    _tell({"weights": str(out)}, lines, as_json=as_json)
-
-
-@app.command("import-model")
-def import_model(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="model.json, .keras, .onnx, or a SavedModel's folder.")],
-    *,
-    fmt: Annotated[str | None, typer.Option("--format", help="tfjs, keras, saved_model or onnx; guessed.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Its classes, a,b,c, in the order of its outputs.")] = None,
-    rename: Annotated[list[str] | None, typer.Option("--map", help="THEIRS=OURS; several add up. Repeat it.")] = None,
-    rescaling: Annotated[str | None, typer.Option(help="none (0..255), unit, symmetric or imagenet.")] = None,
-    size: Annotated[int | None, typer.Option(min=1, max=4096, help="Side of its input, px.")] = None,
-    channels: Annotated[str, typer.Option(help="rgb or bgr.")] = "rgb",
-    outputs: Annotated[str, typer.Option(help="probabilities or logits.")] = "probabilities",
-    sha256: Annotated[str | None, typer.Option(help="The digest that it must have.")] = None,
-    max_mb: Annotated[int, typer.Option(min=1, help="Refuse larger ones, MiB.")] = 1024,
-    name: Annotated[str | None, typer.Option(help="Registered model; register.model if not given.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Register a model that exists elsewhere, to be challenged. It is inspected before anything of it is loaded."""
-    options = {"format": fmt, "rescaling": rescaling, "channels": channels, "outputs": outputs}
-    for option, value in options.items():
-        if value not in (allowed := _IMPORT_CHOICES[option]):
-            raise typer.BadParameter(f"--{option} is one of {', '.join(word for word in allowed if word)}, not {value}")
-    if odd := [pair for pair in rename or [] if not all(pair.partition("="))]:
-        raise typer.BadParameter(f"--map is THEIRS=OURS, not {odd[0]}")
-    from pipeline import importing
-    from pipeline.ingest import project
-    from pipeline.model.foreign.terms import Said
-    from pipeline.params import load_params
-    from pipeline.tracking.server import prepare_environment
-
-    project.check_root()
-    prepare_environment()
-    said: dict[str, Any] = {**options, "size": size, "sha256": sha256, "max_mb": max_mb}
-    said["classes"] = tuple(word.strip() for word in classes.split(",")) if classes else None
-    said["renamed"] = {theirs: ours for theirs, _, ours in (pair.partition("=") for pair in rename or [])}
-    incumbent, done = importing.import_model(path, load_params(), Said(**said), name=name)
-    _tell(importing.to_document(incumbent, done), importing.describe(incumbent, done), as_json=as_json)
-
-
-_IMPORT_CHOICES: dict[str, tuple[str | None, ...]] = {
-    "format": (None, "tfjs", "keras", "saved_model", "onnx"),
-    "rescaling": (None, "none", "unit", "symmetric", "imagenet"),
-    "channels": ("rgb", "bgr"),
-    "outputs": ("probabilities", "logits"),
-}
-
-
-cli_models.add_to(app)
-cli_serving.add_to(app)
+cli_data.add_to(app, DATA)
+cli_importing.add_to(app, MODELS)
+cli_models.add_to(app, MODELS)
+cli_serving.add_to(app, SERVING)
 
 
 def main() -> None:
     """Run the command: exit 0 done, 1 refused or failed, 2 wrong usage."""
     import logging
-    import os
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    tensorflow_log.quiet()
     run(app, level=logging.WARNING)

@@ -35,10 +35,10 @@ def _harmless(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands to the `nsfw` command."""
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Add these commands to the `nsfw` command, under a heading of its help."""
     for command in (gates, promote, rollback, history, trace, compare, measure, verify):
-        app.command(command.__name__)(command)
+        app.command(command.__name__, rich_help_panel=panel)(command)
 
 
 def gates(version: Version = None, test_change: TestChange = "", as_json: Json = False) -> None:
@@ -50,7 +50,7 @@ def gates(version: Version = None, test_change: TestChange = "", as_json: Json =
         lambda: promoting.judge(params, version, test_change=test_change, rescore=rescoring.rescorer(params))
     )
     ways = [f"next: nsfw promote {outcome.version} --reason ..."] if not outcome.failed else []
-    tell(outcome.to_document(), [*_table(outcome), *ways], as_json=as_json)
+    tell(outcome.to_document(), [*_table(outcome), *ways, *_unfetched(outcome)], as_json=as_json)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -130,9 +130,11 @@ def compare(
     params = _params()
     import pandas as pd
 
-    from pipeline import tables
+    from pipeline import files, tables
     from pipeline.promotion import comparing, rescoring
 
+    if out is not None:
+        files.check_target(out)
     found = _asked(lambda: comparing.compare(params, before, after, rescoring.rescorer(params)))
     lines = comparing.lines(found)
     if out is not None:
@@ -217,7 +219,17 @@ def _table(outcome: "Outcome") -> list[str]:
     return [*_findings(outcome), head, *gate_lines(outcome.table)]
 
 
+def _unfetched(outcome: "Outcome") -> list[str]:
+    if not outcome.unfetched:
+        return []
+    from pipeline.tracking.evidence import BRING_BACK
+
+    return [f"cannot be judged: {outcome.unfetched}", f"next: {BRING_BACK}"]
+
+
 def _told(outcome: "Outcome", done: str) -> list[str]:
+    if outcome.entry is None and outcome.unfetched:
+        return [f"refused. Production stays {outcome.previous or 'empty'}.", *_unfetched(outcome)]
     if outcome.entry is None:
         failed = outcome.failed
         return [

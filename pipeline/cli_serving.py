@@ -29,10 +29,10 @@ class Quantizations(StrEnum):
     dynamic = "dynamic"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands to the `nsfw` command."""
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Add these commands to the `nsfw` command, under a heading of its help."""
     for command in (score, serve, export):
-        app.command(command.__name__)(command)
+        app.command(command.__name__, rich_help_panel=panel)(command)
 
 
 def score(
@@ -100,17 +100,16 @@ def serve(
     allow_unverified: Annotated[bool, typer.Option("--allow-unverified", help="Pass over every doubt.")] = False,
 ) -> None:
     """Classify over HTTP what is posted to /v1/classify, with the model that is in production, until SIGTERM."""
-    import os
-
     from pipeline.params import load_params
     from pipeline.tracking.server import prepare_environment
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     prepare_environment()
     params = load_params()
+    from pipeline import processes
     from pipeline import serve as serving
 
     serving.serve(params, host=host, port=port, model=model, wait=wait, allow_unverified=allow_unverified)
+    processes.leave()
 
 
 def export(

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TypeVar
 
+from pipeline import processes
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -30,7 +32,8 @@ def map_shards(function: Callable[[Item], Result], shards: Iterable[Item]) -> It
     if workers < 2:
         yield from map(function, todo)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context, parent = multiprocessing.get_context("spawn"), processes.lifeline()
+    with ProcessPoolExecutor(workers, context, initializer=processes.end_with, initargs=(parent,)) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for shard in todo:

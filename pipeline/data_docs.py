@@ -7,6 +7,7 @@ each rule's severity, is written here. Equal data gives equal bytes.
 """
 
 import datetime as dt
+import hashlib
 import html
 import logging
 import re
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 RUN_NAME, RUN_TIME = "validate", dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 SEVERITIES = {"error": "critical", "warn": "warning"}
 SITE = "data_docs"
+_SOURCES_NAMED = 20
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = """
@@ -54,14 +56,17 @@ _ELSEWHERE = re.compile(
 _UUID = re.compile(r"(?<=-collapse-body-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def run_suites(suites: Sequence[Suite], directory: Path) -> list[Outcome]:
-    """Run `suites`, replace `directory` by their Data Docs, and return what became of each rule."""
+def run_suites(suites: Sequence[Suite], directory: Path, facts: Sequence[tuple[str, str]] = ()) -> list[Outcome]:
+    """Run `suites`, replace `directory` by their Data Docs, and return what became of each rule.
+
+    `facts`: names and values that say which data this is, for the top of the first page.
+    """
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as scratch:
         site = Path(scratch) / directory.name
         outcomes, moments = _run(suites, site.resolve())
         _finish_pages(site, moments)
-        (site / "index.html").write_text(index_page(outcomes), encoding="utf-8")
+        (site / "index.html").write_text(index_page(outcomes, facts), encoding="utf-8")
         shutil.rmtree(directory, ignore_errors=True)
         site.rename(directory)
     return outcomes
@@ -173,10 +178,11 @@ def _head() -> str:
     return f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><style>{STYLE}</style>'
 
 
-def index_page(outcomes: Sequence[Outcome]) -> str:
-    """Return the site's first page: one row a rule, broken ones with the rows concerned and the way out."""
+def index_page(outcomes: Sequence[Outcome], facts: Sequence[tuple[str, str]] = ()) -> str:
+    """Return the site's first page: which data, then a row a rule, broken ones with their rows and the way out."""
     stamp = RUN_TIME.strftime("%Y%m%dT%H%M%S.%fZ")
-    parts = []
+    known = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in facts)
+    parts = [f"<table>{known}</table>"] if facts else []
     for name in dict.fromkeys(outcome.suite for outcome in outcomes):
         link = f"validations/{name}/{RUN_NAME}/{stamp}/pipeline-{name}.html"
         rows = "".join(_row(outcome) for outcome in outcomes if outcome.suite == name)
@@ -188,6 +194,25 @@ def index_page(outcomes: Sequence[Outcome]) -> str:
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{_head()}<title>{title}</title></head>'
         f"<body><h1>{title}</h1>{''.join(parts)}</body></html>\n"
     )
+
+
+def facts(sightings: pd.DataFrame, catalog: pd.DataFrame, quarantine: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return which data is checked: the same for the same data, whatever commit it is in.
+
+    The digest is that of the contents' sha256, sorted, a line each.
+    """
+    contents = "\n".join(sorted(catalog["sha256"].dropna().astype("str"))) if "sha256" in catalog else ""
+    files = sightings["source"].value_counts().sort_index() if "source" in sightings else pd.Series(dtype="int64")
+    sources = ", ".join(f"{name} ({count:,} files)" for name, count in files.head(_SOURCES_NAMED).items())
+    if len(files) > _SOURCES_NAMED:
+        sources += f" and {len(files) - _SOURCES_NAMED:,} more"
+    return [
+        ("sources", sources),
+        ("files sighted", f"{len(sightings):,}"),
+        ("pictures catalogued", f"{len(catalog):,}, digest {hashlib.sha256(contents.encode()).hexdigest()[:16]}"),
+        ("files quarantined", f"{len(quarantine):,} (build/quarantine.csv)"),
+        ("commit and data.dvc", "in reports/index.html, written by nsfw summary; of all commits: nsfw data versions"),
+    ]
 
 
 def _row(outcome: Outcome) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import sys
 from collections.abc import Callable
 
@@ -18,6 +19,21 @@ class DivergedError(UserError):
     """A training's loss, or its model's output, is NaN or infinite."""
 
 
+# What is wrong with a path is for its owner to mend; without a path, the error is a defect of ours.
+_ABOUT_A_PATH = {
+    errno.ENOENT: "it does not exist, or has vanished meanwhile",
+    errno.EISDIR: "it is a folder where a file is wanted. Name another path, or move the folder away",
+    errno.ENOTDIR: "a part of the path is a file where a folder is wanted. Name another path, or move the file away",
+    errno.EEXIST: "it exists already. Name another path, or move it away",
+    errno.ENOTEMPTY: "it is a folder that is not empty. Name another path, or move the folder away",
+    errno.ENAMETOOLONG: "the name is too long for the file system",
+    errno.ELOOP: "it is a link that leads back to itself",
+    errno.EROFS: "the file system is read-only",
+    errno.EIO: "the device cannot read or write it (input/output error)",
+    errno.ENXIO: "it is a pipe or a device, not a file",
+}
+
+
 def explain(error: BaseException) -> str | None:
     """Return the message that a user should read for `error`, or None where it is a defect of ours."""
     if isinstance(error, UserError):
@@ -27,7 +43,15 @@ def explain(error: BaseException) -> str | None:
         return f"the disk is full{where}; nothing half-written was left behind. Free some space and run this again."
     if isinstance(error, PermissionError):
         return f"permission denied: {error.filename}. Give this user access to it and run this again."
+    if type(error).__name__ == "DataLossError":  # TensorFlow's, which is not to be imported here; it names no file
+        return "a file of build/packed/ is damaged. Delete build/packed and run `dvc repro pack`, which makes it anew."
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _ABOUT_A_PATH:
+        return f"{_path(error.filename)}: {_ABOUT_A_PATH[error.errno]}."
     return None
+
+
+def _path(filename: object) -> str:
+    return os.fsdecode(filename) if isinstance(filename, str | bytes | os.PathLike) else str(filename)
 
 
 def run(main: Callable[[], None], *, level: int = logging.INFO) -> None:
@@ -41,6 +65,7 @@ def run(main: Callable[[], None], *, level: int = logging.INFO) -> None:
     except Exception as error:
         message = explain(error)
         if message is None:
+            error.add_note("This is a defect of the program, not a mistake of yours. Report it with this traceback.")
             raise
         print(f"error: {message}", file=sys.stderr)
         sys.exit(1)

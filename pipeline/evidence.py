@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline import decisions, paths, tables
+from pipeline import paths, tables
+from pipeline.annotations import schemas
 from pipeline.evaluation import (
     bootstrap,
     calibration,
@@ -55,13 +56,13 @@ def collect(score: Score, size: int, predictions: pd.DataFrame, params: Params) 
     val, test = (predictions[predictions["split"] == split] for split in ("val", "test"))
     val_arrays, (probabilities, truth) = table.arrays(val, names), table.arrays(test, names)
     figures = summary(probabilities, truth, names, unsafe, asked.confidence)
-    temperature = calibration.fit_temperature(*val_arrays)
+    temperature, tested = calibration.choose_temperature(*val_arrays, params.seed)
     judged = [
         rollups.Judged(calibration.apply(found, temperature), index)
         for found, index in (val_arrays, (probabilities, truth))
     ]
     raw, cleaned = _side_by_side(test, params)
-    reports = tables.read_csv(paths.REPORTS, decisions.REPORT_COLUMNS)
+    reports = schemas.reports(paths.REPORTS, names)
     return {
         "schema": SCHEMA,
         "labels": list(names),
@@ -82,7 +83,7 @@ def collect(score: Score, size: int, predictions: pd.DataFrame, params: Params) 
             resamples=asked.resamples,
             seed=params.seed,
         ),
-        "calibration": calibration.report(probabilities, truth, temperature),
+        "calibration": calibration.report(probabilities, truth, temperature) | {"held_out": tested},
         "target_recall": asked.target_recall,
         "operating_points": rollups.operating_points(judged[0], judged[1], names, unsafe, asked),
         "policy": rollups.policy(asked.policy, unsafe),
@@ -119,7 +120,7 @@ def write(document: dict[str, Any], predictions: pd.DataFrame, folder: Path) -> 
 def _slices(test: pd.DataFrame, params: Params) -> dict[str, Any]:
     labels, asked = params.labels, params.evaluate
     catalog = tables.read_parquet(paths.CATALOG, ["sha256", "sources", "width", "height", "format"])
-    tags = tables.read_csv(paths.SLICES, ("sha256", "slice"))
+    tags = schemas.slices(paths.SLICES)
     member = slices.memberships(catalog[catalog["sha256"].isin(test["sha256"])], tags)
     judged = pd.DataFrame({"sha256": test["sha256"], "label": test["label"], "said": table.answers(test, labels.names)})
     rows = slices.measure(judged, member, labels.names, labels.unsafe, asked.confidence)
@@ -129,7 +130,7 @@ def _slices(test: pd.DataFrame, params: Params) -> dict[str, Any]:
 def _side_by_side(test: pd.DataFrame, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
     labels = params.labels
     catalog = tables.read_parquet(paths.CATALOG, ["sha256", "labels"])
-    decided = decisions.load_decisions(paths.DECISIONS, labels.names)
+    decided = schemas.latest(schemas.decisions(paths.DECISIONS, labels.names))
     seen = decided[decided.index.isin(catalog["sha256"])]
     raw = reviewed.raw_labels(catalog, labels.names)
     return reviewed.side_by_side(test, raw, seen, labels.names, labels.unsafe, params.evaluate.confidence)

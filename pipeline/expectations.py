@@ -17,7 +17,7 @@ CATALOG_COLUMNS = (
     "sha256", "labels", "first_seen", "sources", "bytes", "format", "mode", "width", "height", "orientation",
     "frames", "sharpness", "entropy", "quality", "shard", "offset", "size",
 )  # fmt: skip
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF", "TIFF")
 SHA256 = r"^[0-9a-f]{64}\Z"
 ROWS_NAMED = 10
 
@@ -76,7 +76,7 @@ def sightings_suite(sightings: pd.DataFrame, labels: Sequence[str]) -> Suite:
     checks = (
         _columns(SIGHTING_COLUMNS, "a table in data/sightings was not written by `nsfw ingest`: remove or restore it"),
         *(_present(column, look) for column in ("origin", "source", "bytes", "status")),
-        _in_set("status_known", "status", ("stored", "refused"), look),
+        _in_set("status_known", "status", ("stored", "refused", "removed"), look),
         _present("sha256", look, when=("status", "stored")),
         Check("sha256_hex", "a stored file's sha256 is 64 hex digits", "ExpectColumnValuesToMatchRegex",
               {"column": "sha256", "regex": SHA256}, look, when=("status", "stored")),

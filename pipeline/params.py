@@ -6,20 +6,25 @@ params.split.fractions.test
 
 import os
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from pipeline import yaml_document
 from pipeline.errors import UserError
 from pipeline.paths import PARAMS
 
+_MOST_MB = 2**20  # a terabyte: what a limit of memory may be
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0.0, le=1e9)]
+Rate = Annotated[float, Field(gt=0.0, le=1e38)]  # what float32 holds: one that is too high is told of by the loss
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Smoothing = Annotated[float, Field(ge=0.0, le=0.5)]
+PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF", "TIFF"]  # images.limits.FORMATS
 ClassWeights = Literal["balanced", "effective"] | None
 
 # Block boundaries have stable names; `conv2d_56` (the article's) is generated, and shifts from build to build.
@@ -106,18 +111,40 @@ class Augment(_Section):
 
 
 class Catalog(_Section):
-    """What counts as a usable picture, and what a worker may spend on one."""
+    """What counts as a usable picture, and what a worker may spend on one.
+
+    `formats`: what is opened at all. A JPEG may hold several pictures, a PNG may be animated.
+    """
 
     max_megapixels: Positive
     min_side: Count
     max_aspect: Annotated[float, Field(ge=1.0)]
+    max_frames: Count
+    formats: tuple[PictureFormat, ...] = Field(min_length=1)
     seconds: Positive
-    memory_mb: Annotated[int, Field(ge=256)]
+    memory_mb: Annotated[int, Field(ge=256, le=_MOST_MB)]
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.formats)) < len(self.formats):
+            raise ValueError("formats names a format twice")
+        return self
 
     @property
-    def limits(self) -> tuple[int, int, float]:
-        """What `images.decode.Limits` takes: pixels, px of the shorter side, the longer side to the shorter."""
-        return int(self.max_megapixels * 1e6), self.min_side, self.max_aspect
+    def limits(self) -> dict[str, Any]:
+        """The fields of `images.limits.Limits`, by name."""
+        return {
+            "max_pixels": int(self.max_megapixels * 1e6),
+            "min_side": self.min_side,
+            "max_aspect": self.max_aspect,
+            "max_frames": self.max_frames,
+            "formats": self.formats,
+        }
 
 
 class Rule(_Section):
@@ -158,8 +185,11 @@ class Dedupe(_Section):
     `distance`: bits of 256 within which two pictures are looked at. `sure_*`: one picture without another question.
     `same`, `unlike`: correlation of aligned thumbnails from which on, or below which, all is said of a candidate;
     within `likely_distance`, `likely` is enough; within `likely_far` too, if they correlate as they stand by
-    `likely_correlation`. In full: `pieces` that correlate (`pieces_in_place` is enough if thumbnails correlate by
-    `reframed` as they stand; if not, and both have `detail` px, their `edges` must too), or `keypoints` that agree.
+    `likely_correlation`. Two pictures, whatever else: a share `block` of places around which a block differs; from
+    `large_block` on they are not looked at in full. Looked at too: what lies within `inner_distance` bits by way of a
+    photograph that a screen shows. In full: `pieces` that correlate (`pieces_in_place` is enough if
+    thumbnails correlate by `reframed` as they stand; if not, and both have `detail` px, their `edges` must too), or
+    `keypoints` that agree.
     `hot`: views that share a band's key; of more only the first are compared.
     """
 
@@ -175,6 +205,9 @@ class Dedupe(_Section):
     likely_far: Annotated[int, Field(ge=0, le=128)]
     likely_correlation: Share
     unlike: Share
+    inner_distance: Annotated[int, Field(ge=0, le=128)]
+    block: Share
+    large_block: Share
     reframed: Share
     pieces: Share
     pieces_in_place: Share
@@ -251,7 +284,7 @@ class Train(_Section):
     epochs: Count
     batch_size: Count
     optimizer: Literal["sgd", "adam"]
-    learning_rate: Positive
+    learning_rate: Rate
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
     dropout: tuple[Dropout, Dropout]
     l2: Annotated[float, Field(ge=0.0)]
@@ -269,7 +302,7 @@ class Exponential(_Section):
     """initial * rate ** (epoch / every_epochs), after a linear warm-up."""
 
     kind: Literal["exponential"]
-    initial: Positive
+    initial: Rate
     rate: Annotated[float, Field(gt=0.0, le=1.0)]
     every_epochs: Positive
     warmup_epochs: Annotated[float, Field(ge=0.0)]
@@ -279,7 +312,7 @@ class Cosine(_Section):
     """From initial down to final along half a cosine, after a linear warm-up."""
 
     kind: Literal["cosine"]
-    initial: Positive
+    initial: Rate
     final: Annotated[float, Field(ge=0.0)]
     warmup_epochs: Annotated[float, Field(ge=0.0)]
 
@@ -289,7 +322,7 @@ class Piecewise(_Section):
 
     kind: Literal["piecewise"]
     boundaries: tuple[Positive, ...] = Field(min_length=1)
-    values: tuple[Positive, ...]
+    values: tuple[Rate, ...]
     warmup_epochs: Annotated[float, Field(ge=0.0)]
 
     @field_validator("boundaries", "values", mode="before")
@@ -324,10 +357,11 @@ class Finetune(_Section):
     label_smoothing: Smoothing
     class_weights: ClassWeights
     patience: Count | None
+    keep_start: bool
     precision: Literal["auto", "float32", "float16", "bfloat16"]
     jit_compile: bool | Literal["auto"]
     augment_on: Literal["cpu", "accelerator"]
-    memory_mb: Annotated[int, Field(ge=0)]
+    memory_mb: Annotated[int, Field(ge=0, le=_MOST_MB)]
 
 
 class Checkpoint(_Section):
@@ -495,7 +529,7 @@ class Score(_Section):
     """What `nsfw score` may spend on a picture, and how large a file may be (1 MB is 2^20 bytes)."""
 
     seconds: Positive
-    memory_mb: Annotated[int, Field(ge=64)]
+    memory_mb: Annotated[int, Field(ge=64, le=_MOST_MB)]
     max_mb: Annotated[int, Field(ge=1, le=1024)]
 
 
@@ -523,14 +557,16 @@ class Serve(_Section):
     linger_ms: Annotated[float, Field(ge=0.0, le=1000.0)]
     queue: Count | None
     workers: Annotated[int, Field(ge=1, le=256)]
+    quick_seconds: Positive
     seconds: Positive
-    memory_mb: Annotated[int, Field(ge=64)]
+    memory_mb: Annotated[int, Field(ge=64, le=_MOST_MB)]
     pictures: Annotated[int, Field(ge=1, le=1000)]
     picture_mb: Positive
     request_mb: Positive
     bodies_mb: Positive
     header_seconds: Positive
     body_seconds: Positive
+    answer_seconds: Positive
     connections: Count
     poll_seconds: Positive
     grace_seconds: Annotated[float, Field(ge=0.0)]
@@ -606,13 +642,7 @@ def load_params(path: Path = PARAMS) -> Params:
         UserError: naming every key that is unknown, missing or impossible, and what is allowed.
 
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist here. Run this in the project's root.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
-    return parse_params(document, str(path))
+    return parse_params(yaml_document.read(path, way_out="Run this in the project's root."), str(path))
 
 
 def parse_params(document: Any, origin: str = "params.yaml") -> Params:
@@ -644,15 +674,30 @@ def _line(location: tuple[int | str, ...], message: str, value: Any, kind: str) 
     text = message.removeprefix("Value error, ")
     if kind == "value_error":
         return f"{key}: {text}" if key else text
-    return f"{key}: {text[0].lower()}{text[1:]}, but is {value!r}"
+    if not key:
+        return f"it must hold the sections {', '.join(_fields(Params))}, but is {_shown(value)}"
+    return f"{key}: {text[0].lower()}{text[1:]}, but is {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, date):
+        return f"a date, {value}: put it in quotes"
+    if value is None:
+        return "null"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a section's fields by their names in params.yaml."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _siblings(parts: list[str]) -> str:
     model: Any = Params
     for part in parts[:-1]:
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        fields = _fields(model)
         model = fields[part].annotation if part in fields else None
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return "remove it"
-    known = [field.alias or name for name, field in model.model_fields.items()]
-    return f"known here: {', '.join(known)}"
+    return f"known here: {', '.join(_fields(model))}"

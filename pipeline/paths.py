@@ -39,6 +39,7 @@ LABEL_ISSUES = REPORTS_DIR / "label_issues.csv"
 
 # Shortcuts to the same bytes, and run records on their way to MLflow: survive a rerun, never versioned.
 CACHE = Path(".cache")
+MEMBERS_CACHE = CACHE / "members.parquet"
 CATALOG_CACHE = CACHE / "catalog"
 EMBEDDINGS_CACHE = CACHE / "embeddings"
 RUNS = CACHE / "runs"

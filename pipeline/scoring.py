@@ -15,8 +15,8 @@ from pipeline.errors import UserError
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation.recall import summary
 from pipeline.images import sandbox
-from pipeline.images.decode import Limits
 from pipeline.images.distortions import DISTORTIONS
+from pipeline.images.limits import Limits
 from pipeline.images.rendering import PLAIN, Rendering, render_all
 from pipeline.images.shards import Member
 from pipeline.params import Params
@@ -118,7 +118,7 @@ def _placed(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _rendered(rows: pd.DataFrame, size: int, forms: tuple[str, ...], params: Params) -> Iterator[npt.NDArray[np.uint8]]:
     members = [Member(*row) for row in rows[list(Member._fields)].itertuples(index=False, name=None)]
-    limits = Limits(*params.catalog.limits)
+    limits = Limits(**params.catalog.limits)
     # Absolute: a sandbox worker may have begun in another directory.
     rendering = Rendering(paths.SHARDS.absolute(), limits, size, forms)
     return render_all(rendering, sandbox.Limits(params.catalog.seconds, params.catalog.memory_mb), members)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.images.decode import Limits
-from pipeline.images.squares import Squaring
+from pipeline.images.limits import Limits
+from pipeline.images.squares import FrameSquares, Squaring
 from pipeline.params import Params
 from pipeline.promotion import service, state
 from pipeline.promotion.opening import open_model
@@ -37,7 +37,7 @@ class Loaded:
     name: str
     version: str
     classifier: Classifier
-    squaring: Callable[[bytes], np.ndarray]
+    squaring: Callable[[bytes], FrameSquares]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ def loaded(found: service.Verified, params: Params) -> Loaded:
     squaring = Squaring(found.limits(Limits(**limits(params))), classifier.size)
     # A folder's own path is nobody's business outside.
     name, version = (found.model, str(found.version)) if found.version else (params.register_.model, "folder")
-    return Loaded(name, version, classifier, squaring.from_bytes)
+    return Loaded(name, version, classifier, squaring.frames_from_bytes)
 
 
 def serve(

@@ -15,8 +15,9 @@ from pipeline.evaluation import plots
 from pipeline.evaluation.recall import confusion
 from pipeline.model import checkpoint, contact_sheet, hardware, records
 from pipeline.model.checkpoint import Checkpoints
+from pipeline.model.fit import START
 from pipeline.params import Labels, Params
-from pipeline.tracking import lineage
+from pipeline.tracking import lineage, main_project
 from pipeline.tracking.live import tracked_run
 from pipeline.tracking.record import Kind, RunRecord
 
@@ -26,6 +27,11 @@ _CODE = ("model/*.py", "stages/{kind}.py", "evaluation/recall.py", "training.py"
 _LIBRARIES = ("keras", "tensorflow", "numpy")
 
 _LOOKED_THROUGH = 256  # pictures, for a few of safe classes
+
+_NOTHING_GAINED = (
+    "%s: NO EPOCH IS BETTER than the model that it began with (macro recall %.3f on validation): that model is kept; "
+    "nothing was gained. Lower finetune.schedule.initial, unfreeze fewer layers, or train longer"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +55,8 @@ def resumable_run(
     if interrupted is not None:
         _log.info("%s was interrupted: its run %s goes on", kind, interrupted.name)
     # Other machines of the same training keep no record: what they see, the chief sees.
-    place = nullcontext(str(paths.RUNS)) if chief else tempfile.TemporaryDirectory()
+    runs = main_project.lasting(paths.RUNS)
+    place = nullcontext(str(runs)) if chief else tempfile.TemporaryDirectory()
     with (
         place as root,
         tracked_run(
@@ -58,7 +65,8 @@ def resumable_run(
             inputs=inputs,
             root=Path(root),
             resume=interrupted,
-            resumable=checkpoints.folder,
+            # Relative, for a project may move; but one that is to be deleted is not to be looked for elsewhere.
+            resumable=checkpoints.folder.absolute() if main_project.is_temporary() else checkpoints.folder,
             publish=chief,
         ) as record,
     ):
@@ -66,10 +74,20 @@ def resumable_run(
         yield record, checkpoints
 
 
+def log_start(record: RunRecord, metrics: Mapping[str, float]) -> None:
+    """Log the metrics of the weights that a training begins with, as `start_<name>`."""
+    record.log_summary({f"start_{name}": value for name, value in metrics.items() if "/" not in name})
+
+
 def log_result(
     record: RunRecord, best: Mapping[str, float], probabilities: np.ndarray, truth: np.ndarray, labels: Labels
 ) -> None:
     """Log the best epoch's overall metrics as `best_<name>`, its confusion matrix on validation, and the curves."""
+    if best["epoch"] == START:
+        _log.warning(_NOTHING_GAINED, record.kind, best["val_macro_recall"])
+    else:
+        figures = best["epoch"] + 1, best["val_macro_recall"]
+        _log.info("%s: epoch %d is the best, macro recall %.3f on validation", record.kind, *figures)
     record.log_summary({f"best_{name}": value for name, value in best.items() if "/" not in name})
     counts = confusion(truth, probabilities.argmax(axis=1), len(labels.names))
     matrix = plots.confusion_figure(counts, labels.names, unsafe=labels.unsafe, title="validation, best epoch")

@@ -1,19 +1,28 @@
 """What every test may ask for: numbers to draw from, and a small project to stand in."""
 
+import fcntl
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from hypothesis import settings
 from trained_project import in_project, project_copy, trained_project
 
 __all__ = ["in_project", "project_copy", "trained_project"]  # fixtures
 
 ROOT = Path(__file__).parents[1]
+
+settings.register_profile("untimed", deadline=None)  # a busy machine makes no test wrong
+settings.load_profile("untimed")
 
 # The real params, shrunk: whole runs on a handful of pictures.
 SMALL: dict[str, dict[str, Any]] = {
@@ -21,6 +30,46 @@ SMALL: dict[str, dict[str, Any]] = {
     "split": {"fractions": {"train": 0.5, "val": 0.25, "test": 0.25}, "min_per_split": 1},
     "pack": {"pictures_per_file": 4},
 }
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under `-n`, the whole runs come first: they take longest, and the other files fill the rest."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name != "system")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Under `-n`, tests of a file stay in one process, and all whole runs in one: most look at the same."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "tests/system" if file.startswith("tests/system/") else file
+
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Under `-n`, a test marked `timed` has the machine to itself: the other processes wait between two tests."""
+    with _turn(alone=item.get_closest_marker("timed") is not None):
+        return (yield)
+
+
+@contextmanager
+def _turn(*, alone: bool) -> Iterator[None]:
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        yield
+        return
+    gate, room = (Path(tempfile.gettempdir()) / f"nsfw-tests-{run}.{name}" for name in ("gate", "room"))
+    with room.open("a") as inside:
+        with gate.open("a") as entering:  # held while one waits to be alone, so that others do not slip in before it
+            fcntl.flock(entering, fcntl.LOCK_EX)
+            fcntl.flock(inside, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +131,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"may not mount a small file system: {mounted.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A real browser (this machine's Chromium), to open pages and click in them, as playwright does."""
+    program = shutil.which("chromium") or pytest.skip("no chromium on this machine to look with")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import yaml
 from pictures import LABELS, encode
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from pipeline import decisions, paths
+from pipeline import paths
+from pipeline.annotations import schemas
 from pipeline.ingest import folder
 from pipeline.stages import catalog, dedupe
 
@@ -41,6 +42,31 @@ COPIES = {
 }
 
 
+SCREEN = (240, 400)
+
+
+def app(photo: Image.Image, box: tuple[int, int, int, int] = (55, 110, 185, 200)) -> Image.Image:
+    """An app's screen: bars, lines, and a photograph in `box`, 12 % of it."""
+    screen = Image.new("RGB", SCREEN, (244, 245, 248))
+    draw = ImageDraw.Draw(screen)
+    draw.rectangle((0, 0, 240, 36), fill=(38, 60, 120))
+    for top in range(230, 390, 40):
+        draw.ellipse((10, top, 30, top + 20), fill=(199, 91, 57))
+        draw.rectangle((45, top + 4, 220, top + 9), fill=(168, 168, 176))
+    screen.paste(photo.resize((box[2] - box[0], box[3] - box[1])), box)
+    return screen
+
+
+def phone(photo: Image.Image, ground: int) -> Image.Image:
+    """A screen with a clock, and a button: the photograph lies between plain rows."""
+    screen = Image.new("RGB", (photo.width, photo.width * 2), (ground,) * 3)
+    draw = ImageDraw.Draw(screen)
+    draw.text((10, 3), "12:07", fill=(255 - ground,) * 3)
+    draw.ellipse((photo.width // 2 - 8, 2 * photo.width - 20, photo.width // 2 + 8, 2 * photo.width - 4), fill="red")
+    screen.paste(photo, (0, (screen.height - photo.height) // 2))
+    return screen
+
+
 def thumbnail(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((64, 64), Image.Resampling.BOX))
 
@@ -57,12 +83,12 @@ def ingest(pictures: dict[str, bytes], batch: str = "batch") -> None:
 
 
 def decide(*rows: tuple[str, str]) -> None:
-    lines = [",".join(decisions.COLUMNS), *(f"{sha256},,{label},ann,,2026-01-02," for sha256, label in rows)]
+    lines = [",".join(schemas.DECISIONS), *(f"{sha256},,{label},ann,,2026-01-02," for sha256, label in rows)]
     paths.DECISIONS.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def report(*rows: tuple[str, str]) -> None:
-    lines = [",".join(decisions.REPORT_COLUMNS), *(f"{sha256},{label},,T-1,2026-01-02" for sha256, label in rows)]
+    lines = [",".join(schemas.REPORTS), *(f"{sha256},{label},,T-1,2026-01-02" for sha256, label in rows)]
     paths.REPORTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

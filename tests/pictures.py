@@ -20,6 +20,10 @@ def draw(rng: np.random.Generator, size: tuple[int, int] = (48, 40), mode: str =
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    if kind == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()

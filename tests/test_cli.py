@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import paths
+from pipeline import paths, summary
 from pipeline.files import write_json
 
 _ROOT = Path(__file__).parents[1]
@@ -26,9 +26,13 @@ def finished(tmp_path, monkeypatch):
     """What a run leaves of figures."""
     monkeypatch.chdir(tmp_path)
     write_json({"sighted": 60, "quarantined": {"total": 5, "reason": {}}}, paths.METRICS / "validate.json")
-    write_json({"exact_copies": 3, "conflicts": 2, "kept": 50}, paths.METRICS / "dedupe.json")
+    people = {"decisions": {"rows": 12, "unknown": 2, "quarantined": 1}, "reports": {"rows": 3}}
+    counts = {"exact_copies": 3, "conflicts": 2, "kept": 50}
+    write_json(counts | {"annotations": people}, paths.METRICS / "dedupe.json")
+    write_json({"annotations": {"slices": {"rows": 4, "copy": 4}}}, paths.METRICS / "split.json")
     frozen = FIGURES | {"accuracy": 0.5, "recall": {"drawings": None, "porn": 0.25}}
     write_json({"frozen": frozen, "finetuned": FIGURES}, paths.METRICS / "evaluate.json")
+    write_json({"pictures": 50, "contradicted": 2}, paths.METRICS / "audit.json")
     paths.LABEL_ISSUES.parent.mkdir()
     paths.LABEL_ISSUES.write_text("sha256,label,suggested\na,porn,drawings\nb,porn,drawings\n", encoding="utf-8")
     registered = {"model": "nsfw", "alias": "challenger", "version": 3, "uri": "models:/nsfw/3", "pending": False}
@@ -46,7 +50,18 @@ def test_summary_tells_the_runs_figures_and_what_to_type_next(nsfw, finished):
     assert table["recall porn"] == ["25.0", "%", "75.0", "%"]
     assert re.search("model +nsfw.* version 3, models:/nsfw/3, alias challenger", out)
     assert "2 look wrong" in out
+    people = [line.split(":")[0] for line in out.splitlines() if line.startswith("people ")]
+    assert people == [
+        "people     3 of 12 rows of data/decisions.csv to look at",
+        "people     4 of 4 rows of data/slices.csv to look at",
+    ]
     assert "make ui" in out
+
+
+def test_summary_says_that_a_weak_models_suspicions_are_weak(nsfw, finished):
+    assert "weak" not in nsfw("summary")[1]
+    write_json({"pictures": 50, "contradicted": 16}, paths.METRICS / "audit.json")
+    assert "the model contradicts 32 % of all labels: it is weak, and so are its suspicions" in nsfw("summary")[1]
 
 
 def test_summary_as_json(nsfw, finished):
@@ -85,6 +100,10 @@ def test_before_a_run_summary_names_what_is_missing_in_one_line(nsfw, finished, 
         ["ui", "--port", "web"],
         ["ingest", "folder", "x", "--max-mb", "0"],
         ["sample", "--seed", "-1"],
+        ["ingest", "folder", "x", "--max-mb", "99999999999999999999"],
+        ["import-model", "x", "--max-mb", "99999999999999999999"],
+        ["import-model", "x", "--name", "../x"],
+        ["import-weights", "x", "x.weights.h5", "--alpha", "nan"],
     ],
 )
 def test_wrong_usage_is_exit_2(nsfw, tmp_path, monkeypatch, arguments):
@@ -107,6 +126,47 @@ def test_a_missing_layers_model_is_named(nsfw, tmp_path, monkeypatch):
     code, _, err = nsfw("import-weights", "absent/model.json", "out.weights.h5")
     assert code == 1
     assert err.startswith("error: absent/model.json does not exist")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("build/registered.json", "[]"),
+        ("build/registered.json", '{"pending": false}'),
+        ("metrics/evaluate.json", '{"frozen": 3}'),
+        ("metrics/validate.json", '{"sighted": 3}'),
+        ("metrics/dedupe.json", ""),
+        ("metrics/split.json", '{"a'),
+        ("metrics/audit.json", '{"pictures": 3}'),
+        ("reports/label_issues.csv", ""),
+    ],
+)
+def test_a_document_of_another_shape_is_one_line_that_names_it(nsfw, finished, file, text):
+    Path(file).write_text(text)
+    code, out, err = nsfw("summary")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {file} ")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("truth", ["folder", "file/truth.csv"])
+def test_where_the_truth_cannot_be_written_no_sample_is_drawn(nsfw, tmp_path, monkeypatch, truth):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("file").touch()
+    code, _, err = nsfw("sample", "--out", "new", "--truth", truth)
+    assert code == 1
+    assert err.startswith(f"error: {truth} ")
+    assert not Path("new").exists()
+
+
+def test_a_link_that_leads_back_to_itself_is_no_folder_to_ingest(nsfw, project):
+    Path(".dvc").mkdir()
+    Path("loop").symlink_to("loop")
+    assert nsfw("ingest", "folder", "loop")[::2] == (
+        1,
+        "error: loop is not a folder. Give one that holds a folder for each label.\n",
+    )
 
 
 def test_ingest_outside_a_project_says_where_to_go(nsfw, tmp_path, monkeypatch):
@@ -141,7 +201,7 @@ def test_an_unknown_stage_is_exit_2_and_lists_those_there_are(arguments):
 def test_a_stage_tells_a_users_error_without_a_traceback(tmp_path):
     done = stage("split", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "error: params.yaml does not exist here. Run this in the project's root.\n"
+    assert done.stderr == "error: params.yaml does not exist. Run this in the project's root.\n"
 
 
 def test_help_comes_at_once_and_imports_nothing_heavy():
@@ -159,3 +219,57 @@ main()
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "typer" in loaded
     assert not loaded & {"tensorflow", "keras", "mlflow", "sklearn", "great_expectations", "matplotlib", "pandas"}
+
+
+def test_a_gate_that_does_not_apply_takes_no_line_of_the_summary():
+    gates = [
+        {"gate": name, "status": status, "value": None, "limit": None, "reason": "because"}
+        for name, status in (("leaks", "pass"), ("drop_recall", "n/a"), ("reports", "n/a"))
+    ]
+    _, head, *table = summary._gates({"gates": gates, "previous": None})
+    assert head == "gates: none failed (against nothing in production)"
+    assert [line.split()[0] for line in table] == ["leaks", "n/a"]
+    assert table[-1].endswith(": drop_recall, reports")
+
+
+def test_help_lists_the_commands_under_headings_in_the_order_of_work(nsfw, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    code, out, _ = nsfw("--help")
+    assert code == 0
+    places = [out.index(f"─ {heading} ─") for heading in ("Pictures", "Models", "Search", "Serving")]
+    assert places == sorted(places)
+    assert "─ Commands ─" not in out  # each has its heading
+
+
+def test_the_version(nsfw):
+    code, out, _ = nsfw("--version")
+    assert (code, out.split()[0]) == (0, "nsfw-pipeline")
+
+
+def test_one_picture_of_the_sample_to_send(nsfw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = nsfw("sample", "--one", "picture.jpg")
+    assert (code, [path.name for path in tmp_path.iterdir()]) == (0, ["picture.jpg"])
+    assert "label porn" in out
+    from pipeline.images.decode import decode
+
+    assert decode(Path("picture.jpg").read_bytes()).format == "JPEG"
+    first = Path("picture.jpg").read_bytes()
+    nsfw("sample", "--one", "again.jpg")
+    assert Path("again.jpg").read_bytes() == first
+
+
+def test_the_sample_overwrites_no_ground_truth(nsfw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sample_truth.csv").write_text("mine")
+    code, _, err = nsfw("sample")
+    assert (code, Path("sample").exists()) == (1, False)
+    assert "sample_truth.csv exists already" in err
+    assert Path("sample_truth.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("option", ["--format", "--rescaling", "--channels", "--outputs"])
+def test_import_model_says_what_an_option_may_be(nsfw, option):
+    code, _, err = nsfw("import-model", "x", option, "other")
+    assert code == 2
+    assert "is not one of" in err

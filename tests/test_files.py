@@ -6,6 +6,7 @@ import stat
 import pytest
 from pictures import tree
 
+from pipeline import files
 from pipeline.errors import UserError, explain
 from pipeline.files import atomic, read_json, write_json
 
@@ -55,3 +56,54 @@ def test_a_json_that_cannot_be_read_is_named(tmp_path, content, words):
         read_json(path)
     assert str(path) in str(caught.value)
     assert "dvc repro" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("folder", "is a folder"),
+        ("file/a.json", "file is no folder"),
+        ("file/b/a.json", "file is no folder"),
+        ("loop/a.json", "loop is no folder"),
+    ],
+)
+def test_where_no_file_can_be_written_is_named_before_the_work(tmp_path, name, words):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for write in (files.check_target, lambda path: files.write_json({}, path)):
+        with pytest.raises(UserError, match=words) as caught:
+            write(tmp_path / name)
+        assert str(caught.value).startswith(str(tmp_path / name))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "loop"]
+    files.check_target(tmp_path / "new" / "er" / "a.json")
+    files.check_target(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "is no JSON object"),
+        ("{}", "lacks a, b.c"),
+        ('{"a": 1, "b": 2}', r"lacks b\.c"),
+        ('{"a": 1', "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("", "is not valid JSON"),
+        (None, "does not exist"),
+    ],
+)
+def test_a_document_of_another_shape_is_named_with_the_way_out(tmp_path, text, words):
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=words) as caught:
+        files.read_object(path, "a", "b.c")
+    assert str(caught.value).startswith(str(path))
+    assert "dvc repro" in str(caught.value)
+
+
+def test_a_document_with_all_that_is_wanted_is_returned(tmp_path):
+    files.write_json({"a": None, "b": {"c": 0}}, tmp_path / "a.json")
+    assert files.read_object(tmp_path / "a.json", "a", "b.c") == {"a": None, "b": {"c": 0}}
+    with pytest.raises(UserError, match="is a folder"):
+        files.read_object(tmp_path)

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,22 @@ PACKAGE = ROOT / "pipeline"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
 
-BASE = {"params", "compute", "paths", "tables", "files", "errors", "decisions", "expectations", "data_docs"}
+BASE = {
+    "tensorflow_log",
+    "params",
+    "params_text",
+    "compute",
+    "git",
+    "processes",
+    "paths",
+    "tables",
+    "files",
+    "errors",
+    "annotations",
+    "yaml_document",
+    "expectations",
+    "data_docs",
+}
 MIDDLE = {"ingest", "images", "model", "evaluation", "tracking", "serving"}
 ARROWS = {("serving", "model"), ("serving", "images"), ("ingest", "images")}
 
@@ -156,8 +172,9 @@ def test_imports_run_one_way(module):
 
 def test_what_is_not_named_here_is_the_top_layer():
     assert {part(module) for module in MODULES} - BASE - MIDDLE == {
-        "__init__", "__main__", "batch", "cli", "cli_models", "cli_serving", "duplicates", "evidence", "exporting",
-        "importing", "promotion", "scoring", "serve", "stages", "summary", "training", "tuning",
+        "__init__", "__main__", "batch", "beginning", "cli", "cli_data", "cli_importing", "cli_models",
+        "cli_serving", "duplicates", "evidence", "exporting", "importing", "overview", "picture", "promotion",
+        "removing", "scoring", "serve", "stages", "summary", "training", "tuning", "ui",
     }  # fmt: skip
 
 
@@ -196,3 +213,27 @@ def test_help_imports_nothing_heavy(arguments):
         "optuna",
     }
     assert imported & heavy == set()
+
+
+def test_a_catalogs_kept_results_depend_on_every_module_that_opens_pictures():
+    from pipeline.stages import catalog
+
+    used = closure("pipeline/images/measure.py", "pipeline/images/worker.py")
+    listed = {Path(module.__file__).relative_to(ROOT).as_posix() for module in catalog._MEASURING}
+    plumbing = {"pipeline/images/pool.py", "pipeline/images/shards.py"}  # they hand bytes over
+    assert {module for module in used if module.startswith("pipeline/images/")} - plumbing == listed
+
+
+def test_workers_that_open_pictures_import_no_network():
+    """Each imports the module of the function that it runs, within its limits of time and memory."""
+    users = [
+        module
+        for module in MODULES
+        if re.search(r"\bsandbox\.(run|submit)\(", (ROOT / module).read_text(encoding="utf-8"))
+    ]
+    assert len(users) > 5
+    names = [module.removesuffix(".py").replace("/", ".") for module in users]
+    heavy = "sorted({'keras', 'tensorflow', 'sklearn'} & set(sys.modules))"
+    code = "\n".join(["import sys", *(f"import {name}; assert not {heavy}, ('{name}', {heavy})" for name in names)])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,10 +1,16 @@
+import contextlib
 import copy
+import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipeline import yaml_document
 from pipeline.errors import UserError
 from pipeline.params import UNFREEZE_POINTS, load_params, parse_params
 
@@ -144,3 +150,102 @@ def test_a_file_that_is_no_params_is_named(tmp_path, text, words):
     with pytest.raises(UserError, match=words) as caught:
         load_params(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels__names": [dt.date(2024, 1, 1), "b"]}, ["labels.names.0", "a date, 2024-01-01: put it in quotes"]),
+        ({"labels__3": "x"}, ["labels.3: unknown key"]),
+        ({"train__epochs": 2**40}, ["train.epochs", "less than 2147483648"]),
+        ({"catalog__memory_mb": 2**40}, ["catalog.memory_mb", "less than or equal to 1048576"]),
+        ({"serve__seconds": 1e300}, ["serve.seconds", "less than or equal to 1000000000"]),
+        ({"seed": True}, ["seed", "valid integer", "True"]),
+        ({"augment__zoom": True}, ["augment.zoom", "valid number", "True"]),
+        ({"split__salt": "x" * 5000 + "\ud800"}, ["split.salt", "..."]),
+    ],
+)
+def test_odd_values_are_named_too(changes, words):
+    with pytest.raises(UserError) as caught:
+        parse_params(changed(**changes))
+    assert [word for word in words if word not in str(caught.value)] == []
+    assert len(str(caught.value)) < 400
+
+
+# What somebody may write in place of anything.
+ODD = st.one_of(
+    st.sampled_from(
+        [None, True, -1, 0, 2**53, -0.0, 1e308, "", "\ud800", "a.b", "imagenet", dt.date(2024, 1, 1), {}, []]
+    ),
+    st.integers(-(2**60), 2**60),
+    st.floats(allow_nan=True),
+    st.text(max_size=5),
+    st.lists(st.sampled_from([None, 1, 0.5, "a", dt.date(2024, 1, 1), [], {}]), max_size=3),
+    st.dictionaries(st.sampled_from(["a", "kind", "choices", "low", "high", "unsafe"]), st.integers(-1, 2), max_size=3),
+)
+
+
+def containers(node) -> list:
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return ([node] if node and isinstance(node, dict | list) else []) + [
+        one for value in inner for one in containers(value)
+    ]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.data())
+def test_whatever_a_document_holds_only_our_own_message_comes_out(data):
+    document = copy.deepcopy(DOCUMENT)
+    for _ in range(data.draw(st.integers(1, 3))):
+        node = data.draw(st.sampled_from(containers(document)))
+        key = data.draw(st.sampled_from(sorted(node, key=str) if isinstance(node, dict) else range(len(node))))
+        act = data.draw(st.sampled_from(["replace", "delete", "rename"]))
+        if act == "replace" or isinstance(node, list):
+            node[key] = data.draw(ODD)
+        else:
+            value = node.pop(key)
+            if act == "rename":
+                node[data.draw(st.sampled_from(["x", 3, None, dt.date(2024, 1, 1), "names"]))] = value
+    outcome(lambda: parse_params(document))
+
+
+# A part of the file that has every form of value in it; the whole takes PyYAML long.
+LINES = yaml.safe_dump({key: DOCUMENT[key] for key in ("seed", "labels", "split", "finetune", "validate")}).encode()
+BITS = [
+    b"&a ",
+    b"*a",
+    b"[",
+    b"}",
+    b": ",
+    b"\t",
+    b"- ",
+    b"!!int ",
+    b"2024-01-01",
+    b"9" * 500,
+    b"\xff",
+    b"\0",
+    b"<<: ",
+    b"'",
+]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000, max_examples=100)
+@given(st.lists(st.tuples(st.integers(0, len(LINES)), st.integers(0, 9), st.sampled_from([b"", *BITS])), max_size=4))
+def test_whatever_the_file_holds_only_our_own_message_comes_out(tmp_path, edits):
+    content = LINES
+    for place, length, bit in edits:
+        content = content[:place] + bit + content[place + length :]
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+
+    def load() -> None:
+        document = yaml_document.read(path, way_out="")
+        parse_params(DOCUMENT | document if isinstance(document, dict) else document)
+
+    outcome(load)
+
+
+def outcome(act: Callable[[], object]) -> None:
+    """Any other exception fails the test."""
+    with contextlib.suppress(UserError):
+        act()

@@ -28,7 +28,9 @@ def test_a_keras_model_answers_batches_of_any_length(in_project):
     score = scoring.keras_score(model)
     expected = model(pictures.astype("float32"), training=False).numpy()
     for n in (1, 5):
-        np.testing.assert_allclose(score(pictures[:n]), expected[:n], atol=1e-5)
+        np.testing.assert_allclose(
+            score(pictures[:n]), expected[:n], atol=5e-5
+        )  # fused, it rounds another way: by 1.2e-5 on AVX2
 
 
 def test_predictions_from_the_original_bytes_at_another_size(in_project):

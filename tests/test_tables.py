@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -86,6 +87,33 @@ def test_a_csv_that_cannot_be_used_is_named(tmp_path, content, words):
     with pytest.raises(UserError, match=words) as caught:
         read_csv(path, ["sha256", "note"])
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [read_parquet, read_csv])
+def test_a_folder_in_place_of_a_table_is_named(tmp_path, read):
+    write_parquet(frame(), tmp_path / "part.parquet")
+    with pytest.raises(UserError, match="is a folder, not a file") as caught:
+        read(tmp_path, ["sha256"])
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_comma_too_many_in_every_row_shifts_no_column(tmp_path):
+    (tmp_path / "a.csv").write_text("sha256,note\na,b,\nc,d,\n")
+    with pytest.raises(UserError, match="more cells than its header"):
+        read_csv(tmp_path / "a.csv", ["sha256", "note"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@given(st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=4))
+def test_a_damaged_parquet_is_read_or_named(tmp_path, changes):
+    path = tmp_path / "a.parquet"
+    write_parquet(frame().head(3), path)
+    content = bytearray(path.read_bytes())
+    for place, value in changes:
+        content[int(place * len(content))] = value
+    path.write_bytes(content)
+    with contextlib.suppress(UserError):
+        read_parquet(path, ["sha256", "n"])
 
 
 def test_a_stage_on_a_full_disk_says_so_and_leaves_no_half_table(small_disk, project, monkeypatch):

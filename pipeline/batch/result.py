@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
-from pipeline.files import atomic
+from pipeline.files import atomic, check_target
 from pipeline.serving.decision import UNSAFE
 
 STAMP = "stamp"  # of a part alone: what tells that an input is still the same
@@ -21,10 +21,16 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def schema(labels: Sequence[str]) -> pa.Schema:
-    """Return the columns of a part. Where an input could not be read, probabilities, score and decision are null."""
-    text, number = pa.string(), pa.float64()
+    """Return the columns of a part. Where an input could not be read, numbers and decision are null.
+
+    `frames` is how many a picture has (a still: 1), `frames_scored` how many of them the model looked at, and
+    `deciding_frame` the number, from 0, of the one that the row's probabilities, score and decision are about.
+    """
+    text, number, whole = pa.string(), pa.float64(), pa.int64()
     columns = [("path", text), ("sha256", text), *((f"p_{label}", number) for label in labels), ("unsafe", number)]
-    columns += [("threshold", number), ("decision", text), ("error", text), ("model", text), (STAMP, text)]
+    columns += [("threshold", number), ("decision", text)]
+    columns += [("frames", whole), ("frames_scored", whole), ("deciding_frame", whole)]
+    columns += [("error", text), ("model", text), (STAMP, text)]
     return pa.schema(columns)
 
 
@@ -65,9 +71,10 @@ def check(out: Path) -> None:
     """Say which formats there are.
 
     Raises:
-        UserError: the name asks for another one.
+        UserError: the name asks for another one, or no file can be written there.
 
     """
+    check_target(out)
     if out.suffix not in _WRITERS:
         raise UserError(f"{out}: a result ends in {', '.join(_WRITERS)}")
 

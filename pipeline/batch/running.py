@@ -4,6 +4,7 @@ report = score(model, params, Job((b"scrape",), Path("scores.parquet")))
 """
 
 import hashlib
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
@@ -23,9 +23,9 @@ from pipeline.batch.inputs import Item
 from pipeline.batch.result import Tally
 from pipeline.errors import UserError
 from pipeline.images import sandbox
-from pipeline.images.decode import Limits, Rejected
+from pipeline.images.limits import Limits, Rejected
 from pipeline.images.reading import Content, Read, Reading, load
-from pipeline.images.squares import Squaring
+from pipeline.images.squares import FrameSquares, Squaring
 from pipeline.params import Params
 from pipeline.promotion.opening import title
 from pipeline.promotion.service import Verified
@@ -99,7 +99,7 @@ def score(model: Verified, params: Params, job: Job) -> Report:
     """
     begun = time.monotonic()
     _check(job)
-    limits = model.limits(Limits(*params.catalog.limits))
+    limits = model.limits(Limits(**params.catalog.limits))
     with parts.opened(job.out, recipe(model, limits, params), restart=job.restart) as folder:
         classifier = model.classifier()
         reading = Reading(Squaring(limits, classifier.size), params.score.max_mb * 2**20)
@@ -206,19 +206,20 @@ class Maker:
 
     def __init__(self, classifier: Classifier, model: str, digest: Callable[[Content], str]) -> None:
         self._classifier, self._model, self._digest = classifier, model, digest
-        self._squares: list[np.ndarray] = []
+        self._frames: list[FrameSquares] = []
         self._rows: list[Row] = []
 
     def row(self, item: Item, read: Read | sandbox.Failure) -> Row:
-        """Return an input's row. If it has a square, `flush` (at the latest) puts the numbers into it."""
+        """Return an input's row. If it was decoded, `flush` (at the latest) puts the numbers into it."""
         if isinstance(read, sandbox.Failure):  # its worker is gone, and has told nothing
             read = Read(self._digest(item.content), None, str(read))
         row: Row = {"path": item.name, "sha256": read.sha256, "error": read.problem, "model": self._model}
         row |= {result.STAMP: item.stamp, "threshold": self._classifier.decision.threshold}
-        if read.square is not None:
-            self._squares.append(read.square)
+        if read.frames is not None:
+            row |= {"frames": read.frames.total, "frames_scored": len(read.frames.squares)}
+            self._frames.append(read.frames)
             self._rows.append(row)
-            if len(self._rows) == BATCH:
+            if sum(len(frames.squares) for frames in self._frames) >= BATCH:
                 self.flush()
         return row
 
@@ -226,12 +227,12 @@ class Maker:
         """Ask the network about what is waiting."""
         if not self._rows:
             return
-        scores = self._classifier.classify(np.stack(self._squares))
+        scores = self._classifier.classify_frames(self._frames)
         names = [f"p_{label}" for label in self._classifier.labels]
-        told = zip(self._rows, scores.probabilities.tolist(), scores.unsafe.tolist(), scores.decisions, strict=True)
-        for row, probabilities, unsafe, decision in told:
-            row.update(zip(names, probabilities, strict=True), unsafe=unsafe, decision=decision)
-        self._squares, self._rows = [], []
+        columns = (scores.probabilities.tolist(), scores.unsafe.tolist(), scores.decisions, scores.deciding_frames)
+        for row, probabilities, unsafe, decision, frame in zip(self._rows, *columns, strict=True):
+            row.update(zip(names, probabilities, strict=True), unsafe=unsafe, decision=decision, deciding_frame=frame)
+        self._frames, self._rows = [], []
 
 
 def _check(job: Job) -> None:
@@ -240,15 +241,19 @@ def _check(job: Job) -> None:
         raise UserError(f"{job.out} is there already. Choose another --out, or --restart to write it anew.")
     inside = job.out.absolute().parent.resolve()
     for path in job.paths:
-        folder = Path(inputs.readable(path)).resolve() if b"\0" not in path else None
-        if folder is not None and folder.is_dir() and inside.is_relative_to(folder):
-            raise UserError(f"{job.out} lies in {folder}, which is to be scored. Choose an --out outside of it.")
+        # os.path, for pathlib raises where a link leads back to itself, or a name is too long: inputs, with a row each.
+        folder = b"" if b"\0" in path else os.path.realpath(path)
+        if os.path.isdir(folder) and inside.is_relative_to(os.fsdecode(folder)):  # noqa: PTH112
+            shown = inputs.readable(folder)
+            raise UserError(f"{job.out} lies in {shown}, which is to be scored. Choose an --out outside of it.")
 
 
 def _planned(items: Iterator[Item], folder: Path, columns: pa.Schema) -> Iterator[Planned]:
     def earlier(number: int) -> dict[tuple[str, str], Row]:
         table = parts.load(folder, number, columns)
-        return {} if table is None else {(row["path"], row[result.STAMP]): row for row in table.to_pylist()}
+        rows = [] if table is None else table.to_pylist()
+        # What load did to a worker is tried again.
+        return {(row["path"], row[result.STAMP]): row for row in rows if sandbox.is_final(row["error"])}
 
     return planned(items, earlier)
 

@@ -19,7 +19,8 @@ def collect(sha256: str) -> dict[str, Any]:
 
     """
     catalog = tables.read_parquet(paths.CATALOG, ["sha256", "labels", "width", "height"])
-    full = _only(catalog["sha256"][catalog["sha256"].str.startswith(sha256.lower())].tolist(), sha256)
+    way_out = f"Look for it in {paths.QUARANTINE}, or take it in: `nsfw ingest`."
+    full = by_beginning(catalog["sha256"], sha256, f"{sha256} is no catalogued picture. {way_out}")
     deduped = tables.read_parquet(paths.DEDUPED, ["sha256", "label", "cluster"])
     copies = tables.read_parquet(paths.DUPLICATES)
     conflicts = tables.read_csv(paths.CONFLICTS, ("cluster", "sha256", "label", "offered"))
@@ -76,14 +77,19 @@ def _match(sha256: str, matches: pd.DataFrame) -> dict[str, Any] | None:
     return {key: value.item() if hasattr(value, "item") else value for key, value in match.items()}
 
 
-def _only(found: list[str], asked: str) -> str:
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UserError(
-            f"{asked} is no catalogued picture. Look for it in {paths.QUARANTINE}, or take it in: `nsfw ingest`."
-        )
-    raise UserError(f"{len(found)} pictures begin with {asked}: {', '.join(found[:3])}... Type more of it.")
+def by_beginning(digests: pd.Series, beginning: str, none: str) -> str:
+    """Return the one sha256 that begins like this, in any case.
+
+    Raises:
+        UserError: `none`, where there is none; or several do.
+
+    """
+    matches = sorted(digests[digests.str.startswith(beginning.lower())].unique())
+    if len(matches) == 1:
+        return str(matches[0])
+    if not matches:
+        raise UserError(none)
+    raise UserError(f"{len(matches)} pictures begin with {beginning}: {', '.join(matches[:3])}... Type more of it.")
 
 
 def describe(found: dict[str, Any]) -> list[str]:

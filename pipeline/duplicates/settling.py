@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pipeline import decisions
+from pipeline.annotations.schemas import DROP
 
 KEPT, DUPLICATE, CONFLICT, SET_ASIDE, DROPPED = "kept", "duplicate", "conflict", "set_aside", "dropped"
 
@@ -48,7 +48,7 @@ def settle(clustered: pd.DataFrame, decided: pd.Series, reported: Collection[str
     for sha256, labels, cluster, reason, choice in zip(*columns, strict=True):
         if reason:
             found[sha256] = _SET_ASIDE
-        elif choice == decisions.DROP:
+        elif choice == DROP:
             found[sha256] = _DROPPED
         else:
             has = isinstance(choice, str)

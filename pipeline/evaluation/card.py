@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.evaluation.gates import STATUSES
 
 TEMPLATE = Path(__file__).parents[2] / "docs" / "model_card.md.j2"
 
 # What a card may know beside the evidence; each may be lacking. params and speed are mappings, gates rows of gate,
-# status, value, limit, reason; size_mb in MB; imported: where a model that was not trained here came from.
+# status, value, limit, reason; size_mb in MB; imported: where a model that was not trained here came from; kept_start:
+# whether no epoch of the fine-tuning was better on validation than the model that it began with.
 FACTS = (
     "model", "version", "backbone", "commit", "data_md5", "trained_at", "run", "imported", "params", "speed", "size_mb",
-    "gates",
+    "gates", "kept_start",
 )  # fmt: skip
 
 _SCHEMA = 1
@@ -181,10 +183,12 @@ def _context(evidence: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str,
     operating = sorted(evidence["operating_points"].items(), key=lambda item: item[1]["action"] or "")
     distorted = [name for name, row in evidence["robustness"].items() if isinstance(row, Mapping) and "recall" in row]
     stated = [(name, point["at_prevalence"]) for name, point in operating if point["at_prevalence"]]
-    before, after = evidence["calibration"]["ece_before"], evidence["calibration"]["ece_after"]
+    gates = sorted(facts["gates"] or (), key=lambda row: STATUSES.index(row["status"]))
     return {
         "evidence": evidence,
         "facts": facts,
+        "gates": gates,
+        "failed": [row["gate"] for row in gates if row["status"] == "fail"],
         "details": _details(evidence, facts),
         "confidence": Ready(f"{100 * evidence['confidence']:g} %"),
         "unsafe_pictures": sum(evidence["test"]["by_label"][name] for name in unsafe),
@@ -193,7 +197,7 @@ def _context(evidence: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str,
         "points": operating,
         "stated": stated,
         "prevalence": _prevalence(stated[0][1]) if stated else None,
-        "calibrated": _HELPS if after < before else _HELPS_NOT,
+        "calibrated": _calibrated(evidence["calibration"]),
         # JSON is sorted by name; the undistorted form comes first.
         "forms": [_PLAIN, *(name for name in distorted if name != _PLAIN)],
         "sides": [("raw, as scraped", evidence["raw"]), ("cleaned by people", evidence["cleaned"])],
@@ -234,8 +238,20 @@ def _prevalence(stated: Mapping[str, Any]) -> Ready:
     return Ready(f"the classes' shares are {shares}")
 
 
-_HELPS = Ready("It makes the probabilities more honest here.")
-_HELPS_NOT = Ready("It does not make them more honest here: validation and test differ, by chance or in kind.")
+_HELPS = "It makes the probabilities more honest here."
+_HELPS_NOT = "It does not make them more honest here: validation and test differ, by chance or in kind."
+
+
+def _calibrated(found: Mapping[str, Any]) -> Ready:
+    """Return what became of the temperature, and whether that was right on test."""
+    tested = found.get("held_out")
+    if tested is not None and not tested["helps"]:
+        return Ready(
+            f"No temperature is applied: the one that fits validation best, {tested['fitted']:.3g}, does not lower "
+            "log loss and error, beyond chance, of validation pictures that it was not fitted on."
+        )
+    return Ready(_HELPS if found["ece_after"] < found["ece_before"] else _HELPS_NOT)
+
 
 _STYLE = """
 body { margin: 0; background: #fff; color: #1b1f24; font: 16px/1.55 system-ui, sans-serif; }

@@ -14,6 +14,7 @@ from pipeline.evaluation.paired import Difference
 from pipeline.params import Gates
 
 Status = Literal["pass", "fail", "n/a"]
+STATUSES: tuple[Status, ...] = ("fail", "pass", "n/a")  # in the order in which people read them
 Test = Literal["at least", "at most", ""]
 
 
@@ -243,7 +244,8 @@ def _clean(name: str, _: Any, case: Case) -> Gate:
     if case.facts.get("imported"):
         return Gate(name, "n/a", None, None, "imported: it was trained elsewhere")
     if commit is None:
-        return Gate(name, "fail", None, None, "trained outside a git repository: nobody can rebuild it")
+        why = case.facts.get("git_problem") or "trained outside a git repository"
+        return Gate(name, "fail", None, None, f"no commit is known, so nobody can rebuild it: {why}")
     if dirty is False:
         return Gate(name, "pass", None, None, f"trained from commit {commit[:12]}")
     if case.committed:

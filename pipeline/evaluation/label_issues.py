@@ -23,6 +23,8 @@ Integers = npt.NDArray[np.integer[Any]]
 # C = 0.003 / 0.01 / 0.03 found 65 / 69 / 69 % from the clean view alone, and 81 / 85 / 88 % with four augmented views.
 # cleanlab's stricter filters (prune_by_noise_rate, both, confident_learning) find no others and lose up to 13 points.
 REGULARIZATION = 0.03
+# Above this share of contradicted labels at least half are right, unless a tenth of the scrape or more is wrong.
+WEAK = 0.2
 SCORE = "self_confidence"
 FILTER = "predicted_neq_given"
 
@@ -87,6 +89,17 @@ def rank_label_issues(labels: Integers, probabilities: Floats) -> pd.DataFrame:
             "score": score[rows],
             "rank": np.arange(1, rows.size + 1),
         }
+    )
+
+
+def weak_suspicions(contradicted: int, pictures: int) -> str:
+    """Return what to tell where the model contradicts so many labels that it is mostly wrong itself; else ""."""
+    share = contradicted / pictures if pictures else 0.0
+    if share <= WEAK:
+        return ""
+    return (
+        f"the model contradicts {100 * share:.0f} % of all labels: it is weak, and so are its suspicions. "
+        "Unless that many labels are wrong, most of them are right; look at the first rows only"
     )
 
 

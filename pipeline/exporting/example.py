@@ -11,7 +11,7 @@ FILE = "classify.py"
 REQUIREMENTS = "requirements.txt"
 
 _HEAD = '''"""What a model says of pictures. pip install -r requirements.txt; python classify.py a.jpg b.png"""
-import json, sys
+import io, json, sys
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
@@ -19,20 +19,34 @@ from PIL import Image, ImageOps
 HERE = Path(__file__).parent
 SPEC = json.loads((HERE / "export.json").read_text(encoding="utf-8"))
 
-def square(file):
-    """float32 (1, size, size, 3), RGB, 0 to 255: upright, over white, squeezed to a square as in training."""
-    with Image.open(file, formats=SPEC["formats"]) as image:
+def scales(data):
+    """Whether it is a JPEG that libjpeg decodes at a reduced size; of lossless ones it would write past the picture."""
+    at = 2
+    while data[at:at + 1] == b"\\xff" and not 0xC0 <= data[at + 1] <= 0xC2 and data[at + 1] != 0xDA:
+        at += 2 + int.from_bytes(data[at + 2:at + 4], "big")  # to the next marker
+    return data[at:at + 1] == b"\\xff" and data[at + 1] != 0xDA
+
+def squares(file):
+    """A picture, or at most max_frames frames of an animation, evenly spread; each as `square` makes it."""
+    data = Path(file).read_bytes()
+    with Image.open(io.BytesIO(data), formats=SPEC["formats"]) as image:
         if image.width * image.height > SPEC["max_pixels"]:
             raise ValueError(f"{{file}}: {{image.width}} x {{image.height}} pixels are too many")
-        image.draft(None, (2 * SPEC["size"], 2 * SPEC["size"]))  # a JPEG, at half its size and so on
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16-bit grey keeps its upper 8 bits
-            wide = np.asarray(image).astype(np.int64)
-            image = Image.fromarray((wide >> 8 if wide.max() > 255 else wide).clip(0, 255).astype(np.uint8))
-        if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        small = image.convert("RGB").resize((SPEC["size"], SPEC["size"]), Image.Resampling.BILINEAR)
-        return np.asarray(small, np.float32)[None]
+        if scales(data):
+            image.draft(None, (2 * SPEC["size"], 2 * SPEC["size"]))  # at half its size and so on
+        count = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+        for frame in np.linspace(0, count - 1, min(count, SPEC["max_frames"])).astype(int).tolist():
+            image.seek(frame)
+            yield square(ImageOps.exif_transpose(image))
+
+def square(image):
+    """float32 (1, size, size, 3), RGB, 0 to 255: upright, over white, squeezed to a square as in training."""
+    if image.mode.startswith("I;16"):  # 16-bit grey keeps its upper 8 bits
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    small = image.convert("RGB").resize((SPEC["size"], SPEC["size"]), Image.Resampling.BILINEAR)
+    return np.asarray(small, np.float32)[None]
 
 '''
 _RUN: dict[Format, tuple[str, str]] = {
@@ -63,8 +77,8 @@ def run(pixels):
 }
 _TAIL = """
 for file in sys.argv[1:]:
-    found = dict(zip(SPEC["labels"], map(float, run(square(file))[0])))
-    unsafe = sum(found[label] for label in SPEC["unsafe"])
+    answers = [dict(zip(SPEC["labels"], map(float, run(pixels)[0]))) for pixels in squares(file)]
+    unsafe, found = max(((sum(map(each.get, SPEC["unsafe"])), each) for each in answers), key=lambda pair: pair[0])
     limit = SPEC["threshold"]
     decision = None if limit is None else "unsafe" if unsafe >= limit else "safe"
     print(json.dumps({"file": file, **found, "unsafe": unsafe, "decision": decision}))

@@ -23,7 +23,7 @@ from pipeline.exporting import example, formats, parity
 from pipeline.exporting.formats import Format, Run
 from pipeline.exporting.graph import INPUT, OUTPUT, Source
 from pipeline.exporting.onnx_files import Quantization
-from pipeline.images.decode import FORMATS, Limits
+from pipeline.images.limits import Limits
 from pipeline.serving.networks import Adapter
 from pipeline.tracking.lineage import digest
 
@@ -37,6 +37,7 @@ SIDECAR = "export.json"
 SCHEMA = 1
 DEFAULT = Path("exported")
 _BATCH = 32
+_NOT_IN_EXAMPLE = {"HEIF", "TIFF"}  # its program needs Pillow alone, and knows grey of 8 and of 16 bits
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _ask(classifier: Classifier, run: Run, params: Params) -> tuple[_Floats, _Fl
 def _sidecar(version: Verified, job: Job, path: Path, params: Params) -> dict[str, Any]:
     decision, size = version.decision, int(version.spec["size"])
     catalog = params.catalog
-    limits = version.limits(Limits(*catalog.limits))
+    limits = version.limits(Limits(**catalog.limits))
     return {
         "schema": SCHEMA,
         "model": Path(version.model).name,  # or of a version's folder, where one was named
@@ -191,7 +192,8 @@ def _sidecar(version: Verified, job: Job, path: Path, params: Params) -> dict[st
         "size": size,
         "input": {"name": INPUT, "shape": ["n", size, size, 3], "dtype": "float32", "range": [0, 255], "order": "RGB"},
         "output": {"name": OUTPUT, "shape": ["n", len(decision.labels)], "dtype": "float32", "calibrated": True},
-        "formats": [name for name in FORMATS if name != "MPO"],
+        "max_frames": limits.max_frames,
+        "formats": [name for name in limits.formats if name not in _NOT_IN_EXAMPLE],
         "max_pixels": limits.max_pixels,
         "doubts": list(version.doubts),
     }

@@ -1,6 +1,6 @@
 """Which pictures may be one: a band join over the hashes' low-frequency bits, then the distance on all their bits.
 
-Two pictures are candidates if any view of one lies within some bits of the full or the trimmed view of the other. To
+Two pictures are candidates if any view of one lies within some bits of the first views (targets) of the other. To
 compare all with all grows with the square; two hashes that are near agree in all bits of at least one of many small,
 fixed draws of bits (a band), so only what shares a band's key is compared: locality-sensitive hashing by bit sampling
 (Indyk and Motwani, "Approximate nearest neighbors", 1998). The bits come from the 100 lowest frequencies, which copies
@@ -22,7 +22,8 @@ Integers = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.uint32]
 
 LOW_BITS = 100
-TARGETS = 2  # the first two views, full and trimmed: what every view of another picture is compared with
+TARGETS = 3  # the first views, full, trimmed and inner: what every view of another picture is compared with
+INNER = 2
 _SLICE = 2_000_000  # pairs that share a key, compared at a time
 _BUFFER = 4_000_000  # pairs found, before equal ones are merged
 _FOLD = np.uint32(2**20 - 1)
@@ -89,6 +90,19 @@ def distances(words: Words, left: Integers, right: Integers) -> Integers:
     return nearest
 
 
+def inner_distances(words: Words, left: Integers, right: Integers) -> Integers:
+    """Return each pair's distance by way of a photograph within a screen, 0..256; 256 where neither shows one."""
+    nearest = np.full(len(left), 64 * words.shape[2], dtype=np.int64)
+    framed = (words[:, INNER] != words[:, INNER - 1]).any(axis=1)
+    for one, other in ((left, right), (right, left)):
+        shown = np.flatnonzero(framed[other])
+        for start in range(0, len(shown), 65_536):
+            part = shown[start : start + 65_536]
+            apart = popcount(words[one[part]], words[other[part], INNER : INNER + 1]).min(axis=1)
+            nearest[part] = np.minimum(nearest[part], apart)
+    return nearest
+
+
 def collapse(words: Words) -> Integers:
     """Return for each row the first row with the same full view (itself, where there is none)."""
     full = np.ascontiguousarray(words[:, 0])
@@ -107,7 +121,7 @@ def search(words: Words, bands: Bands, max_distance: int, *, hot: int = 2_000) -
     flat = words.reshape(rows * views, words.shape[2])
     head = np.ascontiguousarray(flat.view(np.uint8)[:, : int(bands.bits.max(initial=0)) // 8 + 1].T)
     by_word = np.ascontiguousarray(flat.T)
-    probes = np.arange(rows * views, dtype=np.uint32)
+    probes = _distinct(words)
     targets = probes if views <= TARGETS else probes[probes % views < TARGETS]
     codes = [np.zeros(0, dtype=np.int64)]
     held, hot_keys, not_compared = 0, 0, 0
@@ -127,6 +141,14 @@ def search(words: Words, bands: Bands, max_distance: int, *, hot: int = 2_000) -
     merged = np.unique(np.concatenate(codes))
     left, right = merged // max(rows, 1), merged % max(rows, 1)
     return Found(left, right, distances(words, left, right), hot_keys, not_compared)
+
+
+def _distinct(words: Words) -> Rows:
+    """Return the places of all hashes but of those targets that equal the one before: most pictures have no frame."""
+    different = np.ones(words.shape[:2], dtype=np.bool_)
+    for view in range(1, min(TARGETS, words.shape[1])):
+        different[:, view] = (words[:, view] != words[:, view - 1]).any(axis=1)
+    return np.flatnonzero(different.ravel()).astype(np.uint32)
 
 
 def _keys(head: npt.NDArray[np.uint8], bits: Integers) -> npt.NDArray[np.uint32]:

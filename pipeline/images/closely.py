@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.images.alignment import Grey, Warp, mirrored, overlay, prepare
-from pipeline.images.fingerprint import SIDE, frame_box
+from pipeline.images import differing
+from pipeline.images.alignment import Grey, Warp, laid, mirrored, overlay, prepare
+from pipeline.images.fingerprint import SIDE, Pixels, frame_box
 
 _MOST = 224  # px: the side at which they are compared, or less if either is smaller
 _FIRST_SMOOTH, _SMOOTH = 1.0, 1.5  # px
@@ -20,6 +21,7 @@ _STEPS = 15
 _ENOUGH = 0.97  # correlation of the thumbnails from which on the other way round is not tried
 _CELLS = 8  # a side
 _INSIDE = 0.7  # share of a cell that both pictures must cover
+_WHOLLY = 0.99  # the same of a pixel where blocks are compared
 _PLAIN, _NO_EDGES = 6.0, 1.0  # grey levels (standard deviation) below which a cell shows nothing to compare
 
 
@@ -27,12 +29,13 @@ class Closeness(NamedTuple):
     """How two pictures correlate, piece by piece: medians over 8 x 8 cells, -1..1; 0 where they do not align.
 
     pieces: of grey levels. edges: of the gradient's magnitude, which is finer, and suffers where a picture was scaled
-    down. side: px at which they were compared.
+    down. side: px at which they were compared. differing: share of places around which a block differs, 0..1.
     """
 
     pieces: float
     edges: float
     side: int
+    differing: float
 
 
 def compare(one: Image.Image, other: Image.Image) -> Closeness:
@@ -46,20 +49,29 @@ def compare(one: Image.Image, other: Image.Image) -> Closeness:
     second, back = overlay(small_too, small) if first < _ENOUGH else (-1.0, None)
     least = min(min(right - left, low - top) for left, top, right, low in boxes)
     side = min(_MOST, max(SIDE, least))
-    large, large_too = (_at(grey, box, side, _SMOOTH) for grey, box in zip((one, other), boxes, strict=True))
+    large, large_too = (_squared(grey, box, side) for grey, box in zip((one, other), boxes, strict=True))
     if mirror:
         large_too = np.ascontiguousarray(large_too[:, ::-1])
     if second > first:
         large, large_too, warp = large_too, large, back
     if warp is None:
-        return Closeness(0.0, 0.0, side)
+        return Closeness(0.0, 0.0, side, 0.0)
     return _pieces(large, large_too, _scaled(warp, side / SIDE))
 
 
+def thumbnail(grey: Image.Image) -> Pixels:
+    """Return a grey picture without its plain frame, squeezed to (64, 64)."""
+    return _squared(grey, frame_box(np.asarray(grey)), SIDE)
+
+
 def _at(grey: Image.Image, box: tuple[int, int, int, int], side: int, smooth: float) -> Grey:
+    return prepare(_squared(grey, box, side), smooth)
+
+
+def _squared(grey: Image.Image, box: tuple[int, int, int, int], side: int) -> Pixels:
     enlarging = min(box[2] - box[0], box[3] - box[1]) < side
     how = Image.Resampling.BILINEAR if enlarging else Image.Resampling.BOX
-    return prepare(np.asarray(grey.resize((side, side), how, box)), smooth)
+    return np.asarray(grey.resize((side, side), how, box))
 
 
 def _scaled(warp: Warp, factor: float) -> Warp:
@@ -69,18 +81,27 @@ def _scaled(warp: Warp, factor: float) -> Warp:
     return scaled
 
 
-def _pieces(template: Grey, picture: Grey, start: Warp) -> Closeness:
-    import cv2
-
-    side = len(template)
+def _pieces(one: Pixels, other: Pixels, start: Warp) -> Closeness:
+    template, picture = prepare(one, _SMOOTH), prepare(other, _SMOOTH)
     refined = overlay(template, picture, start, _STEPS)[1]
     warp = start if refined is None else refined
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    laid = cv2.warpAffine(picture, warp, (side, side), flags=flags)
-    inside = cv2.warpAffine(np.ones_like(picture), warp, (side, side), flags=flags) > 0.99
-    levels = correlations(template, laid, inside, _CELLS, _PLAIN)
-    edges = correlations(_gradient(template), _gradient(laid), inside, _CELLS, _NO_EDGES)
-    return Closeness(_median(levels), _median(edges), side)
+    over, inside = laid(picture, warp, template.shape)
+    levels = correlations(template, over, inside, _CELLS, _PLAIN)
+    edges = correlations(_gradient(template), _gradient(over), inside, _CELLS, _NO_EDGES)
+    return Closeness(_median(levels), _median(edges), len(one), blocks(one, other, warp))
+
+
+def blocks(one: Pixels, other: Pixels, warp: Warp) -> float:
+    """Return the share of places, 0..1, around which a block of `one` and of `other` laid over it by `warp` differs.
+
+    Or of both as they stand, where that leaves more as it is.
+    """
+    import cv2
+
+    over, inside = laid(other, warp, one.shape)
+    sides = (one, over, inside.astype(np.float32), other)
+    small = [np.asarray(cv2.resize(side, (SIDE, SIDE), interpolation=cv2.INTER_AREA)) for side in sides]
+    return differing.share_of_best(small[0], ((small[1], small[2] > _WHOLLY), (small[3], None)))
 
 
 def _gradient(grey: npt.NDArray[Any]) -> npt.NDArray[Any]:

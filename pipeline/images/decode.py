@@ -1,23 +1,31 @@
-"""Bytes to an upright picture: the only place that opens one.
+"""Bytes to an upright picture, or to the frames of an animation that a model looks at.
 
 Call it on untrusted bytes inside `images.sandbox` workers only: a decoder may hang, crash or eat memory.
 """
 
-import io
-import mmap
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, TypeVar
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from pipeline.images import frames
+from pipeline.images.colour import to_grey, to_rgb
 from pipeline.images.grey import shrinking, small_grey
+from pipeline.images.limits import Limits, Rejected
+from pipeline.images.loading import (
+    BYTES_A_PIXEL,
+    count_frames,
+    guarded,
+    jpeg_frame,
+    libjpeg_bytes,
+    load_pixels,
+    make_room,
+    read_header,
+)
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO")
-_OPENERS = tuple(name for name in FORMATS if name != "MPO")  # Pillow's JPEG opener tells MPO apart by itself
+Result = TypeVar("Result")
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -29,31 +37,13 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_BYTES_A_PIXEL = 4  # of RGB, as Pillow holds it
+_FRAME_PIXELS = 50_000  # what a small frame costs: about as much as so many pixels
 _SIDEWAYS = 5  # from this orientation on, width and height change places
-
-
-class Rejected(Exception):  # noqa: N818 -- an outcome that every caller handles, not a defect
-    """A file that cannot be used: a stable `code` for counting, a `detail` for people."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a usable picture may be: pixels in all, px of its shorter side, longer side to shorter."""
-
-    max_pixels: int = 50_000_000
-    min_side: int = 32
-    max_aspect: float = 10.0
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: `image` is upright, its first frame; the rest tells what the file was.
+    """A decoded picture: `image` is upright, of an animation the frame that stands for it; the rest tells of the file.
 
     `width` and `height` are those of the whole picture, upright, in px.
     """
@@ -67,123 +57,150 @@ class Picture:
     frames: int
 
 
-def decode(data: bytes, limits: Limits | None = None, least: int = 0) -> Picture:
-    """Decode `data` (JPEG, PNG, WEBP, GIF, BMP or MPO) to an upright RGB picture.
+@dataclass(frozen=True)
+class Frames(Generic[Result]):
+    """What was made of the frames that were looked at, their numbers (from 0), and how many there are in all."""
 
-    Transparency is laid over white, as a browser shows it; 16-bit grey keeps its upper 8 bits; of an animation the
-    first frame counts. With `least`, a JPEG may come at 1/2, 1/4 or 1/8 of its size, as long as both sides keep so many
-    px: for who shrinks it anyway, and a third of the time at 1280 px.
+    results: list[Result]
+    numbers: list[int]
+    total: int
+
+
+def decode(data: bytes, limits: Limits | None = None, least: int = 0) -> Picture:
+    """Decode `data` to an upright RGB picture.
+
+    Transparency is laid over white, as a browser shows it; 16-bit grey keeps its upper 8 bits; of an animation
+    `frames.representative` tells which frame stands for it. With `least`, a JPEG may come at 1/2, 1/4 or 1/8 of its
+    size, as long as both sides keep so many px: for who shrinks it anyway, and a third of the time at 1280 px.
 
     Raises:
-        Rejected: code `empty`, `not_a_picture`, `too_many_pixels`, `too_small`, `too_elongated` or `broken`.
+        Rejected: code `empty`, `not_a_picture`, `unsupported_format`, `too_many_pixels`, `too_small`, `too_elongated`
+            or `broken`.
+        MemoryError: it needs more than this process may use.
 
     """
-    return _guarded(partial(_decode, least), data, limits)
+    return guarded(partial(_decode, least), data, limits)
 
 
 def decode_small(data: bytes, limits: Limits | None = None) -> Picture:
     """Decode `data` to an upright grey picture (mode L) whose longer side is 256 to 511 px, or less if it was less.
 
     A JPEG decodes at 1/2, 1/4 or 1/8 of its size, without its colours. The same files are rejected as by `decode`: at
-    any scale every byte of the scans is read (10,000 damaged JPEGs had the same verdict both ways).
+    any scale every byte of the scans is read.
+
+    Raises:
+        Rejected, MemoryError: as `decode` does.
+
+    """
+    return guarded(_decode_small, data, limits)
+
+
+def decode_frames(
+    data: bytes, function: Callable[[Image.Image], Result], limits: Limits | None = None, least: int = 0
+) -> Frames[Result]:
+    """Decode what a model is to look at of `data`: the picture, or at most `limits.max_frames` frames of an animation.
+
+    `function` is given each frame, upright and in RGB, one at a time: so their results are held together, not they.
+    `frames.choose` tells which; `least` is as `decode` has it.
 
     Raises:
         Rejected: as `decode` does.
 
     """
-    return _guarded(_decode_small, data, limits)
+    return guarded(partial(_decode_frames, function, least), data, limits)
 
 
-def _guarded(way: Callable[[bytes, Limits], Picture], data: bytes, limits: Limits | None) -> Picture:
-    if not data:
-        raise Rejected("empty", "the file has no bytes")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own bomb warning: the check below is stricter
-            return way(data, limits or Limits())
-    except (Rejected, MemoryError):
-        raise
-    except UnidentifiedImageError:
-        raise Rejected("not_a_picture", f"none of {', '.join(FORMATS)}") from None
-    except Image.DecompressionBombError as error:
-        raise Rejected("too_many_pixels", _one_line(error)) from None
-    except Exception as error:  # noqa: BLE001 -- hostile files raise anything: struct.error, IndexError, SyntaxError...
-        raise Rejected("broken", _one_line(error)) from None
+def _decode(least: int, image: Image.Image, limits: Limits) -> Picture:
+    header, jpeg = read_header(image, limits), jpeg_frame(image)
+    if least and jpeg is not None and jpeg.scalable:
+        image.draft(None, (least, least))
+    if frames.is_animated(image):
+        shown, total = _representative(image, limits)
+        orientation = read_orientation(image)
+        upright = turn_upright(to_rgb(shown), orientation)
+    else:
+        load_pixels(image, jpeg)
+        orientation = read_orientation(image)
+        upright, total = _upright_rgb(image, orientation)
+    return Picture(upright, header.format, header.mode, *upright.size, orientation, total)
 
 
-def _decode(least: int, data: bytes, limits: Limits) -> Picture:
-    with Image.open(io.BytesIO(data), formats=_OPENERS) as image:
-        about = _about(image, limits)
-        if least:
-            image.draft(None, (least, least))  # only a JPEG can
-        _load(image)
-        upright = _turned(_rgb(image), about.orientation)
-        return Picture(upright, about.format, about.mode, *upright.size, about.orientation, about.frames)
+def _upright_rgb(image: Image.Image, orientation: int) -> tuple[Image.Image, int]:
+    """Return the picture to be shown, and the frames of its file; never more than two pictures are held."""
+    turned = turn_upright(image, orientation)
+    if turned is image:
+        return to_rgb(image), count_frames(image)
+    total = count_frames(image)
+    image.close()
+    return to_rgb(turned), total
 
 
-def _decode_small(data: bytes, limits: Limits) -> Picture:
-    with Image.open(io.BytesIO(data), formats=_OPENERS) as image:
-        about = _about(image, limits)
-        width, height = image.size
-        factor = shrinking(width, height)
-        drafted = image.draft("L", (width // factor, height // factor)) is not None  # only a JPEG can
-        if (
-            drafted
-        ):  # one that fits at this scale alone would pass, and fail when it is decoded whole and turned upright
-            _make_room(2 * _BYTES_A_PIXEL * width * height)
-        _load(image)
-        whole = image if image.mode == "L" and not image.has_transparency_data else _rgb(image)
-        if not drafted:
-            width, height = whole.size
-        if about.orientation >= _SIDEWAYS:
-            width, height = height, width
-        small = small_grey(_turned(whole, about.orientation))
-        return Picture(small, about.format, about.mode, width, height, about.orientation, about.frames)
+def _decode_small(image: Image.Image, limits: Limits) -> Picture:
+    header, jpeg = read_header(image, limits), jpeg_frame(image)
+    width, height = image.size
+    factor = shrinking(width, height)
+    drafted = jpeg is not None and jpeg.scalable
+    if jpeg is not None and drafted:
+        image.draft("L", (width // factor, height // factor))
+        # What fits at this scale alone would pass, and fail when it is decoded whole and turned upright.
+        whole = BYTES_A_PIXEL * width * height
+        make_room(whole + max(whole, libjpeg_bytes(image, jpeg)))
+    shown, total = image, 0
+    if frames.is_animated(image):
+        shown, total = _representative(image, limits)
+    else:
+        load_pixels(image, jpeg)
+    orientation = read_orientation(image)
+    grey = to_grey(shown)
+    if not drafted:  # a TIFF turns itself when it is loaded
+        width, height = grey.size
+    if orientation >= _SIDEWAYS:
+        width, height = height, width
+    small = small_grey(turn_upright(grey, orientation))
+    own = small.copy() if small is image and jpeg is None else small  # counting a GIF's frames loses its pixels
+    return Picture(own, header.format, header.mode, width, height, orientation, total or count_frames(image))
 
 
-def _load(image: Image.Image) -> None:
-    if image.format == "WEBP":  # libwebp holds two canvases beside the result, and calls what does not fit broken
-        _make_room(3 * _BYTES_A_PIXEL * image.width * image.height)
-    image.load()
+def _representative(image: Image.Image, limits: Limits) -> tuple[Image.Image, int]:
+    """Return the frame, loaded, that stands for an animation, and of how many."""
+    scanned = _scan(image, limits)
+    return next(frames.take(image, scanned, [frames.representative(scanned)], load_pixels)), scanned.total
 
 
-def _make_room(size: int) -> None:
-    """Raise MemoryError where this process may not take `size` bytes more; touch no memory."""
-    try:
-        mmap.mmap(-1, size).close()
-    except OSError:
-        raise MemoryError from None
+def _decode_frames(
+    function: Callable[[Image.Image], Result], least: int, image: Image.Image, limits: Limits
+) -> Frames[Result]:
+    if not frames.is_animated(image):
+        return Frames([function(_decode(least, image, limits).image)], [0], 1)
+    read_header(image, limits)
+    scanned = _scan(image, limits)
+    chosen = frames.choose(scanned, limits.max_frames)
+    orientation = read_orientation(image)
+    taken = frames.take(image, scanned, chosen, load_pixels)
+    results = [function(turn_upright(to_rgb(frame), orientation)) for frame in taken]
+    return Frames(results, [scanned.number(position) for position in chosen], scanned.total)
 
 
-class _About(NamedTuple):
-    """What a header tells of a picture."""
+def _scan(image: Image.Image, limits: Limits) -> frames.Scan:
+    """Decode all frames, within a limit to what they cost together."""
+    room = limits.max_frames * limits.max_pixels
+    least = min(_FRAME_PIXELS, limits.max_pixels)
 
-    format: str
-    mode: str
-    orientation: int
-    frames: int
+    def usable(frame: Image.Image) -> bool:
+        nonlocal room
+        width, height = frame.size
+        room -= max(width * height, least)
+        if room < 0:
+            raise Rejected("too_many_frames", f"over {limits.max_frames * limits.max_pixels:,} pixels in all of them")
+        if width * height > limits.max_pixels:
+            raise Rejected("too_many_pixels", f"{width} x {height}, more than {limits.max_pixels:,} in all")
+        return min(width, height) >= limits.min_side
 
-
-def _about(image: Image.Image, limits: Limits) -> _About:
-    _check_size(*image.size, limits)
-    mode, frames = image.mode, int(getattr(image, "n_frames", 1))
-    return _About(str(image.format), mode, _orientation(image), frames)
-
-
-def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-
-
-def _check_size(width: int, height: int, limits: Limits) -> None:
-    if width * height > limits.max_pixels:
-        raise Rejected("too_many_pixels", f"{width} x {height}, more than {limits.max_pixels:,} in all")
-    if min(width, height) < limits.min_side:
-        raise Rejected("too_small", f"{width} x {height}, a side under {limits.min_side} px")
-    if max(width, height) > limits.max_aspect * min(width, height):
-        raise Rejected("too_elongated", f"{width} x {height}, over {limits.max_aspect:g} to 1")
+    return frames.scan(image, load_pixels, to_rgb, usable)
 
 
-def _orientation(image: Image.Image) -> int:
+def read_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8, of a picture whose pixels are loaded; 1 where it has no sound one."""
     try:
         tag = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # noqa: BLE001 -- malformed EXIF does not spoil sound pixels
@@ -191,17 +208,6 @@ def _orientation(image: Image.Image) -> int:
     return tag if isinstance(tag, int) and tag in _UPRIGHT else 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64)
-        return Image.fromarray(
-            (wide >> 8 if wide.max(initial=0) > 255 else wide).clip(0, 255).astype(np.uint8)
-        ).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Return a picture as its EXIF orientation says that it is to be shown."""
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from PIL import Image, ImageDraw
 
-from pipeline.images.decode import Limits, decode
+from pipeline.images.decode import decode
+from pipeline.images.limits import Limits
 
 _OURS = Limits(max_pixels=2**31, min_side=1, max_aspect=float("inf"))  # bytes that were encoded a moment ago
 

@@ -4,6 +4,8 @@ ORB (Rublee et al., "ORB: an efficient alternative to SIFT or SURF", 2011) and R
 OpenCV's own decoders crash on hostile files.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,10 +16,20 @@ _SPREAD = 0.12  # share of the smaller picture that the agreeing keypoints must 
 Grey = npt.NDArray[np.uint8]
 
 
-def agreeing(one: Grey, other: Grey) -> int:
-    """Return how many keypoints of two grey pictures, uint8 (height, width), one similarity map explains.
+class Agreement(NamedTuple):
+    """How many keypoints agree, and the affine map (2, 3) from the one picture's places to the other's; 0 and None."""
 
-    0 where they say nothing: few of those that look alike agree, or they span little.
+    number: int
+    warp: npt.NDArray[np.float32] | None
+
+
+_NONE = Agreement(0, None)
+
+
+def agreeing(one: Grey, other: Grey) -> Agreement:
+    """Return how many keypoints of two grey pictures, uint8 (height, width), one similarity map explains, and it.
+
+    None where they say nothing: few of those that look alike agree, or they span little.
 
     Same pictures, same answer: OpenCV's RANSAC draws from a fixed seed.
     """
@@ -28,20 +40,22 @@ def agreeing(one: Grey, other: Grey) -> int:
     orb = cv2.ORB.create(nfeatures=_FEATURES, fastThreshold=8)
     (first, described), (second, described_too) = (orb.detectAndCompute(picture, None) for picture in (one, other))
     if described is None or described_too is None or min(len(first), len(second)) < 8:
-        return 0
+        return _NONE
     matches = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(described, described_too, k=2)
     near = [pair[0] for pair in matches if len(pair) == 2 and pair[0].distance < _NEAREST * pair[1].distance]
     if len(near) < 8:
-        return 0
+        return _NONE
     here = np.array([first[match.queryIdx].pt for match in near], dtype=np.float32)
     there = np.array([second[match.trainIdx].pt for match in near], dtype=np.float32)
     warp, inliers = cv2.estimateAffinePartial2D(here, there, ransacReprojThreshold=_REPROJECTION, maxIters=2000)
     if warp is None or not 0.3 < float(np.hypot(warp[0, 0], warp[1, 0])) < 3.0:
-        return 0
+        return _NONE
     explained = np.asarray(inliers).ravel().astype(bool)
     share = min(_span(points[explained], shape) for points, shape in ((here, one.shape), (there, other.shape)))
     enough = share >= _SPREAD and explained.mean() >= _MOST
-    return len(np.unique(here[explained], axis=0)) if enough else 0
+    if not enough:
+        return _NONE
+    return Agreement(len(np.unique(here[explained], axis=0)), np.asarray(warp, dtype=np.float32))
 
 
 def _span(points: npt.NDArray[np.float32], shape: tuple[int, ...]) -> float:

@@ -1,12 +1,14 @@
 """What the catalog knows of a content, and what finds its copies: measured in one decode, at reduced scale."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.images import sandbox, shards
-from pipeline.images.decode import Limits, Picture, decode_small
+from pipeline.images.decode import Picture, decode_small
 from pipeline.images.fingerprint import Fingerprint, fingerprint
+from pipeline.images.limits import Limits
 from pipeline.images.quality import quality
 
 
@@ -41,9 +43,21 @@ def measure(picture: Picture) -> Measure:
 def measure_shard(limits: Limits, cost: sandbox.Limits, shard: Path) -> list[tuple[object, ...]]:
     """Return a row of `ROW` for each content of a shard, decoded in sandbox workers."""
     members = shards.list_members(shard)
-    folder = shard.parent.absolute()  # a sandbox worker may have begun in another directory
-    outcomes = sandbox.run(partial(_measure_member, folder, limits), members, cost)
+    outcomes = sandbox.run(_measuring(limits, shard.parent), members, cost)
     return [_row(member, outcome) for member, outcome in zip(members, outcomes, strict=True)]
+
+
+def measure_alone(
+    limits: Limits, cost: sandbox.Limits, folder: Path, members: Sequence[shards.Member]
+) -> list[tuple[object, ...]]:
+    """Return a row for each content, one after the other, each in a fresh worker and with one try."""
+    function = _measuring(limits, folder)
+    outcomes = (sandbox.submit(function, member, cost, fresh=True).result() for member in members)
+    return [_row(member, outcome) for member, outcome in zip(members, outcomes, strict=True)]
+
+
+def _measuring(limits: Limits, folder: Path) -> partial[tuple[Measure, Fingerprint]]:
+    return partial(_measure_member, folder.absolute(), limits)  # a worker may have begun in another directory
 
 
 def _measure_member(folder: Path, limits: Limits, member: shards.Member) -> tuple[Measure, Fingerprint]:

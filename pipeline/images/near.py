@@ -1,4 +1,4 @@
-"""Near copies: from fingerprints to clusters, each step with its count and its time."""
+"""Near copies: from fingerprints to clusters, each step with its time, where it takes long."""
 
 import logging
 import time
@@ -21,6 +21,7 @@ from pipeline.params import Dedupe
 log = logging.getLogger(__name__)
 
 _BLOCK = 16_384  # pairs verified at a time: their thumbnails take 128 MiB
+_LONG_SECONDS = 10.0
 
 
 class Near(NamedTuple):
@@ -49,7 +50,7 @@ class _Judge:
         """Return which rows are one picture with the middle of their clusters, and remember how."""
         distance = candidates.distances(self._prints.hashes, left, right)
         same = np.zeros(len(left), dtype=np.bool_)
-        for part, verdict in self._by_block(verification.confirm, "confirm", left, right, distance):
+        for part, verdict in self._by_block(verification.confirm, "confirm", left, right, (distance,)):
             same[part] = verdict.same
             self._remember(left[part], right[part], distance[part], verdict)
         self.counts["confirmed"] += int(same.sum())
@@ -59,7 +60,8 @@ class _Judge:
     def verify(self, left: Integers, right: Integers, distance: Integers) -> npt.NDArray[np.bool_]:
         """Return which candidates, whose distance is known, may be one picture."""
         same = np.zeros(len(left), dtype=np.bool_)
-        for part, verdict in self._by_block(verification.verify, "verify", left, right, distance):
+        inner = candidates.inner_distances(self._prints.hashes, left, right)
+        for part, verdict in self._by_block(verification.verify, "verify", left, right, (distance, inner)):
             same[part] = verdict.same
             for how, name in enumerate(HOW):
                 self.counts[f"same_{name}"] += int((verdict.same & (verdict.how == how)).sum())
@@ -67,7 +69,7 @@ class _Judge:
         return same
 
     def _by_block(
-        self, judge: Callable[..., Verdict], name: str, left: Integers, right: Integers, distance: Integers
+        self, judge: Callable[..., Verdict], name: str, left: Integers, right: Integers, distances: tuple[Integers, ...]
     ) -> Iterator[tuple[slice, Verdict]]:
         thumbnails, members = self._prints.thumbnails, self._members
         blocks = range(0, len(left), _BLOCK)
@@ -75,7 +77,8 @@ class _Judge:
             part = slice(start, start + _BLOCK)
             one, other = left[part], right[part]
             pairs = [(members[here], members[there]) for here, there in zip(one, other, strict=True)]
-            yield part, judge(thumbnails[one], thumbnails[other], distance[part], pairs, self._params, self._eyes)
+            bits = [distance[part] for distance in distances]
+            yield part, judge(thumbnails[one], thumbnails[other], *bits, pairs, self._params, self._eyes)
 
     def _remember(self, left: Integers, right: Integers, distance: Integers, verdict: Verdict) -> None:
         for place in np.flatnonzero(verdict.same).tolist():
@@ -102,7 +105,6 @@ def find(
         found = candidates.search(
             prints.hashes[searched], candidates.bands_for(len(searched)), params.distance, hot=params.hot
         )
-    log.info("%d candidate pairs of %d pictures", len(found.left), len(rank))
     with _timed("verify"):
         one, other = searched[found.left], searched[found.right]
         same = judge.verify(one, other, found.distance)
@@ -139,4 +141,6 @@ def _matches(representative: Integers, judge: _Judge) -> tuple[Integers, npt.NDA
 def _timed(what: str) -> Iterator[None]:
     started, used = time.perf_counter(), time.process_time()
     yield
-    log.info("%s: %.1f s (%.1f s of this process)", what, time.perf_counter() - started, time.process_time() - used)
+    took, used = time.perf_counter() - started, time.process_time() - used
+    level = logging.INFO if took >= _LONG_SECONDS else logging.DEBUG  # whoever waits wants to know what for
+    log.log(level, "dedupe, %s: %.1f s (%.1f s of this process)", what, took, used)

@@ -8,9 +8,9 @@ from typing import Literal
 
 from PIL import Image
 
-from pipeline.errors import UserError
 from pipeline.images import sandbox, shards
-from pipeline.images.decode import Limits
+from pipeline.images.catalogued import undecodable
+from pipeline.images.limits import Limits
 from pipeline.images.squares import Squaring
 
 
@@ -50,9 +50,6 @@ def pack_all(packing: Packing, cost: sandbox.Limits, members: tuple[shards.Membe
     encoded = []
     for member, outcome in zip(members, sandbox.run(partial(Packing.pack, packing), members, cost), strict=True):
         if isinstance(outcome, sandbox.Failure):
-            raise UserError(
-                f"{member.sha256} in {member.shard} was catalogued but cannot be packed: {outcome}. "
-                "Raise catalog.seconds or catalog.memory_mb, or run `dvc repro -f catalog` to judge it again."
-            )
+            raise undecodable(member, outcome, "packed")
         encoded.append(outcome)
     return encoded

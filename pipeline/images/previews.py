@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.images import sandbox, shards
-from pipeline.images.decode import Limits, decode
+from pipeline.images.decode import decode
+from pipeline.images.limits import Limits
 
 SIDE = 96  # px of the longer side
 _QUALITY = 60

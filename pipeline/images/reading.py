@@ -1,4 +1,4 @@
-"""A place where bytes lie (a file, a part of a file, memory) to a square and its digest, in a sandbox worker."""
+"""A place where bytes lie (a file, a part of a file, memory) to squares and a digest, in a sandbox worker."""
 
 import hashlib
 import os
@@ -6,11 +6,8 @@ import stat
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from pipeline.images.decode import Rejected
-from pipeline.images.squares import Squaring
+from pipeline.images.limits import Rejected
+from pipeline.images.squares import FrameSquares, Squaring
 
 TOO_MUCH_MEMORY = "memory: needs more memory than a picture may use"
 
@@ -29,10 +26,10 @@ class Content(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What came of a content: its sha256 ("" where it could not be read), and its square or the `code: detail`."""
+    """What came of a content: its sha256 ("" where it could not be read), and its frames or the `code: detail`."""
 
     sha256: str
-    square: npt.NDArray[np.uint8] | None
+    frames: FrameSquares | None
     problem: str = ""
 
 
@@ -44,16 +41,19 @@ class Reading:
     max_bytes: int
 
     def read(self, content: Content) -> Read:
-        """Return what came of it. Nothing is raised that one picture is to blame for: a bad one has its digest too."""
+        """Return what came of it: a bad picture has its digest too.
+
+        Raises:
+            MemoryError: it needs more than this process may use, or than was left in one piece: try it in a fresh one.
+
+        """
         sha256 = ""
         try:
             data = load(content, self.max_bytes)
             sha256 = hashlib.sha256(data).hexdigest()
-            return Read(sha256, self.squaring.from_bytes(data))
+            return Read(sha256, self.squaring.frames_from_bytes(data))
         except Rejected as rejected:
             return Read(sha256, None, str(rejected))
-        except MemoryError:
-            return Read(sha256, None, TOO_MUCH_MEMORY)
 
 
 def load(content: Content, max_bytes: int) -> bytes:

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import compute
-from pipeline.errors import UserError
 from pipeline.images import sandbox, shards
-from pipeline.images.decode import Limits, decode
+from pipeline.images.catalogued import undecodable
+from pipeline.images.decode import decode
 from pipeline.images.distortions import DISTORTIONS
+from pipeline.images.limits import Limits
 from pipeline.images.resize import to_square
 from pipeline.images.squares import Squaring
 
@@ -55,10 +56,7 @@ def render_chunk(rendering: Rendering, cost: sandbox.Limits, members: tuple[shar
     rendered = []
     for member, outcome in zip(members, sandbox.run(partial(Rendering.render, rendering), members, cost), strict=True):
         if isinstance(outcome, sandbox.Failure):
-            raise UserError(
-                f"{member.sha256} in {member.shard} was catalogued but cannot be rendered: {outcome}. "
-                "Raise catalog.seconds or catalog.memory_mb, or run `dvc repro -f catalog` to judge it again."
-            )
+            raise undecodable(member, outcome, "rendered")
         rendered.append(outcome)
     return np.stack(rendered)
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +65,28 @@ def write(shard: Path, contents: Iterable[tuple[str, str, bytes]]) -> None:
             header = tarfile.TarInfo(f"{sha256}{extension}")
             header.size = len(data)
             tar.addfile(header, io.BytesIO(data))
+
+
+def drop(shard: Path, contents: Collection[str]) -> None:
+    """Rewrite a shard without `contents` (sha256): whole or not at all; delete it where nothing else is in it.
+
+    Raises:
+        UserError: the tar cannot be read.
+
+    """
+    if all(member.sha256 in contents for member in list_members(shard)):
+        shard.unlink()
+        return
+    with (
+        files.atomic(shard) as temporary,
+        tarfile.open(shard, "r:") as old,
+        tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as new,
+    ):
+        for header in old:
+            if header.name.partition(".")[0] not in contents:
+                kept = tarfile.TarInfo(header.name)
+                kept.size = header.size
+                new.addfile(kept, old.extractfile(header))
 
 
 _WAY_OUT = "Bring back the versioned one: `dvc checkout --force data.dvc` (or `dvc pull`)."

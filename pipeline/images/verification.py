@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.images.alignment import Floats, Thumbnails, align
+from pipeline.images.alignment import Floats, Thumbnails, align, standing, turned, turning
 from pipeline.images.eyes import Eyes, Pair
 from pipeline.params import Dedupe
 
@@ -36,23 +36,26 @@ class Verdict(NamedTuple):
 
 
 def verify(
-    left: Thumbnails, right: Thumbnails, distance: Integers, pairs: Sequence[Pair], params: Dedupe, eyes: Eyes
-) -> Verdict:
-    """Judge candidates: uint8 (n, 64, 64) thumbnails of both sides, their distance, and where the pictures lie."""
+    left: Thumbnails, right: Thumbnails, distance: Integers, inner: Integers, pairs: Sequence[Pair], params: Dedupe,
+    eyes: Eyes,
+) -> Verdict:  # fmt: skip
+    """Judge candidates: uint8 (n, 64, 64) thumbnails of both sides, their distances, and where the pictures lie.
+
+    `inner`: the distance by way of a photograph within a screen, of which thumbnails, of the whole screen, say nothing.
+    """
+    right = upright(left, right)
     correlation = compare(left, right)
-    sure = _sure(distance, correlation, params)
-    open_ = np.flatnonzero(~sure)
-    aligned = correlation.copy()
-    aligned[open_] = align(left[open_], right[open_], correlation[open_], params.unlike, params.same)
+    sure = _sure(left, right, distance, correlation, params)
+    aligned, differing = _aligned(left, right, correlation, ~sure, params)
     near = distance <= params.likely_distance
     near |= (distance <= params.likely_far) & (correlation >= params.likely_correlation)
     likely = near & (aligned >= params.likely)
-    same = sure | likely | (aligned >= params.same)
+    same = sure | ((likely | (aligned >= params.same)) & (differing < params.block))
     how = np.where(sure, _HASH, _THUMBNAIL).astype(np.int64)
     score: Floats = np.where(sure, correlation, aligned).astype(np.float64)
-    _look(
-        np.flatnonzero(~same & (aligned >= params.unlike)), Verdict(same, how, score), correlation, pairs, params, eyes
-    )
+    doubtful = (aligned >= params.unlike) & (differing < params.large_block)
+    doubtful = ~same & (doubtful | (inner <= params.inner_distance))
+    _look(np.flatnonzero(doubtful), Verdict(same, how, score), correlation, pairs, params, eyes)
     return Verdict(same, how, np.round(score, 3).astype(np.float64))
 
 
@@ -60,29 +63,57 @@ def confirm(
     left: Thumbnails, right: Thumbnails, distance: Integers, pairs: Sequence[Pair], params: Dedupe, eyes: Eyes
 ) -> Verdict:
     """Judge pictures against the middle of their cluster: sure, or one picture in full. Arguments as `verify`'s."""
+    right = upright(left, right)
     correlation = compare(left, right)
-    sure = _sure(distance, correlation, params)
+    sure = _sure(left, right, distance, correlation, params)
     verdict = Verdict(sure.copy(), np.full(len(left), _HASH, dtype=np.int64), correlation.astype(np.float64))
     _look(np.flatnonzero(~sure), verdict, correlation, pairs, params, eyes)
     return verdict._replace(score=np.round(verdict.score, 3).astype(np.float64))
 
 
-def _sure(distance: Integers, correlation: Floats, params: Dedupe) -> Flags:
+def _aligned(
+    left: Thumbnails, right: Thumbnails, correlation: Floats, open_: Flags, params: Dedupe
+) -> tuple[Floats, Floats]:
+    """Return the correlation of pairs, aligned where `open_` and that is the higher one, and where blocks differ."""
+    best, differing = correlation.copy(), np.zeros(len(left))
+    places = np.flatnonzero(open_)
+    best[places], differing[places] = align(left[places], right[places], params.unlike, params.same, params.likely)
+    as_they_stand = np.flatnonzero(open_ & (best < correlation) & (correlation >= params.likely))
+    differing[as_they_stand] = standing(left[as_they_stand], right[as_they_stand])
+    return np.maximum(best, correlation), differing
+
+
+def _sure(left: Thumbnails, right: Thumbnails, distance: Integers, correlation: Floats, params: Dedupe) -> Flags:
     sure: Flags = (distance <= params.sure_distance) & (correlation >= params.sure_correlation)
+    places = np.flatnonzero(sure)
+    sure[places] = standing(left[places], right[places]) < params.block
     return sure
+
+
+def upright(left: Thumbnails, right: Thumbnails) -> Thumbnails:
+    """Return `right`, each turned as its `left` is, if it was turned by quarters or flipped."""
+    turns = turning(left, right).turn
+    if not turns.any():
+        return right
+    straight = right.copy()
+    for place in np.flatnonzero(turns).tolist():
+        straight[place] = turned(right[place], int(turns[place]))
+    return straight
 
 
 def _look(
     places: Integers, verdict: Verdict, correlation: Floats, pairs: Sequence[Pair], params: Dedupe, eyes: Eyes
 ) -> None:
     """Write down what looking at these pairs in full gives."""
-    seen = eyes.look([pairs[place] for place in places.tolist()], params.pieces)
+    seen = eyes.look([pairs[place] for place in places.tolist()], params.pieces, params.block)
     reframed = correlation[places] < params.reframed
     alike = seen.pieces >= np.where(reframed, params.pieces, params.pieces_in_place)
     # Reframed, at full detail, and yet not edge upon edge: the next shot of a burst.
     burst = reframed & (seen.side >= params.detail) & (seen.edges < params.edges)
+    # A block of it differs: another photograph within the same frame.
+    other = seen.differing >= params.block
     counted = ~alike & (seen.keypoints >= params.keypoints)
-    verdict.same[places] = (alike & ~burst) | counted
+    verdict.same[places] = (alike & ~burst & ~other) | counted
     verdict.how[places] = np.where(counted, _KEYPOINTS, _PIECES)
     verdict.score[places] = np.where(counted, seen.keypoints, seen.pieces)
 

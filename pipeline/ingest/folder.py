@@ -1,116 +1,138 @@
 """Take a folder of labelled pictures, DIR/<label>/**, into data/: bytes once, a sighting for each file.
 
-Killed at any moment and run again, it ends in the same state: shards are named after their batch and written whole,
-the batch's sightings come last, and a batch without sightings is begun anew.
+Killed at any moment and run again, it ends in the same state: see pipeline/ingest/writing.py.
 """
 
 import hashlib
 import os
 import re
-import stat
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline import files, tables
+from pipeline import files
+from pipeline.annotations import schemas
 from pipeline.errors import UserError
-from pipeline.images import shards
-from pipeline.ingest import sightings
+from pipeline.ingest import advice, batches, removals, sightings, walk, writing
 
-SHARD_PICTURES = 1_000
-SHARD_BYTES = 512 * 2**20
 MAX_FILE_BYTES = 64 * 2**20
 
-_HEADERS = {
-    "decisions.csv": "sha256,old_label,new_label,reviewer,reason,decided_at,model_version\n",
-    "reports.csv": "sha256,expected_label,slice,ticket,reported_at\n",
-    "slices.csv": "sha256,slice\n",
-}
+_ANNOTATIONS = {"decisions.csv": schemas.DECISIONS, "reports.csv": schemas.REPORTS, "slices.csv": schemas.SLICES}
 
 
 @dataclass(frozen=True)
-class Found:
+class File:
     """A file below DIR: its label is the first folder's name, None for a file that lies in no folder."""
 
-    path: bytes
+    entry: walk.Entry
     label: str | None
     origin: str
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What an ingest did: new sightings, of them contents stored for the first time, and files refused."""
+class Scan:
+    """What lies below a folder: its files, by path, and how many hidden ones were passed over, by name."""
 
-    batch: str
+    root: Path
+    files: list[File]
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Count the files."""
+        return len(self.files)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What an ingest did: new sightings, of them contents stored for the first time, and files refused.
+
+    `batch` is None where nothing was new. `removed`: files whose content was taken down for good.
+    """
+
+    batch: str | None
     sighted: int
     stored: int
     refused: int
     shards: int
+    removed: int = 0
 
 
-def scan(root: Path, labels: Iterable[str]) -> list[Found]:
-    """List every file below `root`, sorted by its path's bytes, whatever its name.
+def scan(root: Path, labels: Iterable[str], *, follow_links: bool = False) -> Scan:
+    """List every file below `root`, sorted by its path's bytes, whatever its name; hidden ones are counted.
 
     Raises:
-        UserError: `root` is no folder, holds no file, or has a label that is not in `labels`.
+        UserError: `root` is no folder, holds nothing that could be taken, or has a label that is not in `labels`.
 
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder. Give one that holds a folder for each label.")
-    found = [_found(root, path) for path in sorted(_walk(os.fsencode(root)))]
+    walked = walk.walk(os.fsencode(root), follow_links=follow_links)
+    listed = [_file(entry) for entry in walked.entries]
+    if listed and not listed[0].origin:
+        raise UserError(f"{root} cannot be read ({listed[0].entry.problem}).")
     known = list(labels)
-    labelled = sorted({file.label for file in found if file.label is not None})
-    strangers = [label for label in labelled if label not in known]
-    if strangers:
-        raise UserError(
-            f"{root} has labels that params.yaml does not know: {', '.join(map(repr, strangers))}.\n"
-            f"  found: {', '.join(map(repr, labelled))}\n  known (labels.names): {', '.join(map(repr, known))}\n"
-            "Nothing was written. Rename the folders, or add the labels to labels.names."
-        )
-    if not labelled:
-        raise UserError(
-            f"{root} holds no labelled files: expected {root}/<label>/..., <label> one of {', '.join(known)}."
-        )
-    return found
+    advice.check_labels(root, sorted({file.label for file in listed if file.label is not None}), known)
+    if not any(file.label is not None and not file.entry.problem for file in listed):
+        raise UserError(advice.nothing_taken(root, known, [_refusal(file) for file in listed], walked.skipped))
+    return Scan(root, listed, walked.skipped)
 
 
 def ingest(
-    found: list[Found],
+    scanned: Scan,
     data: Path,
     source: str,
     *,
     max_bytes: int = MAX_FILE_BYTES,
-    progress: Callable[[list[Found]], Iterable[Found]] = iter,
+    progress: Callable[[Sequence[File]], Iterable[File]] = iter,
 ) -> Taken:
-    """Append what is new among `found` to `data` as one batch, and return what was done.
+    """Append what is new of a scan to `data` as one batch, and return what was done.
 
-    A content stored before is sighted, not stored again; a file sighted before from the same place of the same source
-    with the same bytes is not sighted again.
+    A content stored before is sighted, not stored again; a file sighted before from the same folder of the same source
+    with the same bytes is not sighted again. A content that was taken down is never stored.
+
+    Raises:
+        UserError: not one file could be taken; nothing is written then.
+
     """
     prepare(data)
-    seen = sightings.load(data / "sightings")
-    number = 1 + max((int(path.name[:4]) for path in (data / "sightings").glob("*.parquet")), default=0)
-    batch = f"{number:04d}-{source}"
-    for leftover in (data / "shards").glob(f"{number:04d}-*.tar"):
-        leftover.unlink()  # of a batch that was killed before its sightings were written
-    writer = _Writer(data / "shards", batch, known=set(seen["sha256"].dropna()))
+    seen, removed = sightings.load(data / "sightings"), removals.reasons(data / "sightings")
+    writer = writing.Writer(data, known=set(seen.loc[seen["status"] == "stored", "sha256"]))
     old = _identities(seen)
-    rows = []
-    for file in progress(found):
-        row, content = _take(file, source, max_bytes)
+    rows, refusals, count = [], list[str](), Counter[str]()
+    root = os.path.realpath(os.fsencode(scanned.root))
+    for file in progress(scanned.files):
+        row, content = _take(root, file, source, max_bytes, removed)
+        count[str(row["status"])] += 1
+        refusals += [str(row["reason"])] if row["reason"] else []
         if (row["sha256"], row["label"], row["origin"], source) in old:
             continue
         rows.append(row)
         if content is not None:
             writer.add(str(row["sha256"]), _extension(file.origin), content)
-    writer.flush()
-    if rows:
-        tables.write_parquet(sightings.frame(rows), data / "sightings" / f"{batch}.parquet")
+    if not count["stored"]:
+        writer.discard()
+        raise UserError(advice.nothing_taken(scanned.root, (), refusals, scanned.skipped))
+    batch = writer.commit(batches.next_number(data / "sightings"), source, sightings.frame(rows)) if rows else None
     refused = sum(row["status"] == "refused" for row in rows)
-    return Taken(batch, len(rows), writer.stored, refused, writer.shards)
+    return Taken(batch, len(rows), writer.stored, refused, writer.shards, count[sightings.REMOVED])
+
+
+def describe(scanned: Scan, taken: Taken) -> list[str]:
+    """Return lines that tell what an ingest did."""
+    lines = [
+        f"{len(scanned)} files: {taken.sighted} new sightings, {taken.stored} new contents in {taken.shards} shards"
+    ]
+    if taken.refused:
+        lines.append(
+            f"{taken.refused} files were refused; their rows in data/sightings say why, and build/quarantine.csv will"
+        )
+    if taken.removed:
+        lines.append(f"{taken.removed} files hold pictures that were taken down for good: their bytes were not stored")
+    return [*lines, advice.describe_skipped(scanned.skipped)] if scanned.skipped else lines
 
 
 def _identities(seen: pd.DataFrame) -> set[tuple[str | None, ...]]:
@@ -119,15 +141,16 @@ def _identities(seen: pd.DataFrame) -> set[tuple[str | None, ...]]:
 
 
 def prepare(data: Path) -> None:
-    """Create what `data` must hold, and remove half-written files of a killed run."""
+    """Create what `data` must hold; end, or remove, what a killed run left half-done."""
     for name in ("shards", "sightings"):
         (data / name).mkdir(parents=True, exist_ok=True)
+    writing.recover(data)
     for leftover in sorted(data.rglob(".*.tmp")):
         leftover.unlink()
-    for name, header in _HEADERS.items():
+    for name, columns in _ANNOTATIONS.items():
         if not (data / name).exists():
             with files.atomic(data / name) as temporary:
-                temporary.write_text(header, encoding="utf-8")
+                temporary.write_text(",".join(columns) + "\n", encoding="utf-8")
 
 
 def check_source(name: str) -> str:
@@ -144,83 +167,38 @@ def default_source(root: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip("-._")[:64] or "folder"
 
 
-class _Writer:
-    """Collects new contents and writes them as shards of the batch."""
-
-    def __init__(self, folder: Path, batch: str, known: set[str]) -> None:
-        self._folder, self._batch, self._known = folder, batch, known
-        self._pending: list[tuple[str, str, bytes]] = []
-        self._bytes = 0
-        self.stored = self.shards = 0
-
-    def add(self, sha256: str, extension: str, content: bytes) -> None:
-        if sha256 in self._known:
-            return
-        self._known.add(sha256)
-        self._pending.append((sha256, extension, content))
-        self._bytes += len(content)
-        if len(self._pending) >= SHARD_PICTURES or self._bytes >= SHARD_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._pending:
-            shards.write(self._folder / f"{self._batch}-{self.shards:05d}.tar", self._pending)
-            self.stored += len(self._pending)
-            self.shards += 1
-            self._pending, self._bytes = [], 0
+def _file(entry: walk.Entry) -> File:
+    origin = entry.shown.decode("utf-8", "backslashreplace")
+    label, slash, _ = origin.partition("/")
+    return File(entry, label if slash or entry.is_folder else None, origin)
 
 
-def _walk(folder: bytes) -> Iterator[bytes]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path)
-            else:
-                yield entry.path
+def _refusal(file: File) -> str:
+    return file.entry.problem or ("" if file.label else "no_label: lies in no label's folder")
 
 
-def _found(root: Path, path: bytes) -> Found:
-    relative = os.path.relpath(path, os.fsencode(root)).decode("utf-8", "backslashreplace")
-    label, slash, _ = relative.partition("/")
-    return Found(path, label if slash else None, relative)
-
-
-def _take(file: Found, source: str, max_bytes: int) -> tuple[dict[str, object], bytes | None]:
-    content, modified, size, reason = _read(file, max_bytes)
+def _take(
+    root: bytes, file: File, source: str, max_bytes: int, removed: dict[str, str]
+) -> tuple[dict[str, object], bytes | None]:
+    reason = _refusal(file)
+    content = walk.read(root, file.entry.below, -1 if reason else max_bytes)
+    data = content.data
+    sha256 = None if data is None else hashlib.sha256(data).hexdigest()
+    status = "refused" if sha256 is None else "stored"
+    if sha256 in removed:
+        status, data, reason = sightings.REMOVED, None, removed[str(sha256)]
     row: dict[str, object] = {
-        "sha256": None if content is None else hashlib.sha256(content).hexdigest(),
+        "sha256": sha256,
         "label": file.label,
         "origin": file.origin,
         "source": source,
         # A file's own time, not the clock's: ingesting again gives the same row.
-        "fetched_at": datetime.fromtimestamp(modified, UTC),
-        "bytes": size,
-        "status": "refused" if content is None else "stored",
-        "reason": reason,
+        "fetched_at": datetime.fromtimestamp(content.modified, UTC),
+        "bytes": content.size,
+        "status": status,
+        "reason": reason or content.problem,
     }
-    return row, content
-
-
-def _read(file: Found, max_bytes: int) -> tuple[bytes | None, int, int, str]:
-    """Return (content or None, modified s, bytes, reason); nothing but a regular file of a label is opened."""
-    try:
-        status = os.lstat(file.path)
-        modified, size = int(status.st_mtime), status.st_size
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "a device, pipe or socket"
-            return None, modified, 0, f"not_a_file: {kind} is never followed"
-        if file.label is None:
-            return None, modified, size, "no_label: lies in no label's folder"
-        if size > max_bytes:
-            return None, modified, size, f"too_large: {size:,} bytes, more than {max_bytes:,}"
-        handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(handle, "rb") as opened:  # noqa: PTH123 -- a descriptor: what lstat saw cannot become a link
-            content = opened.read(max_bytes + 1)
-        if len(content) > max_bytes:  # it grew since lstat
-            return None, modified, len(content), f"too_large: more than {max_bytes:,} bytes"
-        return content, modified, len(content), ""
-    except OSError as error:
-        return None, 0, 0, f"unreadable: {error.strerror}"
+    return row, data
 
 
 def _extension(origin: str) -> str:

@@ -1,10 +1,7 @@
 """The project around `data/`: who may write to it, what it holds, and its version in DVC."""
 
 import fcntl
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +10,8 @@ import yaml
 
 from pipeline import files, paths
 from pipeline.errors import UserError
-from pipeline.ingest import sightings
+from pipeline.ingest import completeness, removals, sightings, versioned
 
-_POINTER = Path("data.dvc")
 _SAMPLE_REMOTE = "sample"  # in .dvc/config: the folder .dvc/sample
 
 
@@ -46,7 +42,9 @@ def only_one() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError("another `nsfw ingest` is at work in this project. Wait for it to end.") from None
+            raise UserError(
+                "another `nsfw ingest` is at work (or `nsfw data remove`) in this project. Wait for it to end."
+            ) from None
         yield
 
 
@@ -58,14 +56,17 @@ def make_room(source: str, *, fresh: bool, keep_sample: bool) -> None:
 
     """
     if fresh:
+        _check_removals()
         if paths.DATA.exists():
             add_data()  # what is begun anew stays in DVC's cache
-            shutil.rmtree(paths.DATA)
+            _empty(paths.DATA)
         return
-    if _POINTER.exists() and not paths.SIGHTINGS.is_dir():
+    if versioned.POINTER.exists() and not paths.SIGHTINGS.is_dir():
         raise UserError(
             "data.dvc tracks a data/ that is not here. Fetch it with `dvc pull data.dvc`, or begin anew with --fresh."
         )
+    for leftover in completeness.check(paths.DATA):
+        leftover.unlink()
     sources = {source, *sightings.load(paths.SIGHTINGS)["source"]}
     if sightings.SAMPLE_SOURCE in sources and len(sources) > 1 and not keep_sample:
         held = "holds other pictures than" if source == sightings.SAMPLE_SOURCE else "still holds"
@@ -77,6 +78,26 @@ def make_room(source: str, *, fresh: bool, keep_sample: bool) -> None:
         )
 
 
+def _check_removals() -> None:
+    """Raise UserError where data.dvc names removals that are not here: begun anew, data/ would take those contents."""
+    named = versioned.files_of(str(versioned.out().get("md5", ""))) or {}
+    acts = [name for name in named if name.startswith(f"sightings/{removals.FOLDER}/")]
+    if lacking := [name for name in acts if not (paths.DATA / name).exists()]:
+        raise UserError(
+            f"{len(lacking)} records of what was taken down for good are not here, and --fresh must keep them. "
+            "Fetch them with `dvc pull data.dvc` and run this again."
+        )
+
+
+def _empty(data: Path) -> None:
+    """Delete all of `data` but the record of what was taken down for good, which no later ingest may take again."""
+    for path in sorted(data.iterdir()):
+        if path != data / "sightings":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for table in sorted((data / "sightings").glob("*.parquet")):
+        table.unlink()
+
+
 def add_data() -> None:
     """Version data/ in DVC (writes data.dvc).
 
@@ -86,14 +107,12 @@ def add_data() -> None:
         UserError: DVC refuses.
 
     """
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-    command = [sys.executable, "-m", "dvc", "add", str(paths.DATA)]  # --quiet hides errors too
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 -- fixed words
+    done = versioned.dvc("add", str(paths.DATA))  # --quiet hides errors too
     if done.returncode:
         raise UserError(f"`dvc add data` failed: {done.stderr.strip() or done.stdout.strip()}")
-    pointer = yaml.safe_load(_POINTER.read_text(encoding="utf-8"))
+    pointer = yaml.safe_load(versioned.POINTER.read_text(encoding="utf-8"))
     pointer["outs"][0].pop("remote", None)
     if set(sightings.load(paths.SIGHTINGS)["source"]) == {sightings.SAMPLE_SOURCE}:
         pointer["outs"][0]["remote"] = _SAMPLE_REMOTE
-    with files.atomic(_POINTER) as temporary:
+    with files.atomic(versioned.POINTER) as temporary:
         temporary.write_text(yaml.safe_dump(pointer, sort_keys=False), encoding="utf-8")

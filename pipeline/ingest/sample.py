@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from pipeline import files
 from pipeline.errors import UserError
 from pipeline.ingest.drawing import DRAW
 from pipeline.ingest.variants import BROKEN, NEAR, UNUSUAL, encode, near_copy, placeholder
@@ -100,6 +101,14 @@ def _scrape(seed: int, pictures: int) -> Iterator[tuple[Truth, bytes]]:
     yield from _unusual(seed)
     yield from _placeholders(seed)
     yield from _broken(seed, drawn)
+
+
+def draw_one(out: Path, *, seed: int = 1) -> str:
+    """Draw one picture, no copy of any in the sample, into the JPEG file `out`; return its label, an unsafe one."""
+    label = "porn"
+    with files.atomic(out) as temporary:
+        temporary.write_bytes(encode(DRAW[label](_rng(seed, "one")), quality=90))
+    return label
 
 
 def _originals(seed: int, pictures: int) -> Iterator[tuple[Truth, bytes]]:

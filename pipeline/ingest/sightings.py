@@ -1,4 +1,7 @@
-"""What was seen: one row per file in data/sightings/*.parquet, one table per batch, append-only."""
+"""What was seen: one row per file in data/sightings/*.parquet, one table per batch, append-only.
+
+A content that was taken down for good since (pipeline/ingest/removals.py) is read as of status `removed`.
+"""
 
 from pathlib import Path
 
@@ -6,9 +9,11 @@ import pandas as pd
 
 from pipeline import tables
 from pipeline.errors import UserError
+from pipeline.ingest import batches, removals
 
 COLUMNS = ("sha256", "label", "origin", "source", "fetched_at", "bytes", "status", "reason")
 SAMPLE_SOURCE = "bundled-sample"
+REMOVED = "removed"  # the status of a file whose content was taken down: its hash is kept, its bytes are not
 
 _TYPES = dict.fromkeys(("sha256", "label", "origin", "source", "status", "reason"), "str") | {"bytes": "int64"}
 
@@ -27,14 +32,21 @@ def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
 
 def load(folder: Path) -> pd.DataFrame:
     """Return every sighting, batch by batch, in the order in which they were ingested."""
-    parts = [tables.read_parquet(path, COLUMNS) for path in sorted(folder.glob("*.parquet"))]
-    return pd.concat(parts, ignore_index=True) if parts else empty()
+    parts = [tables.read_parquet(path, COLUMNS) for path in batches.tables(folder)]
+    return without_removed(pd.concat(parts, ignore_index=True), folder) if parts else empty()
+
+
+def without_removed(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Return sightings with the status `removed`, and the reason, where the content was taken down since."""
+    reason = rows["sha256"].map(removals.reasons(folder)).astype("str")
+    gone = reason.notna()
+    return rows.assign(status=rows["status"].mask(gone, REMOVED), reason=rows["reason"].mask(gone, reason))
 
 
 def arrival(folder: Path) -> pd.Series:
     """Return the number of the batch (from 0, as they were ingested) that brought each content first, by sha256."""
-    batches = [tables.read_parquet(path, COLUMNS)["sha256"].dropna() for path in sorted(folder.glob("*.parquet"))]
-    numbers = pd.concat([pd.Series(number, index=sha256) for number, sha256 in enumerate(batches)])
+    contents = [tables.read_parquet(path, COLUMNS)["sha256"].dropna() for path in batches.tables(folder)]
+    numbers = pd.concat([pd.Series(number, index=sha256) for number, sha256 in enumerate(contents)])
     return numbers.groupby(level=0).min()
 
 

@@ -172,7 +172,7 @@ def _age(folder: Path) -> float:
 
 def _differing(folder: Path, identity: Mapping[str, str]) -> str:
     try:
-        was = files.read_json(folder / _RUN_FILE)["identity"]
-    except (UserError, KeyError, TypeError):
+        was = dict(files.read_json(folder / _RUN_FILE)["identity"])
+    except (UserError, KeyError, TypeError, ValueError):
         return "params, data or code"
     return " and ".join(name for name in identity if was.get(name) != identity[name])

@@ -120,7 +120,7 @@ def embed(model: Any, packed: Sequence[str], params: Params, cache: EmbeddingCac
     unsaved = np.zeros_like(missing)
     progress = f"embed {name}: {new.sum()} of {len(new)} new"
     try:
-        with tqdm(total=int(new.sum()), desc=progress, unit="picture", disable=None) as bar:
+        with tqdm(total=int(new.sum()), desc=progress, unit="picture", disable=None, leave=False) as bar:
             for places, pictures in _pictures(packed, new, params):
                 named = [contents[place] for place in places]
                 for view in np.flatnonzero(missing[:, places].any(axis=1)):
@@ -174,3 +174,36 @@ def _features(model: Any, pictures: np.ndarray, contents: Sequence[str], view: i
         batch = augment.apply(batch, *draws)
     features: np.ndarray = model.predict_on_batch(batch)[: len(contents)]
     return features
+
+
+def steady(model: Any, batch_size: int) -> Any:
+    """Return the model, or, where a picture's bits depend on its row in a batch, one that takes each row alone.
+
+    So it is on CPUs without AVX-512. On a GPU bits may differ anyhow, and the model is left as it is.
+    """
+    if tf.config.list_logical_devices("GPU"):
+        return model
+    noise = np.random.default_rng(0).integers(0, 256, (batch_size, *model.input_shape[1:]), np.uint8)
+    first = model.predict_on_batch(noise)
+    turns = sorted({1, batch_size // 2} - {0})
+    turned = [model.predict_on_batch(np.roll(noise, turn, axis=0)) for turn in turns]
+    same = all(np.array_equal(np.roll(first, turn, axis=0), rows) for turn, rows in zip(turns, turned, strict=True))
+    return model if same else _RowByRow(model)
+
+
+class _RowByRow:
+    """A model whose batches go through it a row at a time."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+        self._rows = tf.function(
+            lambda pixels: tf.map_fn(lambda row: model(row[None], training=False)[0], pixels), input_signature=signature
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def predict_on_batch(self, batch: Any) -> np.ndarray:
+        """Return float32 (n, d) features of (n, size, size, 3) pixels."""
+        return np.asarray(self._rows(np.asarray(batch, np.float32)))

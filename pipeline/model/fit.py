@@ -16,6 +16,7 @@ from pipeline.model.interrupt import requests_to_stop
 from pipeline.model.progress import Progress
 
 BEST_BY = "val_macro_recall"
+START = -1.0  # the number of the epoch before the first one: the weights that a training begins with
 Report = Callable[[int, Mapping[str, float]], None]
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ class Plan:
     compile: compiles the model for batches in this many micro-batches, whose gradients are added up.
     validate: returns the metrics on the validation set; must have `val_macro_recall` and `val_loss`.
     report: called after every epoch with its number and all its metrics.
+    report_start: called with the metrics before the first step; None: these are not measured.
+    keep_start: whether the weights that the training begins with may be the best ones; only if they are measured.
     patience: stop after so many epochs without a better one; None: never.
     unsafe: the classes whose recall the progress shows.
     """
@@ -44,6 +47,8 @@ class Plan:
     compile: Callable[[int], None]
     validate: Callable[[], Mapping[str, float]]
     report: Report
+    report_start: Callable[[Mapping[str, float]], None] | None = None
+    keep_start: bool = True
     patience: int | None = None
     unsafe: tuple[str, ...] = ()
 
@@ -53,7 +58,7 @@ def fit(model: Any, plan: Plan, checkpoints: Checkpoints | None = None) -> dict[
 
     With `checkpoints`, the training goes on from the last one, to the very weights of an uninterrupted run (on a CPU).
 
-    Returns the best epoch's metrics, with `epoch`.
+    Returns the best epoch's metrics, with `epoch`; START where no epoch was better than the weights it began with.
 
     Raises:
         DivergedError: at once when the loss is not finite; the last checkpoint stays.
@@ -77,8 +82,10 @@ class _Training:
     def run(self) -> dict[str, float]:
         plan = self._plan
         self._prepare(1)
-        begun = self._state(0, 0)  # what a lack of memory before the first checkpoint goes back to
         saved = self._checkpoints.load() if self._checkpoints else None
+        if saved is None and plan.report_start is not None:
+            self._measure_start(plan.report_start)
+        begun = self._state(0, 0)  # what a lack of memory before the first checkpoint goes back to
         if saved is not None:
             self._restore(saved)
             _log.info("%s goes on at epoch %d, picture %d", plan.name, saved.epoch + 1, saved.pictures)
@@ -104,6 +111,13 @@ class _Training:
                     self._interrupted(epoch, 0)
         self._model.set_weights(list(self._best_weights))
         return self._best
+
+    def _measure_start(self, report: Callable[[Mapping[str, float]], None]) -> None:
+        metrics = dict(self._plan.validate())
+        report(metrics)
+        if self._plan.keep_start:
+            self._best = {**metrics, "epoch": START}
+            self._best_weights = tuple(self._model.get_weights())
 
     def _prepare(self, parts: int) -> None:
         self._parts = parts

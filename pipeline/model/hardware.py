@@ -1,12 +1,22 @@
 """What the machine offers: how many devices, and what they compute fastest in."""
 
 import json
+import logging
 import os
 from typing import Any, Literal
 
 import tensorflow as tf
 
+from pipeline import tensorflow_log
+
 Precision = Literal["float32", "float16", "bfloat16"]
+
+_UNUSED = (
+    "this machine has a GPU, and TensorFlow uses none: is CUDA installed (`pip install 'nsfw-pipeline[gpu]'`)? "
+    "With TF_CPP_MIN_LOG_LEVEL=0 TensorFlow says what it lacks."
+)
+
+_log = logging.getLogger(__name__)
 
 
 def strategy() -> Any:
@@ -16,7 +26,10 @@ def strategy() -> Any:
     """
     if len(_workers()) > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
-    if len(tf.config.list_physical_devices("GPU")) > 1:
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus and tensorflow_log.has_gpu() and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        _log.warning("%s", _UNUSED)
+    if len(gpus) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from pipeline import files
+from pipeline.errors import UserError
 from pipeline.model import backbone as backbones
 from pipeline.params import Backbone, Train
 
@@ -72,5 +73,16 @@ def _without_dates(source: Path, target: Path) -> None:
 
 
 def load(path: Path) -> Any:
-    """Load a saved classifier; no custom code runs."""
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
+    """Load a saved classifier; no custom code runs.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+
+    """
+    if not path.is_file():
+        raise UserError(files.folder(path) if path.is_dir() else files.missing(path))
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, OSError, LookupError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} is no whole Keras model ({reason}). {files.REBUILD.format(path=path)}") from None

@@ -1,6 +1,7 @@
-"""How far a training is: a bar on a terminal, a line an epoch elsewhere."""
+"""How far a training is: a bar on a terminal, a line now and then elsewhere."""
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from tqdm import tqdm
+
+# Off a terminal: some six lines a training, or one an epoch where epochs take ten minutes. The run record has them all.
+_LINES, _SHORTEST_SECONDS, _LONGEST_SECONDS = 6, 60.0, 600.0
 
 _log = logging.getLogger(__name__)
 
@@ -22,10 +26,13 @@ class Progress:
         self._tty = sys.stderr.isatty() if tty is None else tty
         self._epoch, self._seen, self._done_here = 0, 0, 0
         self._begun = time.monotonic()
+        self._last_line = -math.inf
 
     def __enter__(self) -> Self:
         self._begun = time.monotonic()
-        self._bar = tqdm(total=self._epochs * self._pictures, unit="img", unit_scale=True, disable=not self._tty)
+        self._bar = tqdm(
+            total=self._epochs * self._pictures, unit="img", unit_scale=True, disable=not self._tty, leave=False
+        )
         return self
 
     def __exit__(
@@ -53,8 +60,15 @@ class Progress:
         text = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
         self._bar.set_postfix_str(text)
         if not self._tty:
-            speed = self._done_here / max(1e-9, time.monotonic() - self._begun)  # of this process, validation included
-            left = (self._epochs - self._epoch - 1) * self._pictures / max(1e-9, speed)
+            self._log_line(text)
+
+    def _log_line(self, text: str) -> None:
+        now = time.monotonic()
+        speed = self._done_here / max(1e-9, now - self._begun)  # of this process, validation included
+        left = (self._epochs - self._epoch - 1) * self._pictures / max(1e-9, speed)
+        pause = min(_LONGEST_SECONDS, max(_SHORTEST_SECONDS, (now - self._begun + left) / _LINES))
+        if now - self._last_line >= pause:
+            self._last_line = now
             place = f"{self._name} epoch {self._epoch + 1}/{self._epochs}"
             _log.info("%s: %s; %.0f images/s, %s left", place, text, speed, _duration(left))
 

@@ -43,12 +43,15 @@ def packed_files(folder: Path, split: str) -> list[str]:
     """Return a split's files, in order.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or a folder lies in the place of one.
 
     """
     found = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
     if not found:
         raise UserError(f"{folder} holds no {split}-*.tfrecord. Run `dvc repro pack`.")
+    for path in found:
+        if Path(path).is_dir():
+            raise UserError(files.folder(Path(path)))
     return found
 
 

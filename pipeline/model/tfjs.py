@@ -77,8 +77,9 @@ def _told(model_json: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} does not exist. Keep model.json and its shards in one folder.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{model_json} is not a TensorFlow.js layers model: {error!r}. Give its model.json.") from None
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        reason = repr(error)[:300]
+        raise UserError(f"{model_json} is not a TensorFlow.js layers model: {reason}. Give its model.json.") from None
 
 
 def _manifest(model_json: Path) -> Any:
@@ -86,7 +87,7 @@ def _manifest(model_json: Path) -> Any:
 
 
 def _shard(model_json: Path, name: str) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", name) or name.startswith("."):
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", name) or name.startswith("."):  # 255: what file systems take
         raise ValueError(f"shard name {name!r}")
     path = model_json.parent / name
     if path.exists() and not path.is_file():
@@ -100,7 +101,7 @@ def _stored(entry: dict[str, Any]) -> tuple[np.dtype[Any], list[int]]:
     """Return how a weight lies in its shard: type and shape."""
     kind = np.dtype(_TYPES[entry.get("quantization", {}).get("dtype", entry["dtype"])]).newbyteorder("<")
     shape = [operator.index(size) for size in entry["shape"]]
-    if any(size < 0 for size in shape):
+    if any(size < 0 for size in shape) or not isinstance(entry["name"], str):
         raise ValueError(f"{entry['name']} has the shape {shape}")
     return kind, shape
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.evaluation.paired import differences
-from pipeline.promotion import judging, state
+from pipeline.evaluation.rollups import ALL_UNSAFE
+from pipeline.promotion import agreement, judging, state
 from pipeline.promotion.judging import IncomparableError, Sides
 from pipeline.tracking import server
 from pipeline.tracking.evidence import Dossier, DoubtfulError
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from pipeline.params import Params
 
 MOVED = ("sha256", "label", "side", "said_before", "said_after", "unsafe_before", "unsafe_after")
+_WIDTH = 8  # of a column
 SHOWN = 20  # pictures that changed sides, on a terminal
 
 
 def compare(params: Params, before: str, after: str, rescore: judging.Rescore | None = None) -> dict[str, Any]:
     """Return both versions' figures on the test pictures of `after`, and the pictures that changed sides.
 
+    A side is what the likeliest class says; `other` tells what each version's own threshold flags, as shares and in
+    pictures of 100,000 at `evaluate.prevalence`.
     `recall`: rows of figure, before, after, change, interval, pictures. `moved`: rows of sha256, label, side (what
     became of it), said_before, said_after, unsafe_before, unsafe_after (probabilities), the gravest first.
 
@@ -33,6 +37,7 @@ def compare(params: Params, before: str, after: str, rescore: judging.Rescore | 
 
     """
     with server.session() as client:
+        agreement.check(client, params.register_, before, after)
         now = state.read(client, params.register_)
         versions = [state.resolve(now, asked, params.register_) for asked in (before, after)]
         dossiers = [judging.dossier(client, now.model, version) for version in versions]
@@ -100,7 +105,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     text += [f"  {row['figure']:<22}{_number(row['before'])}{_number(row['after'])}" for row in found["other"]]
     counts = pd.Series([row["side"] for row in found["moved"]], dtype="str").value_counts().sort_index()
     told = ", ".join(f"{count} {side}" for side, count in counts.items()) or "none"
-    text.append(f"pictures that changed sides: {told}")
+    text.append(f"pictures whose likeliest class changed sides: {told}")
     for row in found["moved"][:SHOWN]:
         text.append(
             f"  {row['side']:<18} {row['sha256'][:16]}  {row['label']}: {row['said_before']} -> {row['said_after']}, "
@@ -137,7 +142,12 @@ def _rows(both: Sides, unsafe: list[str], params: Params) -> list[dict[str, Any]
 def _others(left: Dossier, right: Dossier) -> list[dict[str, Any]]:
     def figures(dossier: Dossier) -> dict[str, float | None]:
         document, speed = dossier.document, dossier.facts.get("speed") or {}
+        point = (document.get("operating_points") or {}).get(ALL_UNSAFE) or {}
         return {
+            "threshold": point.get("threshold"),
+            "flagged, of unsafe": point.get("recall"),
+            "flagged, of safe": point.get("false_positive_rate"),
+            "review, of 100,000": (point.get("at_prevalence") or {}).get("flagged_per_100000"),
             "calibration error": document["calibration"]["ece_after"],
             "worst distortion": (document["robustness"]["worst"] or {}).get("unsafe_recall"),
             "p95 ms a picture": speed.get("p95_ms"),
@@ -149,7 +159,8 @@ def _others(left: Dossier, right: Dossier) -> list[dict[str, Any]]:
 
 
 def _number(value: float | None) -> str:
-    return f"{'-' if value is None else format(value, '.4g'):>8}"
+    shown = "-" if value is None else (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}")
+    return f"{shown if len(shown) < _WIDTH else f'{value:.2g}':>{_WIDTH}}"
 
 
 def _points(share: float) -> str:

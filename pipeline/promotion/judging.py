@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pipeline import decisions, paths, tables
+from pipeline import paths
+from pipeline.annotations import schemas
 from pipeline.evaluation import gates
 from pipeline.evaluation.gates import Case, Gate, TestSets
 from pipeline.evaluation.paired import Difference, differences
 from pipeline.tracking import evidence, trees
-from pipeline.tracking.evidence import Dossier, DoubtfulError
+from pipeline.tracking.evidence import Dossier, DoubtfulError, UnfetchedError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,11 +64,16 @@ def table(
     test_change: str = "",
     rescore: Rescore | None = None,
 ) -> list[Gate]:
-    """Return the gate table of a challenger against production, both with their evidence."""
+    """Return the gate table of a challenger against production, both with their evidence.
+
+    Where the challenger's cannot be fetched, nothing is known of any gate: that is one failure, with its cause.
+    """
+    if isinstance(challenger, UnfetchedError):
+        return [Gate("evidence", "fail", None, None, str(challenger))]
     if not isinstance(challenger, Dossier):
         case = Case(None, {}, doubt=str(challenger or "no evidence"), production=production_version)
         return gates.judge(params.register_.gates, case)
-    known, wrong = _reports(challenger)
+    known, wrong = _reports(challenger, params.labels.names)
     found, incomparable = _differences(challenger, production, params, rescore)
     case = Case(
         challenger.document,
@@ -82,6 +88,13 @@ def table(
         committed=_committed(challenger),
     )
     return gates.judge(params.register_.gates, case)
+
+
+def unfetched(challenger: Dossier | DoubtfulError | None, production: Dossier | DoubtfulError | None) -> str:
+    """Return which evidence cannot be fetched, and why; "" where none is missed. It is no fault of the challenger's."""
+    if isinstance(challenger, UnfetchedError):
+        return str(challenger)
+    return f"production, {production}" if isinstance(production, UnfetchedError) else ""
 
 
 def sides(before: Dossier, after: Dossier, rescore: Rescore | None = None) -> Sides:
@@ -126,6 +139,8 @@ def _differences(
 ) -> tuple[dict[str, Difference], str]:
     if production is None:
         return {}, ""
+    if isinstance(production, UnfetchedError):  # whose cause is shown once, by `unfetched`
+        return {}, "production's own evidence cannot be fetched"
     if isinstance(production, DoubtfulError):
         return {}, f"production's own evidence: {production}"
     try:
@@ -156,13 +171,13 @@ def _labels(dossier: Dossier) -> pd.Series:
     return test.drop_duplicates("sha256").set_index("sha256")["label"]
 
 
-def _reports(challenger: Dossier) -> tuple[int, Sequence[str]]:
+def _reports(challenger: Dossier, labels: Sequence[str]) -> tuple[int, Sequence[str]]:
     """Return how many public reports there are now, and those that the challenger gets wrong, or never saw."""
     if not Path(paths.REPORTS).is_file():
         known = challenger.document["reports"]
         rows = [f"{row['sha256'][:12]} is {row['expected_label']}, not {row['said']}" for row in known["wrong"]]
         return int(known["cases"]), rows + ["a report without a picture"] * int(known["missing"])
-    reports = tables.read_csv(paths.REPORTS, decisions.REPORT_COLUMNS)
+    reports = schemas.reports(paths.REPORTS, labels)
     names = list(challenger.document["labels"])
     answers = challenger.predictions.drop_duplicates("sha256").set_index("sha256")[[f"p_{name}" for name in names]]
     wrong = []

@@ -5,7 +5,9 @@ A sample of real traffic, all of it safe, shows the false-positive rate that no 
 
 from __future__ import annotations
 
+import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +22,11 @@ from pipeline.errors import UserError
 from pipeline.evaluation import calibration, speed
 from pipeline.evaluation.recall import wilson
 from pipeline.images import sandbox
-from pipeline.images.decode import Limits, Rejected
-from pipeline.images.squares import Squaring
-from pipeline.promotion import service, state
+from pipeline.images.limits import Limits, Rejected
+from pipeline.images.squares import FrameSquares, Squaring
+from pipeline.ingest import walk
+from pipeline.promotion import agreement, service, state
+from pipeline.serving.decision import Decision, worst_frame
 from pipeline.serving.networks import Adapter, load_network
 from pipeline.tracking import evidence, server
 from pipeline.tracking.evidence import DoubtfulError
@@ -43,13 +47,16 @@ class Reading:
     limits: Limits
     size: int
 
-    def read(self, path: str) -> np.ndarray:
-        """Return uint8 (size, size, 3); for a sandbox worker."""
-        with Path(path).open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+    def read(self, path: str) -> FrameSquares:
+        """Return the frames that a model looks at; for a sandbox worker."""
+        try:
+            with Path(path).open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)
+        except OSError as error:
+            raise Rejected("unreadable", error.strerror or type(error).__name__) from None
         if len(data) > _MAX_BYTES:
             raise Rejected("too_large", f"more than {_MAX_BYTES:,} bytes")
-        return Squaring(self.limits, self.size).from_bytes(data)
+        return Squaring(self.limits, self.size).frames_from_bytes(data)
 
 
 def measure(params: Params, asked: str, folder: Path) -> dict[str, Any]:
@@ -58,15 +65,18 @@ def measure(params: Params, asked: str, folder: Path) -> dict[str, Any]:
     Keys: model, version, pictures, unreadable ({reason: files}), said ({label: {class: pictures}}), recall by label,
     flagged: of the safe and of the unsafe pictures, how many the most probable class, and each operating point of the
     version's evidence, calls unsafe, with Wilson intervals; calibration (before, and after the evidence's temperature);
-    speed (p50_ms, p95_ms, pictures_per_second of the model alone; with_decoding: of this very run).
+    speed (p50_ms, p95_ms, pictures_per_second of the model alone; with_decoding: of this very run). An animation counts
+    as its worst frame, as it does wherever the version serves.
 
     Raises:
-        UserError: no such version or folder, a folder's name is no label, or there is no readable picture.
+        UserError: no such version or folder, a folder's name is no label of this version (params.yaml may have others
+            by now), or there is no readable picture.
         Unreachable: the server does not answer.
 
     """
-    files = _files(folder, params.labels.names)
+    _check_folder(folder)
     with server.session() as client:
+        agreement.check(client, params.register_, asked)
         now = state.read(client, params.register_)
         version = state.resolve(now, asked, params.register_)
         place, spec = service.fetch_model(client, now.model, version)
@@ -78,11 +88,17 @@ def measure(params: Params, asked: str, folder: Path) -> dict[str, Any]:
     file = service.model_file(place, spec)
     if not spec or not file.exists() or digest(file) != tag:
         raise UserError(f"version {version} is not a model of ours, or its file has changed: it is not loaded.")
-    names, size = tuple(spec["labels"]), int(spec["size"])
+    try:
+        names, unsafe, size = tuple(spec["labels"]), tuple(spec["unsafe"]), int(spec["size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"version {version} does not say what it answers ({error!r}): it is not loaded.") from None
+    files, refused = _files(folder, names, f"version {version}")
     network = load_network(file, Adapter.from_document(spec.get("adapter")), size, len(names))
     begun = time.perf_counter()
-    probabilities, labels, unreadable = _answers(network, files, size, params)
+    decision = Decision.from_document(spec.get("decision"), names, unsafe)
+    probabilities, labels, unreadable = _answers(network, decision, files, size, params)
     seconds = time.perf_counter() - begun
+    unreadable = dict(sorted((Counter(refused) + Counter(unreadable)).items()))
     if not labels:
         raise UserError(f"{folder} holds no readable picture: {unreadable or 'it is empty'}.")
     truth = np.array([names.index(label) for label in labels])
@@ -93,7 +109,7 @@ def measure(params: Params, asked: str, folder: Path) -> dict[str, Any]:
         "pictures": len(labels),
         "unreadable": unreadable,
         "said": _said(probabilities, truth, names),
-        "flagged": _flagged(probabilities, truth, names, tuple(spec["unsafe"]), document, params.evaluate.confidence),
+        "flagged": _flagged(probabilities, truth, names, unsafe, document, params.evaluate.confidence),
         "confidence": params.evaluate.confidence,
         "calibration": _calibration(probabilities, truth, document),
         "speed": {**speed.measure(network, size, _ROUNDS), "with_decoding": len(labels) / seconds},
@@ -127,44 +143,62 @@ def lines(found: dict[str, Any]) -> list[str]:
     return text
 
 
-def _files(folder: Path, names: Sequence[str]) -> list[tuple[str, str]]:
+def _check_folder(folder: Path) -> None:
+    """Raise before a server is asked for anything."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder. It must hold a folder for each label.")
-    labels = sorted(place.name for place in folder.iterdir() if place.is_dir())
-    strangers = [label for label in labels if label not in names]
-    if strangers or not labels:
+    if not any(entry.is_dir() for entry in folder.iterdir()):
+        raise UserError(f"{folder} holds no folder. It must hold one for each label: {folder}/neutral/a.jpg, say.")
+
+
+def _files(folder: Path, names: Sequence[str], model: str) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """Return label and absolute path of each file, in order, and how many entries are no file of a label, by code."""
+    entries = walk.walk(os.fsencode(folder)).entries
+    inside = [entry for entry in entries if entry.is_folder or b"/" in entry.shown]
+    labels = sorted({os.fsdecode(entry.shown.partition(b"/")[0]) for entry in inside})
+    strangers = [ascii(label) for label in labels if label not in names]
+    if strangers:
         raise UserError(
-            f"{folder} holds {', '.join(strangers) or 'no folder'}; its folders must be labels: {', '.join(names)}."
+            f"{folder} holds {', '.join(strangers)}; its folders must be labels of {model}: {', '.join(names)}. "
+            "Rename them, or measure a version that knows these labels (--version)."
         )
-    return [
-        (label, str(path.absolute()))
-        for label in labels
-        for path in sorted((folder / label).rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    ]
+    codes = Counter(entry.problem.partition(":")[0] for entry in inside if entry.problem)
+    codes["no_label"] = len(entries) - len(inside)
+    root = folder.absolute()
+    sound = [os.fsdecode(entry.shown) for entry in inside if not entry.problem]
+    return [(shown.partition("/")[0], str(root / shown)) for shown in sound], dict(sorted((+codes).items()))
 
 
 def _answers(
-    network: Any, files: Sequence[tuple[str, str]], size: int, params: Params
+    network: Any, decision: Decision, files: Sequence[tuple[str, str]], size: int, params: Params
 ) -> tuple[np.ndarray, list[str], dict[str, int]]:
-    limits = Limits(*params.catalog.limits)
+    limits = Limits(**params.catalog.limits)
     cost = sandbox.Limits(params.catalog.seconds, params.catalog.memory_mb, compute.cores())
     read = partial(Reading.read, Reading(limits, size))
     parts: list[np.ndarray] = []
     labels: list[str] = []
     unreadable: dict[str, int] = {}
     for chunk in tqdm(list(_chunks(files)), desc="measure", unit="chunk", disable=None):
-        squares = []
+        shown: list[FrameSquares] = []
         outcomes = sandbox.run(read, [path for _, path in chunk], cost)
         for (label, _), outcome in zip(chunk, outcomes, strict=True):
             if isinstance(outcome, sandbox.Failure):
                 unreadable[outcome.code] = unreadable.get(outcome.code, 0) + 1
             else:
-                squares.append(outcome)
+                shown.append(outcome)
                 labels.append(label)
-        batches = (squares[start : start + _BATCH] for start in range(0, len(squares), _BATCH))
-        parts.extend(np.asarray(network(np.stack(batch))) for batch in batches)
+        batches = (shown[start : start + _BATCH] for start in range(0, len(shown), _BATCH))
+        parts.extend(_worst(network, decision, batch) for batch in batches)
     return np.concatenate(parts) if parts else np.empty((0, 0)), labels, dict(sorted(unreadable.items()))
+
+
+def _worst(network: Any, decision: Decision, pictures: Sequence[FrameSquares]) -> np.ndarray:
+    """Return the network's own answer (pictures, classes) to the frame of each picture that decides about it."""
+    squares = np.concatenate([picture.squares for picture in pictures])
+    answers = [np.asarray(network(squares[start : start + _BATCH])) for start in range(0, len(squares), _BATCH)]
+    ends = np.cumsum([len(picture.squares) for picture in pictures])
+    by_picture = np.split(np.concatenate(answers), ends[:-1])
+    return np.stack([raw[worst_frame(decision.score(decision.probabilities(raw)))] for raw in by_picture])
 
 
 def _chunks(files: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, str]]]:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import UserError
 from pipeline.evaluation import gates
 from pipeline.evaluation.gates import Gate
-from pipeline.promotion import judging, state
+from pipeline.promotion import agreement, judging, state
 from pipeline.promotion.state import State
 from pipeline.tracking import ledger, server
 from pipeline.tracking.entries import Draft, Entry, Ledger
-from pipeline.tracking.evidence import Dossier, DoubtfulError
+from pipeline.tracking.evidence import Dossier, DoubtfulError, UnfetchedError
 from pipeline.tracking.package import SHA_TAG
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Outcome:
     overrides: Sequence[str] = ()
     lost: int = 0
     findings: Sequence[str] = field(default=())
+    unfetched: str = ""  # which evidence could not be had, and why: not the version's fault, and nothing to override
 
     @property
     def failed(self) -> list[str]:
@@ -58,6 +59,7 @@ class Outcome:
             "lost_races": self.lost,
             "gates": [gate.to_document() for gate in self.table],
             "findings": list(self.findings),
+            "unfetched": self.unfetched,
         }
 
 
@@ -80,7 +82,8 @@ def judge(
         test_change=test_change,
         rescore=rescore,
     )
-    return Outcome(now.model, version, now.production, table, findings=now.findings())
+    unfetched = judging.unfetched(challenger, production)
+    return Outcome(now.model, version, now.production, table, findings=now.findings(), unfetched=unfetched)
 
 
 def promote(
@@ -120,8 +123,10 @@ def promote(
             test_change=test_change,
             rescore=rescore,
         )
-        used = [name for name in gates.failed(table) if name in overrides]
-        outcome = Outcome(now.model, version, now.production, table, None, used, lost, now.findings())
+        unfetched = judging.unfetched(challenger, production)
+        blind = isinstance(challenger, UnfetchedError)  # nothing is known of what would be overridden
+        used = [] if blind else [name for name in gates.failed(table) if name in overrides]
+        outcome = Outcome(now.model, version, now.production, table, None, used, lost, now.findings(), unfetched)
         if outcome.failed:
             return outcome
         entry = _enter(
@@ -176,6 +181,7 @@ def _look(
     params: Params, asked: str | None
 ) -> tuple[State, int, Dossier | DoubtfulError | None, Dossier | DoubtfulError | None]:
     with server.session() as client:
+        agreement.check(client, params.register_, asked)
         now = state.read(client, params.register_)
         version = state.resolve(now, asked or params.register_.alias, params.register_)
         challenger = judging.dossier(client, now.model, version)

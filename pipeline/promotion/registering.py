@@ -17,8 +17,8 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.evaluation import card, speed
 from pipeline.evaluation.gates import Gate
-from pipeline.files import read_json, write_json, write_text
-from pipeline.images.decode import Limits
+from pipeline.files import read_object, write_json, write_text
+from pipeline.images.limits import Limits
 from pipeline.params import Params
 from pipeline.promotion import judging, rescoring, state
 from pipeline.serving.decision import Decision
@@ -48,7 +48,7 @@ def register_with_evidence(
         UserError: there is no evidence, it is another model's, or the candidate's folder holds no run record.
 
     """
-    document = read_json(evaluation / evidence.DOCUMENT)
+    document = read_object(evaluation / evidence.DOCUMENT)
     sha256 = digest(candidate.model_file)
     if document.get("model_sha256") != sha256:
         raise UserError(
@@ -68,6 +68,16 @@ def register_with_evidence(
     return done, table
 
 
+def built_decision(evaluation: Path) -> dict[str, Any] | None:
+    """Return the temperature and threshold that the evidence in a folder gives; None where it gives none.
+
+    Raises:
+        UserError: there is no evidence, or it cannot be used.
+
+    """
+    return _decision(read_object(evaluation / evidence.DOCUMENT), evaluation)
+
+
 def _decision(document: Mapping[str, Any], evaluation: Path) -> dict[str, Any] | None:
     try:
         decision = Decision.from_evidence(document)
@@ -81,7 +91,7 @@ def _decision(document: Mapping[str, Any], evaluation: Path) -> dict[str, Any] |
 
 def limits(params: Params) -> dict[str, Any]:
     """Return what a picture may be, for a version's spec: what the catalog took is what serving takes."""
-    return asdict(Limits(*params.catalog.limits))
+    return asdict(Limits(**params.catalog.limits))
 
 
 @contextmanager
@@ -102,11 +112,13 @@ def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
         "model_sha256": sha256,
         "record_id": record.id,
         "run_status": record.status,
+        "kept_start": record.kept_start,
         "imported": record.kind == "import",
         "adapter": None if candidate.adapter is None else dict(candidate.adapter),
         "decision": candidate.decision,
         "trained_at": record.document.get("finished_at"),
         "git_commit": git.get("commit"),
+        "git_problem": git.get("problem"),
         "git_dirty": git.get("dirty"),
         "git_tree": git.get("tree"),
         "untracked": git.get("untracked") or [],
@@ -121,7 +133,7 @@ def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
 def _for_card(facts: Mapping[str, Any], table: Sequence[Gate]) -> dict[str, Any]:
     origin = facts["params"].get("import.file") if facts["imported"] else None
     named = {"commit": facts["git_commit"], "run": facts["record_id"], "imported": origin}
-    named |= {name: facts[name] for name in ("model", "data_md5", "trained_at", "speed", "size_mb")}
+    named |= {name: facts[name] for name in ("model", "data_md5", "trained_at", "speed", "size_mb", "kept_start")}
     # The others stand with the run.
     named["params"] = {name: value for name, value in facts["params"].items() if name.startswith(_OF_NOTE)}
     backbone = facts["params"].get("backbone.name")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
-from pipeline.images.decode import Limits
+from pipeline.images.limits import Limits
 from pipeline.paths import MODEL_FILE
 from pipeline.promotion import state
 from pipeline.promotion.state import State
 from pipeline.serving.decision import Decision
 from pipeline.tracking import evidence, server
-from pipeline.tracking.evidence import Dossier, DoubtfulError
+from pipeline.tracking.evidence import Dossier, DoubtfulError, UnfetchedError
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.package import SPEC_FILE
 from pipeline.tracking.publish import describe
@@ -64,7 +64,7 @@ class Verified:
         if said is None:
             return default
         try:
-            return Limits(int(said["max_pixels"]), int(said["min_side"]), float(said["max_aspect"]))
+            return Limits.from_document(said)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the {SPEC_FILE} of version {self.version} has odd limits ({error!r})") from None
 
@@ -104,7 +104,15 @@ def verify(params: Params, *, allow_unverified: bool = False, into: Path | None 
     with server.session() as client:
         now = state.read(client, params.register_)
         version, doubts = _chosen(now)
-        dossier = None if doubts else _dossier(client, now, doubts)
+        try:
+            dossier = None if doubts else _dossier(client, now, doubts)
+        except UnfetchedError as lost:
+            if not allow_unverified:  # nothing speaks against it: what is to be done is to bring the files back
+                raise UserError(
+                    f"version {version} of {now.model} is not served: {lost}. To do: {evidence.BRING_BACK}."
+                ) from None
+            dossier = None
+            doubts.append(str(lost))
         _refuse(now.model, version, doubts, allow_unverified=allow_unverified)  # before anything of it is fetched
         folder, spec = fetch_model(client, now.model, version, into)
     if dossier is not None:
@@ -173,6 +181,8 @@ def _dossier(client: MlflowClient, now: State, doubts: list[str]) -> Dossier | N
         return None
     try:
         return evidence.fetch(client, now.model, last.draft.version, last.draft.evidence_sha256)
+    except UnfetchedError:
+        raise
     except DoubtfulError as doubt:
         doubts.append(str(doubt))
         return None

@@ -12,7 +12,7 @@ def gate_lines(table: Sequence[Gate]) -> list[str]:
         return ["gates: not judged, as MLflow did not answer; `nsfw gates` judges"]
     failed = gates.failed(table)
     head = f"gates: {len(failed)} of {len(table)} failed: {', '.join(failed)}" if failed else "gates: none failed"
-    ordered = sorted(table, key=lambda gate: ("fail", "pass", "n/a").index(gate.status))
+    ordered = sorted(table, key=lambda gate: gates.STATUSES.index(gate.status))
     return [head, *(f"  {line}" for line in gates.rows(ordered))]
 
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline import paths
 from pipeline.errors import UserError
-from pipeline.tracking import evidence, ledger
+from pipeline.promotion import lost_runs
+from pipeline.tracking import evidence, ledger, server
+from pipeline.tracking.absent import or_none
 from pipeline.tracking.entries import Ledger
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ class State:
     aliases: Mapping[str, int]
     versions: tuple[int, ...]
     without_evidence: tuple[int, ...]
+    lost_runs: tuple[str, ...] = ()  # a line for each of production's and challenger's that was deleted
 
     @property
     def production(self) -> int | None:
@@ -52,6 +56,7 @@ class State:
             )
         elif self.production is not None and self.aliased is None:
             found.append(f"the alias {self.alias} is gone; the ledger says version {self.production}. {self._finish()}")
+        found += self.lost_runs
         if self.ledger.unreadable:
             numbers = ", ".join(map(str, self.ledger.unreadable))
             found.append(
@@ -118,27 +123,28 @@ def read(client: MlflowClient, register: Register) -> State:
 
 
 def _read(client: MlflowClient, register: Register) -> State:
-    from mlflow.exceptions import MlflowException
-
     model = register.model
-    try:
-        aliases = client.get_registered_model(model).aliases
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        raise UserError(f"nothing is registered as {model} yet. `dvc repro` registers a challenger.") from None
+    registered = or_none(lambda: client.get_registered_model(model))
+    if registered is None:
+        way = "`nsfw sync` registers what build/ holds" if paths.REGISTERED.is_file() else "`dvc repro` registers one"
+        raise UserError(f"{server.label()} has no model {model}. {way}.")
+    aliases = registered.aliases
+    known = ledger.read(client, model)
     found = ledger.versions_of(client, model)
     numbers = sorted(int(version.version) for version in found)
     bare = sorted(int(version.version) for version in found if evidence.EVIDENCE_TAG not in version.tags)
+    challenger = _number(aliases.get(register.alias))
+    in_use = {"production": known.production, "challenger": challenger if challenger != known.production else None}
     return State(
         model,
         register.production,
-        ledger.read(client, model),
+        known,
         _number(aliases.get(register.production)),
-        _number(aliases.get(register.alias)),
+        challenger,
         {name: int(value) for name, value in aliases.items()},
         tuple(numbers),
         tuple(bare),
+        tuple(lost_runs.findings(client, model, in_use)),
     )
 
 

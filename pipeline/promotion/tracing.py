@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from pipeline import git
 from pipeline.promotion import state
 from pipeline.promotion.showing import plain
 from pipeline.tracking import evidence, server, trees
+from pipeline.tracking.absent import or_none
 from pipeline.tracking.evidence import DoubtfulError
 from pipeline.tracking.facts import ID_TAG
 from pipeline.tracking.package import SHA_TAG
@@ -38,10 +39,11 @@ def trace(params: Params, asked: str) -> dict[str, Any]:
             dossier, doubt = evidence.fetch(client, now.model, version), ""
         except DoubtfulError as error:
             dossier, doubt = None, str(error)
-    tags = found.tags
+    # What versions are not searched by stands with their run alone; older ones carry all of it.
+    tags = {**(run.data.tags if run else {}), **found.tags}
     facts = dict(dossier.facts) if dossier else {}
-    tree = tags.get("nsfw.git_tree")
-    dirty = tags.get("nsfw.git_dirty") == "true"
+    tree = tags.get("nsfw.git_tree") or facts.get("git_tree")
+    dirty = (tags.get("nsfw.git_dirty") or str(facts.get("git_dirty")).lower()) == "true"
     committed = trees.commit_with(tree) if dirty and tree and not facts.get("untracked") else None
     document: dict[str, Any] = {
         "model": now.model,
@@ -74,7 +76,7 @@ def commands(found: dict[str, Any]) -> list[str]:
         return ["# imported: trained elsewhere; `nsfw import-model` of the same file registers it again"]
     commit = found["committed_as"] or found["commit"]
     if commit is None:
-        return ["# trained outside a git repository: there is no commit to check out"]
+        return ["# no commit is known of it (trained outside git?): there is none to check out"]
     lines = [f"git clone {quote(_origin())} rebuilt && cd rebuilt", f"git checkout {quote(commit)}"]
     if found["dirty"] and not found["committed_as"]:
         lines += [
@@ -122,21 +124,13 @@ def _figures(document: Any) -> dict[str, float | None]:
 
 
 def _run(client: MlflowClient, run_id: str | None) -> Run | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id) if run_id else None
-    except MlflowException as error:  # the version stays when its run is purged
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
+    # The version stays when its run is purged.
+    return or_none(lambda: client.get_run(run_id)) if run_id else None
 
 
 def _origin() -> str:
     """Return where to clone from: the remote, or this very folder."""
-    for command in (["git", "remote", "get-url", "origin"], ["git", "rev-parse", "--show-toplevel"]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- no shell; our own arguments
-        if done.returncode == 0 and done.stdout.strip():
-            found = done.stdout.strip()
-            return server.shown(found) if found.startswith(("http://", "https://")) else found
+    for command in (("remote", "get-url", "origin"), ("rev-parse", "--show-toplevel")):
+        if place := (git.ask(*command).text or "").strip():
+            return server.shown(place) if place.startswith(("http://", "https://")) else place
     return "REPOSITORY"

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import UserError
-from pipeline.images.decode import Limits, Rejected
-from pipeline.images.squares import Squaring
-from pipeline.serving.decision import Decision, Verdict
+from pipeline.images.limits import Limits, Rejected
+from pipeline.images.squares import FrameSquares, Squaring
+from pipeline.serving.decision import Decision, Verdict, worst_frame
 from pipeline.serving.networks import Adapter, load_network
 
 BATCH = 32
@@ -24,12 +24,14 @@ class Scores:
         probabilities: float64 (n, classes), calibrated.
         unsafe: float64 (n,), their sums over the unsafe classes.
         decisions: "unsafe" where that reaches the threshold, else "safe"; None where no threshold is known.
+        deciding_frames: the number, from 0, of the frame that each picture's row is about; 0 for a still.
 
     """
 
     probabilities: npt.NDArray[np.float64]
     unsafe: npt.NDArray[np.float64]
     decisions: list[Verdict | None]
+    deciding_frames: list[int]
 
 
 class Classifier:
@@ -74,7 +76,25 @@ class Classifier:
         raw = np.concatenate(parts) if parts else np.empty((0, len(self.labels)))
         probabilities = self.decision.probabilities(raw)
         unsafe = self.decision.score(probabilities)
-        return Scores(probabilities, unsafe, self.decision.verdicts(unsafe))
+        return Scores(probabilities, unsafe, self.decision.verdicts(unsafe), [0] * len(squares))
+
+    def classify_frames(self, pictures: Sequence[FrameSquares]) -> Scores:
+        """Return what the model says of pictures of one frame or more: of each, what it says of its worst frame.
+
+        That is the frame with the highest score, since a moderator must not miss it.
+        """
+        if not pictures:
+            return self.classify(np.empty((0, self.size, self.size, 3), np.uint8))
+        every = self.classify(np.concatenate([picture.squares for picture in pictures]))
+        ends = np.cumsum([len(picture.squares) for picture in pictures])
+        within = [
+            worst_frame(every.unsafe[end - len(picture.squares) : end])
+            for picture, end in zip(pictures, ends, strict=True)
+        ]
+        rows = [int(end) - len(picture.squares) + k for picture, end, k in zip(pictures, ends, within, strict=True)]
+        numbers = [picture.numbers[k] for picture, k in zip(pictures, within, strict=True)]
+        decisions = [every.decisions[row] for row in rows]
+        return Scores(every.probabilities[rows], every.unsafe[rows], decisions, numbers)
 
     def predict(
         self, pictures: Sequence[bytes], limits: Limits | None = None
@@ -87,15 +107,15 @@ class Classifier:
         probabilities = np.full((len(pictures), len(self.labels)), np.nan)
         errors = [""] * len(pictures)
         for start in range(0, len(pictures), BATCH):
-            places, squares = [], []
+            places, shown = [], []
             for place in range(start, min(start + BATCH, len(pictures))):
                 try:
-                    squares.append(squaring.from_bytes(pictures[place]))
+                    shown.append(squaring.frames_from_bytes(pictures[place]))
                     places.append(place)
                 except Rejected as rejected:
                     errors[place] = str(rejected)
                 except MemoryError:
                     errors[place] = "memory: too large to decode"
-            if squares:
-                probabilities[places] = self.classify(np.stack(squares)).probabilities
+            if shown:
+                probabilities[places] = self.classify_frames(shown).probabilities
         return probabilities, errors

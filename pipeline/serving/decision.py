@@ -139,3 +139,11 @@ class Decision:
             float(evidence["calibration"]["temperature"]),
             points["unsafe"]["threshold"],
         )
+
+
+def worst_frame(scores: Sequence[float] | Floats) -> int:
+    """Return which of the (k,) scores of one picture's frames, k at least 1, decides about it: the first highest.
+
+    A NaN comes before all numbers: a frame that the network has no answer to is not passed over.
+    """
+    return int(np.argmax(scores))

@@ -22,14 +22,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModelContext
 
 from pipeline.images import sandbox
-from pipeline.images.decode import Limits
-from pipeline.images.reading import Content, Read, Reading
+from pipeline.images.limits import Limits
+from pipeline.images.reading import TOO_MUCH_MEMORY, Content, Read, Reading
 from pipeline.images.squares import Squaring
 from pipeline.serving.classifier import BATCH, Classifier
 from pipeline.serving.decision import Decision
 from pipeline.serving.networks import Adapter
 
-OUTPUTS = ("unsafe", "threshold", "decision", "error")
+_FRAMES = ("frames", "frames_scored", "deciding_frame")
+OUTPUTS = ("unsafe", "threshold", "decision", *_FRAMES, "error")
 _MAX_BYTES = 64 * 2**20
 _SECONDS, _MEMORY_MB = 5.0, 512  # of a picture
 _SERVES = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # MLflow's own sign: `mlflow models serve`
@@ -49,12 +50,15 @@ class PictureModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's
         decision = Decision.from_document(spec.get("decision"), spec["labels"], spec.get("unsafe", ()))
         adapter = Adapter.from_document(spec.get("adapter"))
         self._classifier = Classifier(model_file, spec["labels"], spec["size"], adapter, decision)
-        self._reading = Reading(Squaring(Limits(**(spec.get("limits") or {})), spec["size"]), _MAX_BYTES)
+        limits = Limits.from_document(spec.get("limits"))
+        self._reading = Reading(Squaring(limits, spec["size"]), _MAX_BYTES)
 
     def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Return a float64 column a class, `unsafe` (their sum over the unsafe ones), `threshold`, `decision`, `error`.
+        """Return a float64 column a class, `unsafe` (their sum over the unsafe ones), and the others of OUTPUTS.
 
-        Where there is an error the numbers are NaN and the decision is None; `error` is "" where there is none.
+        Of an animation the numbers are those of `deciding_frame` (from 0): its worst, of the `frames_scored` that were
+        looked at of `frames`. Where there is an error the numbers are NaN or <NA> and the decision is None; `error` is
+        "" where there is none.
         `params` may hold another `threshold` than the version's.
 
         Raises:
@@ -67,32 +71,46 @@ class PictureModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's
         errors = [read.problem for read in reads]
         if reads and all(errors) and _serves():
             raise _refusal(errors)
-        probabilities = self._probabilities(reads)
+        probabilities, numbers = self._answers(reads)
         unsafe = decision.score(probabilities)
         columns = [column(label) for label in self._classifier.labels]
         frame = pd.DataFrame(probabilities, columns=columns, index=model_input.index)
         threshold = np.nan if decision.threshold is None else decision.threshold
         verdicts = pd.Series(decision.verdicts(unsafe), index=frame.index, dtype=object)
-        frame = frame.assign(unsafe=unsafe, threshold=threshold, decision=verdicts, error=errors)
+        frame = frame.assign(unsafe=unsafe, threshold=threshold, decision=verdicts)
+        frame = frame.assign(**{name: pd.array(values, "Int64") for name, values in numbers.items()}, error=errors)
         # JSON has no NaN.
         return frame.astype(object).where(frame.notna(), None) if _serves() else frame
 
     def _read(self, pictures: Sequence[bytes]) -> Iterator[Read]:
         contents = [Content(data=data, weight=len(data)) for data in pictures]
         if not _may_spawn():
-            yield from map(self._reading.read, contents)
+            yield from map(self._read_here, contents)
             return
         cost = sandbox.Limits(_SECONDS, _MEMORY_MB, len(os.sched_getaffinity(0)))
         for read in sandbox.run(self._reading.read, contents, cost, weigh=_weigh):
             yield Read("", None, str(read)) if isinstance(read, sandbox.Failure) else read
 
-    def _probabilities(self, reads: Sequence[Read]) -> npt.NDArray[np.float64]:
+    def _read_here(self, content: Content) -> Read:
+        try:
+            return self._reading.read(content)
+        except MemoryError:
+            return Read("", None, TOO_MUCH_MEMORY)
+
+    def _answers(self, reads: Sequence[Read]) -> tuple[npt.NDArray[np.float64], dict[str, list[int | None]]]:
+        """Return the probabilities, NaN where there are none, and the columns that tell of frames."""
         probabilities = np.full((len(reads), len(self._classifier.labels)), np.nan)
-        squares = [(place, read.square) for place, read in enumerate(reads) if read.square is not None]
-        for start in range(0, len(squares), BATCH):
-            places, batch = zip(*squares[start : start + BATCH], strict=True)
-            probabilities[list(places)] = self._classifier.classify(np.stack(batch)).probabilities
-        return probabilities
+        numbers: dict[str, list[int | None]] = {name: [None] * len(reads) for name in _FRAMES}
+        shown = [(row, read.frames) for row, read in enumerate(reads) if read.frames is not None]
+        for start in range(0, len(shown), BATCH):
+            rows, pictures = zip(*shown[start : start + BATCH], strict=True)
+            scores = self._classifier.classify_frames(pictures)
+            probabilities[list(rows)] = scores.probabilities
+            for row, picture, decided in zip(rows, pictures, scores.deciding_frames, strict=True):
+                counted = (picture.total, len(picture.squares), decided)
+                for name, value in zip(_FRAMES, counted, strict=True):
+                    numbers[name][row] = value
+        return probabilities, numbers
 
 
 def column(label: str) -> str:

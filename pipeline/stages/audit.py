@@ -5,19 +5,22 @@ Writes  reports/label_issues.csv, metrics/audit.json
 Run     dvc repro audit
 """
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from pipeline import files, paths, tables
-from pipeline.evaluation.label_issues import out_of_fold, rank_label_issues
+from pipeline.evaluation.label_issues import out_of_fold, rank_label_issues, weak_suspicions
 from pipeline.model.embeddings import Embeddings
 from pipeline.params import Params, load_params
 
+_log = logging.getLogger(__name__)
+
 
 def issues(features: np.ndarray, splits: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """Return `sha256, label, suggested, score, rank`, the likeliest wrong label first.
+    """Return `sha256, label, suggested, score, rank` of every contradicted label, the likeliest wrong one first.
 
     Args:
         features: (views, n, d), a row for each of `splits` in every view.
@@ -35,7 +38,7 @@ def issues(features: np.ndarray, splits: pd.DataFrame, params: Params) -> pd.Dat
         folds=params.audit.folds,
         seed=params.seed,
     )
-    ranked = rank_label_issues(labels, probabilities).head(params.audit.max_rows)
+    ranked = rank_label_issues(labels, probabilities)
     rows = splits.iloc[ranked["index"]]
     return pd.DataFrame(
         {
@@ -48,11 +51,18 @@ def issues(features: np.ndarray, splits: pd.DataFrame, params: Params) -> pd.Dat
     )
 
 
-def summarize(found: pd.DataFrame, pictures: int, names: Sequence[str]) -> dict[str, object]:
-    """Return counts: pictures looked at, suspicious labels, and these by (label -> suggested) pair."""
-    by_pair = (found["label"] + " -> " + found["suggested"]).value_counts().sort_index().to_dict()
-    by_label = found["label"].value_counts().reindex(list(names), fill_value=0)
-    return {"pictures": pictures, "suspicious": len(found), "by_label": by_label.to_dict(), "by_pair": by_pair}
+def summarize(contradicted: pd.DataFrame, most: int, pictures: int, names: Sequence[str]) -> dict[str, object]:
+    """Return counts: pictures looked at, labels contradicted, and of those listed how many by label and by pair."""
+    listed = contradicted.head(most)
+    by_pair = (listed["label"] + " -> " + listed["suggested"]).value_counts().sort_index().to_dict()
+    by_label = listed["label"].value_counts().reindex(list(names), fill_value=0)
+    return {
+        "pictures": pictures,
+        "contradicted": len(contradicted),
+        "suspicious": len(listed),
+        "by_label": by_label.to_dict(),
+        "by_pair": by_pair,
+    }
 
 
 def main() -> None:
@@ -62,6 +72,16 @@ def main() -> None:
     order = pd.Index(np.concatenate([part.sha256 for part in embeddings]), name="sha256")
     splits = tables.read_parquet(paths.SPLITS).set_index("sha256").loc[order].reset_index()
     views = np.concatenate([part.features[: 1 + params.audit.views] for part in embeddings], axis=1)
-    found = issues(views, splits, params)
-    tables.write_csv(found, paths.LABEL_ISSUES)
-    files.write_json(summarize(found, len(splits), params.labels.names), paths.METRICS / "audit.json")
+    contradicted = issues(views, splits, params)
+    listed = params.audit.max_rows
+    tables.write_csv(contradicted.head(listed), paths.LABEL_ISSUES)
+    counts = summarize(contradicted, listed, len(splits), params.labels.names)
+    files.write_json(counts, paths.METRICS / "audit.json")
+    _log.info(
+        "audit: %d of %d labels look wrong, the likeliest first in %s",
+        len(contradicted),
+        len(splits),
+        paths.LABEL_ISSUES,
+    )
+    if weakness := weak_suspicions(len(contradicted), len(splits)):
+        _log.warning("audit: %s", weakness)

@@ -2,23 +2,41 @@
 
 Reads   data/shards/*.tar, data/sightings/*.parquet
 Writes  build/catalog.parquet, build/quarantine.csv, build/fingerprints.parquet (what dedupe finds copies by)
-Keeps   .cache/catalog/: results by shard, so that a new batch costs its own size
+Keeps   .cache/catalog/: results by shard, so that a new batch costs its own size; what its worker died of, or had not
+        the time or memory for, is no verdict about a picture, and is measured again by every run
 Run     dvc repro catalog
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import PIL
 from tqdm import tqdm
 
 from pipeline import compute, paths, tables
-from pipeline.images import decode, fingerprint, fingerprint_table, grey, measure, quality, sandbox
-from pipeline.images.decode import Limits
+from pipeline.images import (
+    colour,
+    decode,
+    fingerprint,
+    fingerprint_table,
+    frames,
+    grey,
+    jpeg_frame,
+    limits,
+    loading,
+    measure,
+    quality,
+    sandbox,
+    signatures,
+    worker,
+)
+from pipeline.images.limits import Limits
+from pipeline.images.shards import Member
+from pipeline.ingest import batches
 from pipeline.ingest import sightings as seen
 from pipeline.params import Catalog, load_params
 
@@ -35,13 +53,29 @@ COLUMNS = (
     "size",
 )
 
-_MEASURING = (decode, fingerprint, grey, measure, quality, sandbox)
+_MEASURING = (
+    colour,
+    decode,
+    fingerprint,
+    frames,
+    grey,
+    jpeg_frame,
+    limits,
+    loading,
+    measure,
+    quality,
+    sandbox,
+    signatures,
+    worker,
+)
+
+_log = logging.getLogger(__name__)
 
 
 def recipe(params: Catalog) -> str:
     """Digest everything but the bytes that a result depends on."""
     code = b"".join(Path(module.__file__ or "").read_bytes() for module in _MEASURING)
-    return hashlib.sha256(params.model_dump_json().encode() + PIL.__version__.encode() + code).hexdigest()
+    return hashlib.sha256(params.model_dump_json().encode() + loading.libraries().encode() + code).hexdigest()
 
 
 def kept_at(shard: Path, recipe_digest: str) -> Path:
@@ -58,15 +92,48 @@ def measure_all(shard_files: Sequence[Path], params: Catalog) -> list[Path]:
     digest = recipe(params)
     places = {shard: kept_at(shard, digest) for shard in shard_files}
     new = [shard for shard, place in places.items() if not place.exists()]
-    limits = Limits(*params.limits)
+    limits = Limits(**params.limits)
     cost = sandbox.Limits(params.seconds, params.memory_mb, compute.sandbox_workers(len(new)))
-    with tqdm(desc="catalog", total=len(new), unit="shard", disable=None if new else True) as bar:
+    with tqdm(desc="catalog", total=len(new), unit="shard", disable=None if new else True, leave=False) as bar:
         measured = compute.map_shards(partial(measure.measure_shard, limits, cost), new)
         for shard, rows in zip(new, measured, strict=True):
             frame = pd.DataFrame(rows, columns=list(measure.ROW)).sort_values("sha256")
             tables.write_parquet(frame, places[shard])
             bar.update()
     return list(places.values())
+
+
+def settle(places: Sequence[Path], params: Catalog) -> pd.DataFrame:
+    """Return the rows of all shards, after those without a verdict were measured once more, one at a time.
+
+    Whoever is still without one is in quarantine until the next run of the stage.
+    """
+    results = read_results(places)
+    if not unsettled(results).any():
+        return results
+    cost = sandbox.Limits(params.seconds, params.memory_mb)
+    again = partial(measure.measure_alone, Limits(**params.limits), cost, paths.SHARDS)
+    for place in places:
+        rows = tables.read_parquet(place)
+        open_rows = unsettled(rows)
+        members = [Member(*row) for row in rows.loc[open_rows, list(Member._fields)].itertuples(index=False, name=None)]
+        if members:
+            frame = pd.DataFrame(again(members), columns=list(measure.ROW))
+            settled = pd.concat([rows[~open_rows], frame], ignore_index=True)
+            tables.write_parquet(settled.sort_values("sha256"), place)
+    results = read_results(places)
+    if left := int(unsettled(results).sum()):
+        _log.warning(
+            "%d contents are in quarantine without a verdict: their worker died, or ran out of time or memory. "
+            "`dvc repro -f catalog` measures them again, and nothing else.",
+            left,
+        )
+    return results
+
+
+def unsettled(results: pd.DataFrame) -> pd.Series:
+    """Return which rows tell of a worker's end, not of the bytes."""
+    return ~results["reason"].map(sandbox.is_final).astype(bool)
 
 
 def read_results(places: Sequence[Path]) -> pd.DataFrame:
@@ -104,10 +171,10 @@ def distinct(owners: np.ndarray, values: pd.Series) -> list[list[str]]:
 
 
 def quarantine(sightings: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per file that cannot be used, with the reason: of the ingest, of the decoder, or lost bytes."""
+    """Return one row per file that cannot be used, with the reason: of ingest, decoder or removal, or lost bytes."""
     reasons = results.drop_duplicates("sha256").set_index("sha256")["reason"]
     verdict = sightings["sha256"].map(reasons).astype("str").fillna("missing_bytes: in no shard of data/shards")
-    reason = sightings["reason"].where(sightings["status"] == "refused", verdict)
+    reason = sightings["reason"].where(sightings["status"] != "stored", verdict)  # refused, or taken down since
     rows = sightings.assign(reason=reason)[["sha256", "origin", "reason", "label", "source"]]
     return rows[rows["reason"] != ""].sort_values(["source", "origin", "sha256"])
 
@@ -116,9 +183,11 @@ def main() -> None:
     """Catalogue data/."""
     params = load_params()
     sightings = seen.load_some(paths.SIGHTINGS)
-    places = measure_all(sorted(paths.SHARDS.glob("*.tar")), params.catalog)
-    results = read_results(places)
+    places = measure_all(batches.shard_files(paths.SHARDS), params.catalog)
+    results = settle(places, params.catalog)
     catalogued = catalog(sightings, results)
     tables.write_parquet(catalogued, paths.CATALOG)
     fingerprint_table.gather(places, catalogued["sha256"].tolist(), paths.FINGERPRINTS)
-    tables.write_csv(quarantine(sightings, results), paths.QUARANTINE)
+    unusable = quarantine(sightings, results)
+    tables.write_csv(unusable, paths.QUARANTINE)
+    _log.info("catalog: %d pictures, %d files in %s", len(catalogued), len(unusable), paths.QUARANTINE)

@@ -10,18 +10,23 @@ Every catalogued picture is kept, a duplicate, in conflict, set aside or dropped
 rules. What people decided comes first; no conflict is ever settled by the machine.
 """
 
+import logging
+
 import pandas as pd
 
-from pipeline import compute, decisions, files, paths, tables
+from pipeline import compute, files, paths, tables
+from pipeline.annotations import effects, schemas
 from pipeline.duplicates import clustering, outcome, report, settling
 from pipeline.errors import UserError
 from pipeline.files import REBUILD
 from pipeline.images import prints, sandbox, shards
-from pipeline.images.decode import Limits
 from pipeline.images.eyes import Eyes
+from pipeline.images.limits import Limits
 from pipeline.images.prints import Fingerprints
 from pipeline.ingest import sightings as seen
 from pipeline.params import Catalog, load_params
+
+logger = logging.getLogger(__name__)
 
 CATALOG_COLUMNS = (
     "sha256", "labels", "first_seen", "width", "height", "frame", "entropy", "quality", *shards.Member._fields[1:],
@@ -30,7 +35,7 @@ CATALOG_COLUMNS = (
 
 def eyes(params: Catalog) -> Eyes:
     """Return how pictures are looked at in full, within the catalog's limits."""
-    limits = Limits(*params.limits)
+    limits = Limits(**params.limits)
     return Eyes(paths.SHARDS, limits, sandbox.Limits(params.seconds, params.memory_mb, compute.cores()))
 
 
@@ -42,13 +47,28 @@ def _fingerprints(catalog: pd.DataFrame) -> Fingerprints:
     return loaded
 
 
+def _annotations(
+    decisions: pd.DataFrame, reports: pd.DataFrame, settled: pd.DataFrame, sighted: set[str]
+) -> dict[str, dict[str, int]]:
+    """Warn of decisions and reports that change nothing, and return the counts of them."""
+    labels = dict(zip(settled["sha256"], settled["labels"], strict=True))
+    outcomes = {
+        "decisions": effects.of_decisions(paths.DECISIONS, decisions, labels, sighted),
+        "reports": effects.of_reports(paths.REPORTS, reports, settled, sighted),
+    }
+    for warning in filter(None, (one.warning() for one in outcomes.values())):
+        logger.warning(warning)
+    return {name: one.counts() for name, one in outcomes.items()}
+
+
 def main() -> None:
     """Deduplicate the catalog."""
     params = load_params()
     catalog = tables.read_parquet(paths.CATALOG, CATALOG_COLUMNS).sort_values("sha256", ignore_index=True)
     sightings = seen.load_some(paths.SIGHTINGS)
-    decided = decisions.load_decisions(paths.DECISIONS, params.labels.names)
-    reported = set(tables.read_csv(paths.REPORTS, decisions.REPORT_COLUMNS)["sha256"])
+    decisions = schemas.decisions(paths.DECISIONS, params.labels.names)
+    reports = schemas.reports(paths.REPORTS, params.labels.names)
+    decided, reported = schemas.latest(decisions), set(reports["sha256"])
     catalog = catalog.join(clustering.ranks(catalog, seen.arrival(paths.SIGHTINGS), params.dedupe))
     looking = eyes(params.catalog)
     counts: dict[str, int] = {}
@@ -65,10 +85,14 @@ def main() -> None:
     conflicts, aside = outcome.conflicts(settled), outcome.set_aside(settled)
     dropped = set(settled.loc[settled["status"] == settling.DROPPED, "sha256"])
     outcome.check_nothing_lost(catalog, kept, copies, conflicts, aside, dropped)
-    found = outcome.summarize(settled, copies, decided, counts)
+    found = outcome.summarize(settled, copies, decided, counts) | {
+        "annotations": _annotations(decisions, reports, settled, set(sightings["sha256"].dropna()))
+    }
     tables.write_parquet(kept, paths.DEDUPED)
     tables.write_parquet(copies, paths.DUPLICATES)
     tables.write_csv(conflicts, paths.CONFLICTS)
     tables.write_csv(aside, paths.SET_ASIDE)
     files.write_text(report.page(settled, copies, catalog, found, looking), paths.DUPLICATES_REPORT)
     files.write_json(found, paths.METRICS / "dedupe.json")
+    counted = [found[name] for name in ("kept", "exact_copies", "near_copies", "conflicts")]
+    logger.info("dedupe: %d pictures kept, %d exact and %d near copies, %d conflicts", *counted)

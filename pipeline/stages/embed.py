@@ -6,18 +6,25 @@ Keeps   .cache/embeddings/: features by content, so that a new picture costs its
 Run     dvc repro embed
 """
 
+import logging
+
 from pipeline import paths
 from pipeline.model import embedding_cache, network, records, reproducible
 from pipeline.params import load_params
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Embed the packed pictures."""
     params = load_params()
     reproducible.seed(params.seed)
-    model = network.embedder(params.backbone)
+    model = embedding_cache.steady(network.embedder(params.backbone), params.embed.batch_size)
     cache = embedding_cache.EmbeddingCache(paths.EMBEDDINGS_CACHE, embedding_cache.recipe(model, params))
+    pictures = 0
     for split in ("train", "val", "test"):
         packed = records.packed_files(paths.PACKED, split)
         embedded = embedding_cache.embed(model, packed, params, cache, split)
         embedded.save(paths.EMBEDDINGS / f"{split}.npz")
+        pictures += len(embedded.label)
+    _log.info("embed: %d pictures, each as it is and in %d views", pictures, params.embed.views)

@@ -1,27 +1,32 @@
 """Measure both models on the test set, and collect the evidence on the fine-tuned one that the gates read.
 
 Reads   build/packed/, build/head/, build/finetuned/, build/catalog.parquet, build/splits.parquet, data/
-Writes  build/predictions.parquet, build/evidence/, metrics/evaluate.json, plots/, reports/article.md
+Writes  build/predictions.parquet, build/evidence/, metrics/evaluate.json, metrics/{frozen,finetuned}.json (the few
+        numbers that `dvc metrics` shows), plots/, reports/article.md
 Run     dvc repro evaluate
 """
 
+import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline import evidence, files, paths, tables
-from pipeline.evaluation import evidence_plots, plots
+from pipeline.evaluation import evidence_plots, figures, plots
 from pipeline.evaluation.article import article_markdown, article_table
-from pipeline.evaluation.predictions import answers, arrays, frame
+from pipeline.evaluation.predictions import arrays, frame
 from pipeline.evaluation.recall import summary
 from pipeline.model import network, records
 from pipeline.params import Labels, Params, load_params
 from pipeline.scoring import Score, keras_score
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.record import RunRecord
+
+MODELS = ("frozen", "finetuned")
+
+_log = logging.getLogger(__name__)
 
 
 def predict(score: Score, split: str, params: Params) -> pd.DataFrame:
@@ -43,48 +48,27 @@ def measure(predictions: pd.DataFrame, params: Params) -> dict[str, Any]:
     return summary(*arrays(predictions, labels.names), labels.names, labels.unsafe, params.evaluate.confidence)
 
 
-def key_figures(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the evidence's single numbers, for `dvc metrics`; what is not known is left out."""
-    points = ("threshold", "recall", "precision", "false_positive_rate", "at_prevalence")
-    figures = {
-        "calibration": {key: value for key, value in found["calibration"].items() if key != "bins"},
-        "operating_points": {
-            name: {key: point[key] for key in points} for name, point in found["operating_points"].items()
-        },
-        "worst_distortion": found["robustness"]["worst"],
-        "slice_gap": found["slices"]["gap"],
-        "leaks": {key: found["leaks"][key] for key in ("near", "share", "straddling")},
-    }
-    return {key: value for key, value in figures.items() if value is not None}
-
-
 def draw(
-    frozen: Mapping[str, Any], tuned: Mapping[str, Any], predictions: pd.DataFrame, labels: Labels, out: Path
+    frozen: Mapping[str, Any], tuned: Mapping[str, Any], predictions: Mapping[str, pd.DataFrame], labels: Labels
 ) -> None:
-    """Write the plots: pictures for people, tables for `dvc plots`."""
-    counts, names, unsafe = np.array(tuned["confusion"]), labels.names, labels.unsafe
+    """Write the plots: pictures for people, tables for `dvc plots`. `predictions`: each model's, of the test set."""
+    counts, names, unsafe, out = np.array(tuned["confusion"]), labels.names, labels.unsafe, paths.PLOTS
     plots.save(
         plots.confusion_figure(counts, names, unsafe=unsafe, title="test set, fine-tuned"), out / "confusion.png"
     )
     plots.save(plots.recall_figure(frozen, tuned, unsafe=unsafe, title="recall on the test set"), out / "recall.png")
     table = pd.DataFrame(counts, index=pd.Index(names, name="true"), columns=list(names))
     tables.write_csv(table.reset_index(), out / "confusion_table.csv")
-    pairs = {"actual": predictions["label"].tolist(), "predicted": answers(predictions, names)}
-    tables.write_csv(pd.DataFrame(pairs), out / "confusion.csv")
-    corners = evidence_plots.precision_recall(*arrays(predictions, names), names, unsafe)
-    whole = corners[corners["curve"] == evidence_plots.UNSAFE]
-    tables.write_csv(whole[["recall", "precision", "threshold"]], out / "pr.csv")
+    for model, rows in predictions.items():
+        corners = evidence_plots.precision_recall(*arrays(rows, names), names, unsafe)
+        whole = corners[corners["curve"] == evidence_plots.UNSAFE]
+        tables.write_csv(whole[["recall", "precision", "threshold"]], out / "precision_recall" / f"{model}.csv")
 
 
-def curves(records_by_stage: Mapping[str, RunRecord]) -> pd.DataFrame:
-    """Return every epoch of every training stage: `stage, epoch` and its metrics."""
-    rows = [
-        {"stage": stage, "epoch": line["epoch"], **line["metrics"]}
-        for stage, record in records_by_stage.items()
-        for line in record.metrics()
-        if line["epoch"] is not None
-    ]
-    return pd.DataFrame(rows)
+def curve(record: RunRecord) -> pd.DataFrame:
+    """Return every epoch of a training: `epoch` and its metrics. A table each: DVC would join two in one curve."""
+    lines = [line for line in record.metrics() if line["epoch"] is not None]
+    return pd.DataFrame([{"epoch": line["epoch"], **line["metrics"]} for line in lines])
 
 
 def main() -> None:
@@ -100,14 +84,21 @@ def main() -> None:
     found["model_sha256"] = digest(paths.FINETUNED / paths.MODEL_FILE)
     tables.write_parquet(predictions, paths.PREDICTIONS)
     evidence.write(found, predictions, paths.EVIDENCE)
-    draw(frozen, tuned, tuned_test, labels, paths.PLOTS)
-    stages = {"train": RunRecord.load(paths.HEAD), "finetune": RunRecord.load(paths.FINETUNED)}
-    tables.write_csv(curves(stages), paths.PLOTS / "epochs.csv")
+    draw(frozen, tuned, dict(zip(MODELS, (frozen_test, tuned_test), strict=True)), labels)
+    for stage, folder in (("train", paths.HEAD), ("finetune", paths.FINETUNED)):
+        tables.write_csv(curve(RunRecord.load(folder)), paths.PLOTS / "epochs" / f"{stage}.csv")
     with files.atomic(paths.REPORTS_DIR / "article.md") as temporary:
         temporary.write_text(article_markdown(article_table(frozen, tuned)), encoding="utf-8")
-    # The confusion matrix has a table of its own; `dvc metrics show` is for single numbers.
+    # The confusion matrix has a table of its own.
     kept = {name: {key: value for key, value in report.items() if key != "confusion"}
-            for name, report in (("frozen", frozen), ("finetuned", tuned))}  # fmt: skip
+            for name, report in zip(MODELS, (frozen, tuned), strict=True)}  # fmt: skip
     reports = {key: value for key, value in found["reports"].items() if key != "wrong"}
-    document = {**kept, "reports": reports, "evidence": key_figures(found)}
+    document = {**kept, "reports": reports, "evidence": figures.key_figures(found)}
     files.write_json(document, paths.METRICS / "evaluate.json")
+    files.write_json(figures.headline(frozen), paths.METRICS / "frozen.json")
+    files.write_json(figures.headline(tuned, found), paths.METRICS / "finetuned.json")
+    _log.info(
+        "evaluate: macro recall %.1f %% frozen, %.1f %% fine-tuned, of %d test pictures",
+        *(100 * report["macro_recall"] for report in (frozen, tuned)),
+        tuned["pictures"],
+    )

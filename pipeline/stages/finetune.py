@@ -7,6 +7,7 @@ Run     dvc repro finetune
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from pipeline.model.checkpoint import Checkpoints
 from pipeline.model.validation import Validation
 from pipeline.model.weighting import class_weights
 from pipeline.params import Params, load_params
-from pipeline.training import log_contact_sheet, log_result, resumable_run
+from pipeline.training import log_contact_sheet, log_result, log_start, resumable_run
 
 INPUTS = (paths.SPLITS, paths.PACKED)
 HEAD_MODEL = paths.HEAD / paths.MODEL_FILE
@@ -86,10 +87,12 @@ def finetune(
     checkpoints: Checkpoints | None = None,
     *,
     measure: Measure = epoch_metrics,
+    report_start: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Mapping[str, float]:
     """Train the unfrozen classifier in place; return the best epoch's metrics. `labels` are the pictures' indices.
 
     `report` is told every epoch's metrics: what `measure` (as `epoch_metrics`) says of validation, loss and rate.
+    `report_start` is told those of the classifier as it comes in, which stays where no epoch is better (`keep_start`).
     """
     names, unsafe, todo = params.labels.names, params.labels.unsafe, params.finetune
     on_cpu = todo.augment_on == "cpu"
@@ -107,6 +110,8 @@ def finetune(
         compile=lambda parts: compile_model(trained, train.pictures, params, parts),
         validate=lambda: measure(val.predict(model), val.truth, names, unsafe),
         report=report,
+        report_start=report_start,
+        keep_start=todo.keep_start,
         patience=todo.patience,
         unsafe=unsafe,
     )
@@ -135,7 +140,8 @@ def main() -> None:
     val = Validation(records.packed_files(paths.PACKED, "val"), int((splits["split"] == "val").sum()), size, memory_mb)
     with resumable_run("finetune", params, SECTIONS, INPUTS, [HEAD_MODEL]) as (record, checkpoints):
         log_contact_sheet(record, params)
-        best = finetune(trained, train, labels, val, params, record.log_epoch, checkpoints)
+        report_start = partial(log_start, record)
+        best = finetune(trained, train, labels, val, params, record.log_epoch, checkpoints, report_start=report_start)
         if not hardware.is_chief():
             return
         model.set_weights(trained.get_weights())

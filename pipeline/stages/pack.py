@@ -5,6 +5,7 @@ Writes  build/packed/{train,val,test}-*.tfrecord, sorted by sha256 (which is as 
 Run     dvc repro pack
 """
 
+import logging
 from collections.abc import Iterator
 from functools import partial
 
@@ -13,9 +14,11 @@ from tqdm import tqdm
 
 from pipeline import compute, paths, tables
 from pipeline.images import packing, sandbox
-from pipeline.images.decode import Limits
+from pipeline.images.limits import Limits
 from pipeline.images.shards import Member
 from pipeline.params import Params, load_params
+
+_log = logging.getLogger(__name__)
 
 
 def plan(splits: pd.DataFrame, catalog: pd.DataFrame, per_file: int) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -33,7 +36,7 @@ def members(rows: pd.DataFrame) -> tuple[Member, ...]:
 
 def how(params: Params) -> tuple[packing.Packing, sandbox.Limits]:
     """Return what to do with a picture, and what it may cost."""
-    limits = Limits(*params.catalog.limits)
+    limits = Limits(**params.catalog.limits)
     shards = paths.SHARDS.absolute()  # a sandbox worker may have begun in another directory
     todo = packing.Packing(shards, limits, params.backbone.size, params.pack.encoding, params.pack.jpeg_quality)
     return todo, sandbox.Limits(params.catalog.seconds, params.catalog.memory_mb)
@@ -48,5 +51,8 @@ def main() -> None:
     planned = list(plan(tables.read_parquet(paths.SPLITS), catalog, params.pack.pictures_per_file))
     index = {label: number for number, label in enumerate(params.labels.names)}
     packed = compute.map_shards(partial(packing.pack_all, *how(params)), (members(rows) for _, rows in planned))
-    for (name, rows), pictures in zip(tqdm(planned, desc="pack", unit="file", disable=None), packed, strict=True):
+    bar = tqdm(planned, desc="pack", unit="file", disable=None, leave=False)
+    for (name, rows), pictures in zip(bar, packed, strict=True):
         records.write(paths.PACKED / name, zip(rows["sha256"], rows["label"].map(index), pictures, strict=True))
+    total = sum(len(rows) for _, rows in planned)
+    _log.info("pack: %d pictures of %d px in %d files", total, params.backbone.size, len(planned))

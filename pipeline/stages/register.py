@@ -11,10 +11,11 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.errors import UserError, run
-from pipeline.files import read_json, write_json
+from pipeline.files import read_object, write_json
 from pipeline.params import Params, load_params
 from pipeline.promotion.registering import register_with_evidence
 from pipeline.promotion.showing import gate_lines
+from pipeline.tracking import server
 from pipeline.tracking.package import Candidate
 from pipeline.tracking.record import RunRecord, flatten
 from pipeline.tracking.registry import Registration
@@ -66,6 +67,7 @@ def document(asked: Candidate, done: Registration) -> dict[str, Any]:
         "record_id": done.record_id,
         "model_sha256": done.model_sha256,
         "uri": done.uri,
+        "store": server.label(),
         "request": asked.to_document(),
     }
 
@@ -73,13 +75,13 @@ def document(asked: Candidate, done: Registration) -> dict[str, Any]:
 def main() -> None:
     """Register build/finetuned."""
     params = load_params()
-    asked = candidate(params, read_json(EVALUATION))
+    asked = candidate(params, read_object(EVALUATION, "finetuned"))
     record = RunRecord.load(asked.folder)
     if record.status != "FINISHED" or not asked.model_file.is_file():
         raise UserError(f"{asked.folder} holds no finished run with a model. Run `dvc repro finetune`.")
     done, table = register_with_evidence(asked, paths.EVIDENCE, params)
-    for line in gate_lines(table):
-        _log.info("%s", line)
+    version = "waits for MLflow" if done.pending else f"version {done.version}, alias {done.alias}"
+    _log.info("register: %s %s; %s", done.model, version, gate_lines(table)[0])  # `nsfw gates` shows them all
     if done.pending:
         _log.warning("%s. The registration is pending; `nsfw sync` completes it.", done.problem)
     write_json(document(asked, done), paths.REGISTERED)

@@ -1,6 +1,6 @@
 """Assign every cluster to train, validation or test.
 
-Reads   build/deduped.parquet, build/duplicates.parquet, data/sightings/*.parquet, data/reports.csv
+Reads   build/deduped.parquet, build/duplicates.parquet, data/sightings/*.parquet, data/reports.csv, data/slices.csv
 Writes  build/splits.parquet, metrics/split.json
 Run     dvc repro split
 
@@ -8,14 +8,18 @@ A cluster's split follows from its own id and a frozen salt, so growth moves not
 """
 
 import hashlib
+import logging
 from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from pipeline import decisions, files, paths, tables
+from pipeline import files, paths, tables
+from pipeline.annotations import effects, schemas
 from pipeline.errors import UserError
 from pipeline.ingest import sightings as seen
 from pipeline.params import Fractions, load_params
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 
@@ -82,14 +86,26 @@ def check_enough(counts: pd.DataFrame, minimum: int) -> None:
         )
 
 
+def _tags(deduped: pd.DataFrame, copies: pd.DataFrame, sightings: pd.DataFrame) -> dict[str, int]:
+    """Warn of rows of data/slices.csv that no split holds (read here, for `evaluate` comes hours later); count them."""
+    rows = schemas.slices(paths.SLICES)
+    replaced = set(copies.loc[copies["kept"].notna(), "sha256"])
+    found = effects.of_slices(paths.SLICES, rows, set(deduped["sha256"]), replaced, set(sightings["sha256"].dropna()))
+    if warning := found.warning():
+        logger.warning(warning)
+    return found.counts()
+
+
 def main() -> None:
     """Split the deduplicated pictures."""
     params = load_params()
     deduped = tables.read_parquet(paths.DEDUPED, ["sha256", "label", "cluster"])
-    reports = tables.read_csv(paths.REPORTS, decisions.REPORT_COLUMNS)
-    copies = tables.read_parquet(paths.DUPLICATES, ["sha256", "cluster"])
+    reports = schemas.reports(paths.REPORTS, params.labels.names)
+    copies = tables.read_parquet(paths.DUPLICATES, ["sha256", "cluster", "kept"])
+    sightings = seen.load_some(paths.SIGHTINGS)
+    tags = _tags(deduped, copies, sightings)
     held_out = held_out_clusters(
-        pd.concat([deduped, copies]), seen.load_some(paths.SIGHTINGS), params.split.test_sources, set(reports["sha256"])
+        pd.concat([deduped, copies]), sightings, params.split.test_sources, set(reports["sha256"])
     )
     split = assign(deduped["cluster"], params.split.fractions, salt=params.split.salt, held_out=held_out)
     splits = deduped.assign(split=split)
@@ -98,4 +114,7 @@ def main() -> None:
     check_enough(counts, params.split.min_per_split)
     tables.write_parquet(splits, paths.SPLITS)
     shares = counts.div(counts.sum()).round(4)
-    files.write_json({"pictures": counts.to_dict(), "share": shares.to_dict()}, paths.METRICS / "split.json")
+    document = {"pictures": counts.to_dict(), "share": shares.to_dict(), "annotations": {"slices": tags}}
+    files.write_json(document, paths.METRICS / "split.json")
+    sizes = ", ".join(f"{n} {name}" for name, n in counts.sum().items())
+    logger.info("split: %s pictures, of %d clusters", sizes, splits["cluster"].nunique())

@@ -23,6 +23,8 @@ from pipeline.training import log_contact_sheet, log_result, resumable_run
 INPUTS = (paths.SPLITS, paths.EMBEDDINGS)
 SECTIONS = ("seed", "labels", "backbone", "augment", "embed", "train")
 
+_ROWS = 1024
+
 
 def train_head(
     head: Any,
@@ -61,8 +63,11 @@ def train_head(
 
 def predict(head: Any, embeddings: Embeddings) -> np.ndarray:
     """Return the head's probabilities (n, classes) for the clean pictures."""
-    answers: np.ndarray = head.predict(embeddings.features[0], batch_size=1024, verbose=0)
-    return answers
+    clean = embeddings.features[0]
+    # Not head.predict: with deterministic operations its input pipeline has TensorFlow log an error now and then.
+    return np.concatenate(
+        [head.predict_on_batch(clean[start : start + _ROWS]) for start in range(0, len(clean), _ROWS)]
+    )
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import paths
-from pipeline.data_docs import run_suites
+from pipeline.data_docs import facts, run_suites
 from pipeline.errors import UserError
 from pipeline.expectations import (
     CATALOG_COLUMNS,
@@ -28,6 +28,8 @@ from pipeline.expectations import (
     sightings_suite,
 )
 from pipeline.files import write_json
+from pipeline.ingest import batches
+from pipeline.ingest import sightings as seen
 from pipeline.params import Params, load_params
 from pipeline.tables import read_csv, read_parquet
 
@@ -44,10 +46,13 @@ def read_sightings(directory: Path) -> pd.DataFrame:
         UserError: if there is no batch, or one cannot be read.
 
     """
-    batches = [read_parquet(path) for path in sorted(directory.glob("*.parquet"))]
-    if not batches:
+    tables = [read_parquet(path) for path in batches.tables(directory)]
+    if not tables:
         raise UserError(f"{directory} holds no sightings. Run `nsfw ingest folder DIR`, or `dvc pull data.dvc`.")
-    return _sorted(pd.concat(batches, join="inner", ignore_index=True), ["sha256", "origin", "source"])
+    rows = pd.concat(tables, join="inner", ignore_index=True)
+    if {"sha256", "status", "reason"} <= set(rows.columns):
+        rows = seen.without_removed(rows, directory)
+    return _sorted(rows, ["sha256", "origin", "source"])
 
 
 def locate(sightings: pd.DataFrame, catalogued: pd.Series, quarantined: pd.Series) -> pd.Series:
@@ -85,12 +90,13 @@ def build_suites(
         return [sightings_suite(sightings, params.labels.names), catalog_suite(_flat(catalog))], {}
     sightings = sightings.assign(found_in=locate(sightings, catalog["sha256"], quarantine["sha256"]))
     sizes = class_sizes(catalog, params.labels.names)
-    by_label = broken_shares(sightings, "label", params.labels.names).assign(pictures=sizes.to_numpy())
-    by_source = broken_shares(sightings, "source", sorted(sightings["source"].dropna().unique()))
+    present = sightings[sightings["status"] != seen.REMOVED]  # what a person took down is not broken
+    by_label = broken_shares(present, "label", params.labels.names).assign(pictures=sizes.to_numpy())
+    by_source = broken_shares(present, "source", sorted(sightings["source"].dropna().unique()))
     suites = [
         sightings_suite(sightings, params.labels.names),
         catalog_suite(_flat(catalog)),
-        *share_suites(by_label, by_source, totals(sightings, sizes), params.validate_),
+        *share_suites(by_label, by_source, totals(present, sizes), params.validate_),
     ]
     return suites, _counts(sightings, catalog, quarantine, by_label, by_source)
 
@@ -115,10 +121,10 @@ def main() -> None:
     catalog = _sorted(read_parquet(paths.CATALOG), ["sha256"])
     quarantine = read_csv(paths.QUARANTINE, QUARANTINE_COLUMNS)
     suites, counts = build_suites(sightings, catalog, quarantine, params)
-    outcomes = run_suites(suites, paths.DATA_DOCS)
+    outcomes = run_suites(suites, paths.DATA_DOCS, facts(sightings, catalog, quarantine))
     write_json({**counts, "rules": _rules(outcomes)}, METRICS)
     report = paths.DATA_DOCS / "index.html"
-    logger.info("checked %d rules; wrote %s and %s", len(outcomes), report, METRICS)
+    logger.info("validate: checked %d rules; wrote %s and %s", len(outcomes), report, METRICS)
     warned, failed = ([o for o in outcomes if not o.success and o.check.severity == kind] for kind in ("warn", "error"))
     if warned:
         logger.warning("%d rule(s) of severity warn are broken:\n%s", len(warned), broken_rules(warned))

@@ -13,6 +13,17 @@ def figures(evidence: Mapping[str, float]) -> str:
     return f"On the test set:\n\n| figure | value |\n| --- | --- |\n{rows}\n"
 
 
+def facts(named: Mapping[str, str]) -> str:
+    """Return named facts as a list."""
+    return "\n".join(f"- {_cell(name)}: {_cell(value)}" for name, value in named.items()) + "\n"
+
+
+def verdict(table: Sequence[Mapping[str, Any]]) -> str:
+    """Return a gate table in a few words, for a tag."""
+    failed = [str(row["gate"]) for row in table if row["status"] == "fail"]
+    return f"failed: {', '.join(failed)}" if failed else ("none failed" if table else "not judged")
+
+
 def gates(table: Sequence[Mapping[str, Any]]) -> str:
     """Return a gate table, failures first; "" where there is none."""
     if not table:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 from pipeline.tracking import descriptions
+from pipeline.tracking.absent import or_none
 from pipeline.tracking.entries import Draft, Entry, Ledger, build, parse
 
 if TYPE_CHECKING:
@@ -101,15 +102,9 @@ def settle(client: MlflowClient, model: str, alias: str) -> Ledger:
 
 def aliased(client: MlflowClient, model: str, alias: str) -> int | None:
     """Return the version that an alias points at, or None."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = client.get_registered_model(model).aliases.get(alias)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
-    return None if found is None else int(found)
+    registered = or_none(lambda: client.get_registered_model(model))
+    number = registered.aliases.get(alias) if registered else None
+    return None if number is None else int(number)
 
 
 def versions_of(client: MlflowClient, name: str) -> list[Any]:
@@ -129,14 +124,8 @@ def versions_of(client: MlflowClient, name: str) -> list[Any]:
 
 def _counted(client: MlflowClient, model: str) -> int:
     """Return the highest number that an entry was given, as far as it was counted; 0 without a ledger."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        count = str(client.get_registered_model(name_of(model)).tags.get(_COUNT_TAG, "0"))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return 0
+    registered = or_none(lambda: client.get_registered_model(name_of(model)))
+    count = str(registered.tags.get(_COUNT_TAG, "0")) if registered else "0"
     return int(count) if count.isdecimal() and len(count) < _DIGITS else 0
 
 

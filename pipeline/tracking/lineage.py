@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from pipeline import git
 from pipeline.errors import UserError
 from pipeline.tracking.trees import working_tree
 
@@ -40,19 +41,22 @@ def capture(root: Path = Path()) -> dict[str, Any]:
 
 
 def git_state(root: Path) -> dict[str, Any]:
-    """Return the commit, whether the tree differs from it, the untracked files that git does not ignore, the tree."""
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
-    status = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=normal", *_SCOPE)
+    """Return the commit, whether the tree differs from it, the untracked files that git does not ignore, the tree.
+
+    `problem`: git's own reason where it names no commit, else None.
+    """
+    commit, problem = git.ask("rev-parse", "--verify", "HEAD", root=root)
+    status, unreadable = git.ask("status", "--porcelain=v1", "-z", "--untracked-files=normal", *_SCOPE, root=root)
     if commit is None or status is None:
-        return {"commit": None, "dirty": None, "untracked": [], "tree": None}
+        return {"commit": None, "dirty": None, "untracked": [], "tree": None, "problem": unreadable or problem}
     untracked = [entry[3:] for entry in status.split("\0") if entry.startswith("?? ")]
-    tree = working_tree(root)
-    return {"commit": commit.strip(), "dirty": bool(status), "untracked": untracked[:100], "tree": tree}
+    state = {"commit": commit.strip(), "dirty": bool(status), "untracked": untracked[:100]}
+    return state | {"tree": working_tree(root), "problem": None}
 
 
 def git_diff(root: Path = Path()) -> str:
     """Return how the tracked files differ from the commit, cut at a million characters; "" outside a repository."""
-    diff = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", *_SCOPE) or ""
+    diff = git.ask("diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", *_SCOPE, root=root).text or ""
     return diff if len(diff) <= _DIFF_LIMIT else diff[:_DIFF_LIMIT] + "\n... cut\n"
 
 
@@ -125,22 +129,12 @@ def _cpu_model() -> str | None:
 
 
 def _gpus() -> list[str]:
-    listing = _output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
-    return [] if listing is None else [line.strip() for line in listing.splitlines() if line.strip()]
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    # A repository's own config may name programs to run (fsmonitor); reading its state should start none.
-    return _output("git", "-C", str(root), "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments)
-
-
-def _output(program: str, *arguments: str) -> str | None:
-    """Return what `program` printed, or None where it is missing, fails or hangs."""
-    path = shutil.which(program)
-    if path is None:
-        return None
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
-        result = subprocess.run([path, *arguments], capture_output=True, check=True, timeout=30)  # noqa: S603 -- no shell; our own arguments
+        listing = subprocess.run(command, capture_output=True, check=True, timeout=30)  # noqa: S603 -- no shell; our own arguments
     except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.decode("utf-8", errors="replace")
+        return []
+    return [line.strip() for line in listing.stdout.decode("utf-8", errors="replace").splitlines() if line.strip()]

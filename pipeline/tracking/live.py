@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pipeline import paths
+from pipeline.errors import UserError
 from pipeline.tracking import server
 from pipeline.tracking.publish import Publication, describe
 from pipeline.tracking.record import Kind, RunRecord
@@ -42,13 +43,46 @@ def tracked_run(
         model.save(record.model_path)
     record.copy_to(paths.HEAD)
     """
+    if publish:
+        _refuse_a_bare_database()
     if resume is None:
         record = RunRecord.start(kind, params=params, inputs=inputs, name=name, root=root, resumable=resumable)
+        if doubt := commit_doubt(record.document["lineage"]["git"]):
+            _log.warning("%s", doubt)
     else:
         record = RunRecord.load(resume)
         record.reopen()
     with LivePublisher(record) if publish else nullcontext(), record, SystemSampler(record):
         yield record
+
+
+def _refuse_a_bare_database() -> None:
+    """Raise UserError now where it would be raised when the model is to be stored."""
+    if not server.is_database_server():
+        return
+    try:
+        server.patiently(_experiment)
+    except UserError:
+        raise
+    except Exception:  # noqa: BLE001 -- a dead or closed database stops no training; the publisher tells of it
+        return
+
+
+def _experiment() -> str:
+    with server.session() as client:
+        return server.experiment_id(client)
+
+
+def commit_doubt(git: Mapping[str, Any]) -> str | None:
+    """Return why nobody could rebuild what is about to be trained, as `lineage.git_state` tells; None if one can.
+
+    The gate `clean` finds the same at the end of a day.
+    """
+    if git["commit"] is None:
+        return f"this run has no commit, so the gate `clean` will refuse its model. git: {git['problem']}"
+    if git["dirty"]:
+        return "this run trains from uncommitted changes: the gate `clean` passes once just these are committed."
+    return None
 
 
 class LivePublisher:

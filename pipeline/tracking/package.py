@@ -26,12 +26,13 @@ SHA_TAG = "nsfw.model_sha256"
 TEMPERATURE_TAG, THRESHOLD_TAG = "nsfw.temperature", "nsfw.threshold"
 SPEC_FILE = "model.json"  # among a version's artifacts
 # All that serving imports: the model loads anywhere with these, and with its own format's.
-_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pebble", "pillow")
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow")
 _FORMATS = {"keras": ("tensorflow", "keras"), "saved_model": ("tensorflow",), "onnx": ("onnxruntime",)}
 _PACKAGE = Path(__file__).resolve().parents[1]
 _ENTRY = _PACKAGE / "serving" / "pyfunc_model.py"
-_OUTPUTS = ("unsafe", "threshold", "decision", "error")  # columns beside a class each, as serving.pyfunc_model has it
-_CODE = ("__init__.py", "errors.py", "images", "serving")
+# Columns beside a class each, as serving.pyfunc_model has them.
+_OUTPUTS = ("unsafe", "threshold", "decision", "frames", "frames_scored", "deciding_frame", "error")
+_CODE = ("__init__.py", "errors.py", "images", "processes.py", "serving")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Candidate:
         adapter: what lies between a model of others and our pixels and labels, as `serving.networks.Adapter` writes
             it; None for our own models.
         decision: how its answers are read, as `serving.decision.Decision` writes it; None where no evidence tells.
-        limits: what a picture may be, as `images.decode.Limits` has it; None: its defaults.
+        limits: what a picture may be, as `images.limits.Limits` has it; None: its defaults.
 
     """
 
@@ -171,7 +172,9 @@ def _signature(candidate: Candidate) -> ModelSignature:
     threshold = None if candidate.decision is None else candidate.decision["threshold"]
     names = [f"p_{label}" if label in _OUTPUTS else label for label in candidate.labels]
     outputs = [ColSpec("double", name) for name in (*names, "unsafe", "threshold")]
-    outputs += [ColSpec("string", name, required=name != "decision") for name in ("decision", "error")]
+    outputs += [ColSpec("string", "decision", required=False)]
+    outputs += [ColSpec("long", name, required=False) for name in ("frames", "frames_scored", "deciding_frame")]
+    outputs += [ColSpec("string", "error")]
     return ModelSignature(
         inputs=Schema([ColSpec("binary", "image")]),
         outputs=Schema(outputs),

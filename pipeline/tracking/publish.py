@@ -56,9 +56,19 @@ def publish(folder: Path) -> Published:
     return Published(record.id, publication.run_id, complete=publication.complete)
 
 
+_CREDENTIALS = {
+    "UNAUTHENTICATED": "it asks for a user's name and password, or does not know these (HTTP 401). Set "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    "PERMISSION_DENIED": "this user may not do that (HTTP 403). Ask the server's administrator, or set "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of one who may",
+}
+
+
 def describe(error: BaseException) -> str:
     """Return an error as one line to show."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
+    if advice := _CREDENTIALS.get(str(getattr(error, "error_code", ""))):
+        return f"MLflow at {server.label()} refused: {advice}"
     return lines[0][:300] if isinstance(error, server.Unreachable) else f"MLflow refused: {lines[0][:300]}"
 
 

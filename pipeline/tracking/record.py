@@ -186,6 +186,17 @@ class RunRecord:
         """Every line of metrics.jsonl, in order."""
         return jsonl.read_lines(self.folder / METRICS_FILE)[0]
 
+    @property
+    def kept_start(self) -> bool:
+        """Whether no epoch was better than the model that the training began with."""
+        return self.summary().get("best_epoch", 0.0) < 0  # epochs count from 0
+
+    def summary(self) -> dict[str, float]:
+        """Return the metrics of the whole run, the last of each name."""
+        return {
+            key: value for line in self.metrics() if line["epoch"] is None for key, value in line["metrics"].items()
+        }
+
     def finish(self) -> None:
         """Mark the run as done."""
         self._end("FINISHED", "")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.tracking import descriptions, evidence, server
+from pipeline.tracking import descriptions, evidence, ledger, main_project, pages, server
 from pipeline.tracking.facts import ID_TAG, chunks, key, lineage_tags, milliseconds
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.package import SHA_TAG, Candidate, decision_tags, log_model
@@ -18,6 +17,10 @@ from pipeline.tracking.record import RunRecord
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+_SEARCHED = ("nsfw.git_commit", "nsfw.data_md5")
+_FIGURES = ("macro_recall", "unsafe/recall")
+_EXPERIMENT = "a temporary experiment's model is registered once it is the project's: `dvc exp apply NAME`"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ def register(candidate: Candidate, *, only_forward: bool = False, bundle: Bundle
     """Make the candidate a version of its registered model, with the alias on it; the same one twice is one version.
 
     The run record is published first if the server lacks it. A server that does not answer costs seconds and leaves the
-    registration pending.
+    registration pending. So does a temporary experiment of DVC's: of several at once none is the project's challenger,
+    until somebody applies it.
 
     Args:
         candidate: what to register.
@@ -64,6 +68,8 @@ def register(candidate: Candidate, *, only_forward: bool = False, bundle: Bundle
     published = publish(candidate.folder)
     if published.run_id is None or not published.complete:
         problem = published.problem or "the run is still running"
+    elif main_project.is_temporary():
+        problem = _EXPERIMENT
     else:
         run_id = published.run_id
         try:
@@ -84,27 +90,29 @@ def _register(
         if number is None:
             model_id = _logged(client, candidate, run_id, sha256) or log_model(client, candidate, record, run_id)
             _log_figures(client, run_id, record, candidate.evidence)
-            number = _create_version(client, candidate, run_id, model_id, _tags(candidate, record, sha256))
+            number = _create_version(client, candidate, record, run_id, model_id, sha256)
         if bundle is not None:
-            place = evidence.attach(client, candidate.name, number, bundle.folder, bundle.evaluation_sha256)
-            client.set_model_version_tag(candidate.name, str(number), evidence.GATES_TAG, json.dumps(bundle.gates))
-            where = f"Model card and evidence: `{place}` among the artifacts of the source run.\n"
-            text = f"{where}\n{descriptions.gates(bundle.gates)}\n{descriptions.figures(candidate.evidence)}"
+            run, folder = evidence.attach(client, candidate.name, number, bundle.folder, bundle.evaluation_sha256)
+            client.set_model_version_tag(
+                candidate.name, str(number), evidence.GATES_TAG, descriptions.verdict(bundle.gates)
+            )
+            text = f"{descriptions.gates(bundle.gates)}\n{_described(candidate, record)}"
+            text = pages.with_card(text, pages.card(client, run, folder))
             client.update_model_version(candidate.name, str(number), description=text)
-        if not only_forward or number > _aliased(client, candidate):
+        if not only_forward or number > (ledger.aliased(client, candidate.name, candidate.alias) or 0):
             client.set_registered_model_alias(candidate.name, candidate.alias, str(number))
         return number
-
-
-def find(name: str, record_id: str, sha256: str) -> int | None:
-    """Return the last version that a model was registered as, by whoever and whenever; None if it was not."""
-    with server.session() as client:
-        return max((int(found.version) for found in _versions(client, name, record_id, sha256)), default=None)
 
 
 def _versions(client: MlflowClient, name: str, record_id: str, sha256: str) -> list[ModelVersion]:
     found = client.search_model_versions(f"name = '{name}' and tags.`{SHA_TAG}` = '{sha256}'")
     return [version for version in found if version.tags.get(ID_TAG) == record_id]
+
+
+def existing(client: MlflowClient, candidate: Candidate) -> int | None:
+    """Return the version that a candidate is registered as; None if it is not."""
+    record = RunRecord.load(candidate.folder)
+    return _existing(client, candidate, record.id, digest(candidate.model_file))
 
 
 def _existing(client: MlflowClient, candidate: Candidate, record_id: str, sha256: str) -> int | None:
@@ -138,12 +146,12 @@ def _log_figures(client: MlflowClient, run_id: str, record: RunRecord, figures: 
 
 
 def _create_version(
-    client: MlflowClient, candidate: Candidate, run_id: str, model_id: str, tags: dict[str, str]
+    client: MlflowClient, candidate: Candidate, record: RunRecord, run_id: str, model_id: str, sha256: str
 ) -> int:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(candidate.name)
+        client.create_registered_model(candidate.name, description=pages.MODEL_NOTE)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -151,21 +159,30 @@ def _create_version(
         candidate.name,
         f"models:/{model_id}",
         run_id=run_id,
-        tags=tags,
+        tags=_tags(candidate, record, sha256),
         model_id=model_id,
-        description=descriptions.figures(candidate.evidence),
+        description=_described(candidate, record),
     )
     return int(created.version)
 
 
 def _tags(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, str]:
-    tags = lineage_tags(record.document.get("lineage") or {})
-    tags |= {ID_TAG: record.id, SHA_TAG: sha256}
-    tags |= {"nsfw.labels": ",".join(candidate.labels), "nsfw.unsafe": ",".join(candidate.unsafe)}
-    tags |= {"nsfw.size": str(candidate.size), "nsfw.rescaling": candidate.rescaling} | decision_tags(candidate)
-    return tags | {f"nsfw.test_{key(name)}": f"{value:.4f}" for name, value in candidate.evidence.items()}
+    """Return what versions are searched by. MLflow lists each tag on a line of its own: the rest is `_described`."""
+    lineage = lineage_tags(record.document.get("lineage") or {})
+    tags = {name: value for name, value in lineage.items() if name in _SEARCHED}
+    tags |= {ID_TAG: record.id, SHA_TAG: sha256} | decision_tags(candidate)
+    return tags | {
+        f"nsfw.test_{key(name)}": f"{candidate.evidence[name]:.4f}" for name in _FIGURES if name in candidate.evidence
+    }
 
 
-def _aliased(client: MlflowClient, candidate: Candidate) -> int:
-    aliases = client.get_registered_model(candidate.name).aliases
-    return int(aliases.get(candidate.alias, 0))
+def _described(candidate: Candidate, record: RunRecord) -> str:
+    """Return what is read, not searched: what the model takes and gives, what it was made from, every test figure."""
+    lineage = lineage_tags(record.document.get("lineage") or {})
+    facts = {
+        "classes": ", ".join(candidate.labels),
+        "unsafe": ", ".join(candidate.unsafe),
+        "input": f"{candidate.size} px, {candidate.rescaling} rescaling",
+        **{name.removeprefix("nsfw."): value for name, value in lineage.items()},
+    }
+    return f"{descriptions.facts(facts)}\n{descriptions.figures(candidate.evidence)}"

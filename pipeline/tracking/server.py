@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import socket
+import sqlite3
 import ssl
 import threading
 import time
@@ -19,10 +20,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.tracking import main_project, pages, relocation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,10 +44,12 @@ _ENVIRONMENT = {
     "MLFLOW_UV_AUTO_DETECT": "false",  # a model's requirements are the few that it needs, not this project's lock
     "GIT_PYTHON_REFRESH": "quiet",
 }
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's pages for training, not for agents
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # of database servers
 _HEALTH_SECONDS = 2.0
 _CHECK_SECONDS = 3.0
 _LOCK_SECONDS = 120.0
+_SQLITE = "sqlite:///"
+_log = logging.getLogger(__name__)
 
 
 class Unreachable(Exception):  # noqa: N818 -- an expected state of the world: the record stays, `nsfw sync` follows
@@ -60,14 +65,31 @@ def prepare_environment() -> None:
 
 
 def tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, or else a sqlite file in the project's root (the working directory)."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
+    """Return MLFLOW_TRACKING_URI, or else a sqlite file in the project's root.
+
+    A sqlite file is named by its full path: a temporary experiment of DVC's works elsewhere, on the same file.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
+    database = _database(uri)
+    return uri if database is None else f"{_SQLITE}{database}"
+
+
+def _database(uri: str) -> Path | None:
+    """Return the sqlite file that `uri` names, None where it names none."""
+    name = uri.removeprefix(_SQLITE) if uri.startswith(_SQLITE) else ""
+    return (main_project.root() / name).resolve() if name and not name.startswith(":") and "?" not in name else None
 
 
 def shown(uri: str) -> str:
     """Return `uri` without a user's name and password."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+
+
+def label() -> str:
+    """Return the store in use, to be shown and compared: no password; a file below the project by its relative path."""
+    uri = shown(tracking_uri())
+    return uri.replace(f"sqlite:///{main_project.root().resolve()}/", "sqlite:///")
 
 
 def check(uri: str) -> None:
@@ -83,8 +105,7 @@ def check(uri: str) -> None:
             # /health asks for no password, and urllib takes none from a URL.
             _check_http(f"{shown(uri).rstrip('/')}/health")
         elif parts.hostname:  # a database server
-            ports = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-            port = parts.port or ports.get(parts.scheme.split("+")[0])
+            port = parts.port or _PORTS.get(parts.scheme.split("+")[0])
             if port:
                 socket.create_connection((parts.hostname, port), timeout=_HEALTH_SECONDS).close()
     except (OSError, ValueError) as error:
@@ -122,20 +143,26 @@ def session() -> Iterator[MlflowClient]:
     import mlflow
 
     with _turn(uri):  # from the client on: two that make a sqlite file's schema at once fail
+        _follow(uri)
         mlflow.set_tracking_uri(uri)
         yield mlflow.MlflowClient(uri)
 
 
 def experiment_id(client: MlflowClient) -> str:
-    """Return the id of the experiment MLFLOW_EXPERIMENT_NAME, or `nsfw`; made if it is not there."""
+    """Return the id of the experiment MLFLOW_EXPERIMENT_NAME, or `nsfw`; made if it is not there.
+
+    Raises:
+        UserError: the store is a database, and its artifacts would stay on this machine.
+
+    """
     from mlflow.exceptions import MlflowException
 
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "nsfw"
     found = client.get_experiment_by_name(name)
+    _check_artifacts(tracking_uri(), None if found is None else found.artifact_location)
     if found is None:
         try:
-            location = _artifacts(tracking_uri())
-            return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
+            return str(client.create_experiment(name, **_beside(tracking_uri())))
         except MlflowException:  # another process was faster
             found = client.get_experiment_by_name(name)
             if found is None:
@@ -147,17 +174,54 @@ def experiment_id(client: MlflowClient) -> str:
     return str(found.experiment_id)
 
 
-def _artifacts(uri: str) -> str | None:
+def is_database_server() -> bool:
+    """Whether the tracking URI names a database server, not MLflow's own."""
+    return urlsplit(tracking_uri()).scheme.split("+")[0] in _PORTS
+
+
+def _check_artifacts(uri: str, location: str | None) -> None:
+    """Refuse a database server without an artifact store that others reach.
+
+    MLflow's client would write models below whatever folder the first user works in, and tell nobody.
+    """
+    if not is_database_server() or urlsplit(location or "").scheme not in {"", "file"}:
+        return
+    raise UserError(
+        f"MLFLOW_TRACKING_URI is a database ({shown(uri)}), which holds no artifacts: models would stay in a folder of "
+        "this machine. Start a server on it, `mlflow server --backend-store-uri URI --artifacts-destination s3://...` "
+        "(or a folder of its own), and set MLFLOW_TRACKING_URI to its http:// address; or make the experiment first: "
+        "`mlflow experiments create -n nsfw -l s3://...`."
+    )
+
+
+def _beside(uri: str) -> dict[str, Any]:
+    """Return where a new experiment's artifacts go, and its tags."""
     # A server knows where its artifacts go; beside a sqlite file MLflow would take a folder of the working directory's.
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+    database = _database(uri)
+    if database is None:
+        return {"tags": pages.EXPERIMENT_TAGS}
+    location = (database.parent / relocation.ARTIFACTS).as_uri()
+    return {"artifact_location": location, "tags": pages.EXPERIMENT_TAGS | {relocation.ROOT_TAG: str(database.parent)}}
+
+
+def _follow(uri: str) -> None:
+    database = _database(uri)
+    if database is None:
+        return
+    try:
+        origin = relocation.follow(database)
+    except sqlite3.Error as error:
+        raise Unreachable(
+            f"{database} was moved or copied, and cannot be told where its artifacts lie ({error})"
+        ) from None
+    if origin is not None:
+        _log.warning("%s was moved or copied here from %s: its artifacts are the ones beside it now", database, origin)
 
 
 @contextmanager
 def _turn(uri: str) -> Iterator[None]:
     name = hashlib.sha256(uri.encode()).hexdigest()[:12]
-    path = paths.CACHE / f"mlflow-{name}.lock"
+    path = main_project.lasting(paths.CACHE) / f"mlflow-{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         end = time.monotonic() + _LOCK_SECONDS

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.files import read_object
 from pipeline.tracking import server
 from pipeline.tracking.package import Candidate
 from pipeline.tracking.publish import Published, ended, publish
@@ -98,7 +98,23 @@ def _abandoned(folder: Path) -> bool:
 
 
 def _registration(register: Register) -> Registration | None:
+    candidate = built()
+    return None if candidate is None else register(candidate)
+
+
+def built() -> Candidate | None:
+    """Return the model in build/ as `register` was asked to register it; None where it was not, or is another by now.
+
+    Raises:
+        UserError: build/registered.json cannot be read.
+
+    """
     if not paths.REGISTERED.is_file() or not (paths.FINETUNED / RECORD_FILE).is_file():
         return None
-    candidate = Candidate.from_document(read_json(paths.REGISTERED), paths.FINETUNED)
-    return None if candidate is None else register(candidate)
+    document = read_object(paths.REGISTERED, "model_sha256", "request.labels", "request.unsafe")
+    try:
+        return Candidate.from_document(document, paths.FINETUNED)
+    except TypeError as error:  # a request of another version of this program
+        raise UserError(
+            f"{paths.REGISTERED} cannot be taken up again ({error}). Run `dvc repro -f register`."
+        ) from None

@@ -4,11 +4,11 @@ A run on uncommitted changes is "dirty" for ever in its record. If the same chan
 lost: the tree's id, which git computes from contents alone, is then that of the commit.
 """
 
-import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
+
+from pipeline import git
 
 _LOCK = "dvc.lock"  # changes while `dvc repro` runs, by its own doing
 _COMMITS = 50  # that are looked through
@@ -44,12 +44,5 @@ def _tree(root: Path, index: Path, *fill: str) -> str | None:
 
 
 def _git(root: Path, environment: dict[str, str], *arguments: str) -> str | None:
-    program = shutil.which("git")
-    if program is None:
-        return None
-    command = [program, "-C", str(root), "-c", "core.fsmonitor=false", *arguments]
-    try:
-        done = subprocess.run(command, env=os.environ | environment, capture_output=True, check=True, timeout=60)  # noqa: S603 -- no shell; our own arguments
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode("utf-8", errors="replace").strip()
+    text = git.ask(*arguments, root=root, environment=environment).text
+    return None if text is None else text.strip()

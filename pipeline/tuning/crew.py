@@ -66,7 +66,7 @@ def _start(orders: Orders, number: int, count: int) -> subprocess.Popen[str]:
     threads = str(max(1, len(os.sched_getaffinity(0)) // count))
     own = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": threads}
     # Several workers may share a GPU: each takes what it needs, not all.
-    environment = os.environ | own | {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    environment = os.environ | own | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
     _log_file(number).parent.mkdir(parents=True, exist_ok=True)
     with _log_file(number).open("a") as log:
         process = subprocess.Popen(

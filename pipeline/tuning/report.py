@@ -5,7 +5,7 @@ from typing import Any
 
 import optuna
 
-from pipeline import paths
+from pipeline import params_text, paths
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.tracking import server
@@ -114,7 +114,7 @@ def propose(params: Params, *, anyway: bool, tell: Callable[[str], None]) -> dic
         raise UserError(f"trial {best.number}, the best, has params.yaml's own values: there is nothing to change.")
     gain = proposal.confirm(searched, params, values, tell)
     proposal.refuse_noise(gain, anyway=anyway)
-    diff = proposal.write(changed)
+    diff = params_text.write(changed)
     return {
         "trial": best.number,
         "gain": {"objective": gain.objective, "mean": gain.mean, "standard_error": gain.error, "by_seed": gain.by_seed},

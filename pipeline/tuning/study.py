@@ -8,12 +8,14 @@ many workers take part and whatever becomes of them.
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from pipeline.errors import UserError
@@ -220,6 +222,23 @@ def fill(study: optuna.Study, params: Params, total: int) -> None:
         lost = [one for one in trials if one.user_attrs.get(SLOT) == slot]
         drawn = max(lost, key=lambda one: one.number).params if lost else {}
         study.enqueue_trial(known[slot] if slot < len(known) else drawn, user_attrs={SLOT: slot})
+
+
+def fail_unheard(study: optuna.Study) -> None:
+    """Fail the running trials whose worker died before its first heartbeat, for which Optuna would wait for ever.
+
+    `optuna.storages.fail_stale_trials` goes by heartbeats alone.
+    """
+    storage = study._storage  # noqa: SLF001 -- there is no public way to a trial's heartbeats
+    backend: Any = getattr(storage, "_backend", storage)
+    with backend.engine.connect() as connection:
+        heard = set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
+    latest = datetime.now() - timedelta(seconds=GRACE_SECONDS)  # noqa: DTZ005 -- as Optuna notes the start
+    for one in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        started = one.datetime_start
+        if one._trial_id not in heard and started is not None and started < latest:  # noqa: SLF001
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another machine was faster
+                storage.set_trial_state_values(one._trial_id, TrialState.FAIL)  # noqa: SLF001
 
 
 def surplus(study: optuna.Study, number: int) -> bool:

@@ -1,16 +1,13 @@
 """One worker of a search: takes trials from the queue until the study has all of them.
 
 `nsfw tune` starts it, as `python -m pipeline.tuning.worker`, and writes its orders to its stdin as a line of JSON. When
-stdin ends, because `nsfw tune` has, the worker stops as if asked to.
+stdin ends, because `nsfw tune` has, the worker stops as if asked to, within 10 s.
 """
 
 import fcntl
 import json
 import logging
-import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,7 +17,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from pipeline import errors, paths
+from pipeline import errors, paths, processes
 from pipeline.errors import DivergedError, StopRequestedError, UserError
 from pipeline.model.interrupt import requests_to_stop
 from pipeline.params import Params, load_params
@@ -29,6 +26,7 @@ from pipeline.tracking.record import RunRecord
 from pipeline.tuning import runs, space, study, trial
 
 _IDLE_SECONDS = 0.5
+_STOP_SECONDS = 10.0  # after its parent has ended, for the batch that is under way
 _FAILURES = 3  # in a row, before a worker gives up
 
 _log = logging.getLogger(__name__)
@@ -95,6 +93,7 @@ def _queue(searched: optuna.Study, params: Params, total: int) -> list[int] | No
     """Return the numbers of the trials that wait, the first first; None when all slots are finished."""
     with _only_one():
         optuna.storages.fail_stale_trials(searched)
+        study.fail_unheard(searched)
         study.fill(searched, params, total)
     if study.standing(searched, total).finished >= total:
         return None
@@ -176,15 +175,10 @@ def _only_one() -> Iterator[None]:
         yield
 
 
-def _stop_with_the_parent() -> None:
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def main() -> None:
     """Work as stdin says."""
     orders = Orders(**json.loads(sys.stdin.readline()))
-    threading.Thread(target=_stop_with_the_parent, name="parent", daemon=True).start()
+    processes.stop_with_stdin(_STOP_SECONDS)
     params = load_params()
     tune = params.tune.model_copy(update={"study": orders.study})
     with study.answering(orders.storage):

@@ -15,6 +15,8 @@ from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
@@ -23,7 +25,8 @@ from pipeline import paths
 from pipeline.batch import parts, running
 from pipeline.batch.running import Job
 from pipeline.errors import UserError
-from pipeline.images.decode import Limits, decode
+from pipeline.images.decode import decode
+from pipeline.images.limits import Limits
 from pipeline.images.resize import to_square
 from pipeline.params import load_params
 from pipeline.promotion.opening import open_model
@@ -191,6 +194,24 @@ def test_what_has_changed_meanwhile_is_scored_again_and_nothing_else(model, smal
     assert report.kept == 17  # 05 is another one; 14 has moved into another part
 
 
+def test_what_load_did_to_a_worker_is_tried_again_by_the_run_that_goes_on(model, small_parts, monkeypatch):
+    fill(Path("in"), [f"{n:02}.png" for n in range(10)])
+    Path("in/01.png").write_bytes(b"x")
+    score(model, "whole.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.batch.result.assemble", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            score(model, "out.csv")
+    part = Path("out.csv.parts/00000000.parquet")
+    rows = pq.read_table(part).to_pylist()
+    for number, code in ((2, "timeout"), (4, "memory"), (5, "crashed"), (6, "unavailable")):
+        rows[number] |= {"error": f"{code}: at load 20", "unsafe": None, "decision": None}
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(part)), part)
+    report = score(model, "out.csv")
+    assert report.kept == 6  # 01 is broken whatever the load
+    assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
+
+
 def test_rows_of_another_model_are_not_mixed(model, small_parts, monkeypatch, tmp_path):
     fill(Path("in"), [f"{n:02}.png" for n in range(10)])
     with monkeypatch.context() as patch:
@@ -216,6 +237,23 @@ def test_a_broken_part_is_made_again(model, small_parts, monkeypatch):
             score(model)
     Path("out.parquet.parts/00000000.parquet").write_bytes(b"PAR1")
     assert score(model).kept == 0
+
+
+def test_names_that_lead_nowhere_have_a_row_each(model):
+    """A link that leads back to itself, names too long for the file system, a NUL, a folder that is a file."""
+    fill(Path(), ["a.png"])
+    Path("loop").symlink_to("loop")
+    names = ["loop", "x" * 5000, "y/" * 2500, "a\0b", "a.png/b", "a.png"]
+    assert score(model, where=names).tally.rows == len(names)
+    rows = pd.read_parquet("out.parquet")
+    assert rows["error"].str.partition(":")[0].tolist() == ["unreadable"] * 5 + [""]
+
+
+def test_where_no_file_can_be_written_nothing_is_scored(model):
+    fill(Path("in"), ["a.png"])
+    Path("out.parquet").mkdir()
+    with pytest.raises(UserError, match=r"^out\.parquet is a folder"):
+        score(model, restart=True)
 
 
 def test_a_result_is_not_overwritten_nor_read(model):
@@ -282,3 +320,42 @@ def test_a_killed_run_loses_no_row_and_goes_on(model, model_folder):
         assert tries < 30
     assert tries > 1
     assert Path("out.parquet").read_bytes() == Path("whole.parquet").read_bytes()
+
+
+def test_an_animation_is_judged_by_its_worst_frame_and_the_row_says_which(model):
+    colours = [Image.new("RGB", (30, 20), colour) for colour in ("white", "red", "blue", "lime")]
+    Path("in").mkdir()
+    colours[0].save("in/a.gif", save_all=True, append_images=colours[1:], duration=[10, 50, 20, 900])
+    colours[2].save("in/b.png")
+    colours[0].save("in/c.png")
+    Path("in/d.png").write_bytes(b"no picture")
+    score(model)
+    rows = pd.read_parquet("out.parquet")
+    assert rows["frames"].tolist()[:3] == rows["frames_scored"].tolist()[:3] == [4, 1, 1]
+    assert rows["deciding_frame"].tolist()[:3] == [2, 0, 0]  # blue is what this model takes for porn
+    assert rows["unsafe"][0] == pytest.approx(rows["unsafe"][1], abs=1e-6)
+    assert rows["decision"].tolist()[:3] == ["unsafe", "unsafe", "safe"]
+    assert rows.loc[3, ["frames", "frames_scored", "deciding_frame"]].isna().all()
+
+
+def test_rows_of_many_frames_and_of_one_are_not_mixed_up(model):
+    rng = np.random.default_rng(3)
+    Path("in").mkdir()
+    for number in range(70):
+        count = int(rng.integers(1, 9))
+        images = [
+            Image.fromarray(rng.integers(0, 256, (20, 30, 3)).astype(np.uint8) // (1 + k % 3)) for k in range(count)
+        ]
+        images[0].save(f"in/{number:02}.png", save_all=True, append_images=images[1:], duration=100)
+    score(model)
+    rows = pd.read_parquet("out.parquet")
+    for number in (0, 17, 40, 69):
+        with Image.open(f"in/{number:02}.png") as image:
+            image.seek(int(rows["deciding_frame"][number]))
+            means = to_square(image.convert("RGB"), 32).reshape(-1, 3).mean(axis=0) / 255
+        expected = np.exp(means) / np.exp(means).sum()
+        np.testing.assert_allclose(
+            rows.loc[number, ["p_drawings", "p_neutral", "p_porn"]].to_numpy(float),
+            DECISION.probabilities(expected[None])[0],
+            atol=1e-5,
+        )

@@ -33,6 +33,45 @@ def test_the_temperature_undoes_what_made_the_model_too_sure(sharpness):
         assert report["ece_before"] > 0.05
 
 
+@pytest.mark.parametrize("sharpness", [0.4, 3.0])
+def test_a_temperature_that_helps_on_held_out_pictures_is_applied(sharpness):
+    probabilities, labels = drawn(2, sharpness=sharpness)
+    temperature, tested = calibration.choose_temperature(probabilities, labels, 1)
+    assert temperature == tested["fitted"] == calibration.fit_temperature(probabilities, labels)
+    assert tested["helps"]
+    assert tested["loss_after"] < tested["loss_before"]
+    assert tested["ece_after"] < tested["ece_before"]
+    assert calibration.choose_temperature(probabilities, labels, 1) == (temperature, tested)
+
+
+def test_honest_probabilities_of_a_few_pictures_stay_as_they_are_and_loud_ones_do_not():
+    """Of twenty draws of 200 pictures: chance alone gives a temperature to two at most, a real fault to nearly all."""
+
+    def helped(sharpness: float) -> int:
+        return sum(calibration.choose_temperature(*drawn(seed, 200, sharpness), 1)[1]["helps"] for seed in range(20))
+
+    assert helped(1.0) <= 2
+    assert helped(2.0) >= 18
+
+
+def test_wrong_labels_in_validation_do_not_make_a_right_model_doubt_itself():
+    """As on the bundled sample: the loss of a few wrong labels asks for a temperature that spoils the rest."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 3, 210)
+    probabilities = np.full((210, 3), 0.01) + 0.97 * np.eye(3)[labels]
+    said = labels.copy()
+    said[:6] = (said[:6] + 1) % 3
+    temperature, tested = calibration.choose_temperature(probabilities, said, 1)
+    assert tested["fitted"] > 1.0
+    report = calibration.report(probabilities, labels, tested["fitted"])
+    assert report["ece_after"] > report["ece_before"] or temperature == 1.0
+
+
+def test_too_few_pictures_tell_nothing():
+    temperature, tested = calibration.choose_temperature(*drawn(1, n=20), 1)
+    assert (temperature, tested["helps"], tested["ece_after"]) == (1.0, False, None)
+
+
 def test_no_other_temperature_has_less_loss():
     probabilities, labels = drawn(2, 400, 2.0)
     best = calibration.fit_temperature(probabilities, labels)

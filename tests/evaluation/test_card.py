@@ -22,8 +22,9 @@ FACTS = {
     "size_mb": 2.25,
     "params": {"finetune.epochs": 15},
     "gates": [
+        {"gate": "clean", "status": "n/a", "value": None, "limit": True, "reason": HOSTILE},
         {"gate": "unsafe_recall", "status": "pass", "value": 0.98765, "limit": 0.8, "reason": "at least 80 %"},
-        {"gate": "clean", "status": "not applicable", "value": None, "limit": True, "reason": HOSTILE},
+        {"gate": "calibration", "status": "fail", "value": 0.21, "limit": 0.15, "reason": "temperature 1"},
     ],
 }
 
@@ -152,13 +153,33 @@ def test_every_number_of_the_other_sections_is_the_evidences(document):
     assert "3 reported pictures: 1 right, 1 wrong, 1 without" in text
     gates = table(text, "gate |")
     assert [row[:4] for row in gates] == [
+        ["calibration", "fail", "0.21", "0.15"],
         ["unsafe_recall", "pass", "0.9877", "0.8"],
-        ["clean", "not applicable", "n/a", "yes"],
+        ["clean", "n/a", "n/a", "yes"],
     ]
     details = dict(table(text, "detail |"))
     assert details["one picture, 95th percentile"] == "10.0 ms"
     assert (details["commit"], details["finetune.epochs"], details["size"]) == ("0a1b2c", "15", "2.2 MB")
     assert "git checkout 0a1b2c\n" in text
+
+
+def test_what_decides_stands_first_and_parameters_last(document):
+    text = card.render(document, FACTS)
+    assert "Gates: 1 of 3 failed (calibration)." in text.split("##")[0]
+    sections = re.findall(r"(?m)^## (.+)$", text)
+    assert sections[:3] == ["Gates", "Operating points and workload", "Metrics"]
+    assert sections[-1] == "Model details"
+    assert text.rstrip().splitlines()[-1].startswith("| finetune\\.epochs |")
+    unjudged = card.render(document, FACTS | {"gates": []})
+    assert "Gates: not judged yet." in unjudged.split("##")[0]
+    passed = card.render(document, FACTS | {"gates": [FACTS["gates"][1]]})
+    assert "Gates: none failed." in passed.split("##")[0]
+
+
+def test_a_fine_tuning_that_gained_nothing_is_said_first(document):
+    assert "Nothing was gained" not in card.render(document, FACTS)
+    head = card.render(document, FACTS | {"kept_start": True}).split("##")[0]
+    assert "**Nothing was gained by fine-tuning**" in head
 
 
 def test_the_page_is_its_own_and_lets_nothing_in(document):

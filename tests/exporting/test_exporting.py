@@ -166,7 +166,7 @@ def test_usage(in_project, nsfw):
 
 def test_the_default_folder_names_the_version(limited, monkeypatch, tmp_path):
     monkeypatch.setattr(exporting, "DEFAULT", tmp_path / "exported")
-    done = export(limited(), Job("litert", "float16"))
+    done = export(limited(flips=1.0, unsafe_recall=1.0, class_recall=1.0), Job("litert", "float16"))
     assert done.folder == tmp_path / "exported" / "nsfw-1-litert-float16"
 
 

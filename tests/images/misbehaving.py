@@ -1,30 +1,45 @@
 """What a hostile picture may do to the worker that opens it; importable by workers, and cheap to import."""
 
 import os
+import resource
 import signal
 import time
 
-from pipeline.images.decode import Rejected
+from pipeline.images.limits import Rejected
 
 
-def act(what: str) -> str:
-    """Do it, or return `what` in capitals."""
-    if what == "hang":
-        time.sleep(60)
-    elif what == "exit":
-        os._exit(3)
-    elif what == "segfault":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    elif what == "hog":
-        return str(len(bytearray(2**30)))
-    elif what == "reject":
-        raise Rejected("broken", "not whole")
-    elif what == "defect":
-        raise ZeroDivisionError("ours")
-    elif what == "pid":
-        return str(os.getpid())
-    elif what == "dump":
-        import resource
+def act(what: str) -> object:
+    """Do it, or return `what` in capitals; `burn 0.4` takes so much CPU time."""
+    name, _, seconds = what.partition(" ")
+    if name == "burn":
+        burn(float(seconds))
+    return _ACTS[what]() if what in _ACTS else what.upper()
 
-        return str(resource.getrlimit(resource.RLIMIT_CORE))
-    return what.upper()
+
+def burn(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def _reject() -> None:
+    raise Rejected("broken", "not whole")
+
+
+def _defect() -> None:
+    raise ZeroDivisionError("ours")
+
+
+_ACTS = {
+    "hang": lambda: sum(range(10**12)),  # in C, the interpreter's lock held
+    "wait": lambda: time.sleep(60),
+    "exit": lambda: os._exit(3),
+    "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "hog": lambda: len(bytearray(2**30)),
+    "reject": _reject,
+    "defect": _defect,
+    "unpicklable": lambda: lambda: None,
+    "pid": lambda: str(os.getpid()),
+    "dump": lambda: str(resource.getrlimit(resource.RLIMIT_CORE)),
+}

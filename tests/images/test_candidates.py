@@ -115,3 +115,25 @@ def test_equal_hashes_collapse_to_the_first(rng):
     words = random_words(rng, 5, 2)
     words[3, 0], words[4, 0] = words[1, 0], words[1, 0]
     assert collapse(words).tolist() == [0, 1, 2, 1, 1]
+
+
+def test_a_photograph_within_a_screen_has_a_distance_of_its_own(rng):
+    words = rng.integers(0, 2**63, (3, 5, 4), dtype=np.uint64)
+    words[:, 2] = words[:, 1]
+    assert candidates.inner_distances(words, np.array([0, 1]), np.array([1, 2])).tolist() == [256, 256]
+    words[1, 2] = words[0, 0]  # what 1 shows is 0
+    assert candidates.inner_distances(words, np.array([0, 1]), np.array([1, 2]))[0] == 0
+    assert candidates.inner_distances(words, np.array([1]), np.array([0])).tolist() == [0]
+
+
+def test_targets_that_say_nothing_new_are_not_searched(rng):
+    words = rng.integers(0, 2**63, (40, 6, 4), dtype=np.uint64)
+    words[20:, 3] = words[:20, 0]
+    whole = candidates.search(words, candidates.draw_bands(16, 12), 60)
+    assert {(left, right) for left, right in zip(whole.left.tolist(), whole.right.tolist(), strict=True)} >= {
+        (row, row + 20) for row in range(20)
+    }
+    words[:, 1] = words[:, 2] = words[:, 0]
+    assert len(candidates._distinct(words)) == 40 * 4
+    same = candidates.search(words, candidates.draw_bands(16, 12), 60)
+    assert (same.left.tolist()[:20], same.right.tolist()[:20]) == (list(range(20)), list(range(20, 40)))

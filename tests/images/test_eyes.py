@@ -4,8 +4,8 @@ from PIL import Image
 from test_verification import PARAMS
 
 from pipeline.images import sandbox, shards
-from pipeline.images.decode import Limits
 from pipeline.images.eyes import Eyes
+from pipeline.images.limits import Limits
 
 
 def stored(folder, *contents):
@@ -19,9 +19,9 @@ def test_pairs_are_compared_on_decoded_pixels_and_what_does_not_decode_is_like_n
         tmp_path, encode(large, "PNG"), encode(large.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "PNG"), b"no picture"
     )
     eyes = Eyes(tmp_path, Limits(), sandbox.Limits(20, 1024))
-    found = eyes.look([(one, mirrored), (one, broken)], PARAMS.pieces)
+    found = eyes.look([(one, mirrored), (one, broken)], PARAMS.pieces, PARAMS.block)
     assert found.pieces[0] > 0.99
-    assert [part[1] for part in found] == [0.0] * 4
+    assert [part[1] for part in found] == [0.0] * 5
     assert found.keypoints[0] == 0.0  # not asked
-    assert eyes.look([(one, mirrored)], 1.1).keypoints[0] >= PARAMS.keypoints
-    assert [len(part) for part in eyes.look([], PARAMS.pieces)] == [0] * 4
+    assert eyes.look([(one, mirrored)], 1.1, PARAMS.block).keypoints[0] >= PARAMS.keypoints
+    assert [len(part) for part in eyes.look([], PARAMS.pieces, PARAMS.block)] == [0] * 5

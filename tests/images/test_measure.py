@@ -1,8 +1,9 @@
 from pictures import jpeg, png, sha
 
 from pipeline.images import sandbox, shards
-from pipeline.images.decode import Limits, decode, decode_small
+from pipeline.images.decode import decode, decode_small
 from pipeline.images.fingerprint import fingerprint
+from pipeline.images.limits import Limits
 from pipeline.images.measure import ROW, measure, measure_shard
 
 

@@ -4,8 +4,9 @@ from pictures import draw, encode, jpeg, png, sha
 
 from pipeline.errors import UserError
 from pipeline.images import rendering, sandbox, shards
-from pipeline.images.decode import Limits, decode
+from pipeline.images.decode import decode
 from pipeline.images.distortions import DISTORTIONS
+from pipeline.images.limits import Limits
 from pipeline.images.rendering import PLAIN, Rendering, render_all
 from pipeline.images.resize import to_square
 

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from pipeline.images import sandbox
-from pipeline.images.decode import Limits, Rejected, decode
+from pipeline.images.decode import decode
+from pipeline.images.limits import Limits, Rejected
 from pipeline.images.resize import to_square
 from pipeline.images.squares import Squaring
 

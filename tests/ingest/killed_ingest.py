@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from pipeline.ingest import folder as folders
+from pipeline.ingest import writing
 
 LABELS = ("drawings", "neutral")
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"}
@@ -49,7 +50,7 @@ def in_a_fork(scrape: Path, data: Path, die_before: int | None) -> bool:
 
 def main() -> None:
     scrape, work, step = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    folders.SHARD_PICTURES = 2
+    writing.SHARD_PICTURES = 2
     in_a_fork(scrape, work / "whole" / "data", None)
     for number in count(step=step):
         data = work / f"{number:03d}" / "data"

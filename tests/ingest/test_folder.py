@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pictures import LABELS, MTIME, jpeg, png, scrape, sha, tree
 from pipeline.errors import UserError
 from pipeline.images import shards
 from pipeline.ingest import folder as folders
-from pipeline.ingest import sightings
+from pipeline.ingest import sightings, writing
 
 ODD_NAMES = [
     "two words.jpg", "it's \"quoted\".png", "line\nend.jpg", "return\r.jpg", "Пёс 🐕.jpg", b"\xff\xfe.jpg",
@@ -52,7 +53,8 @@ def test_every_file_has_a_sighting_and_each_content_is_stored_once(tmp_path, rng
     }  # fmt: skip
     taken = ingest(scrape(tmp_path / "raw", contents), tmp_path / "data")
     seen = sightings.load(tmp_path / "data" / "sightings").set_index("origin")
-    assert taken == folders.Taken("0001-batch", 6, 4, 0, 1)
+    assert taken == folders.Taken(taken.batch, 6, 4, 0, 1)
+    assert re.fullmatch("b00000001-batch-[0-9a-f]{12}", taken.batch)
     assert seen["sha256"].to_dict() == {origin: sha(content) for origin, content in contents.items()}
     assert seen["label"].to_dict() == {origin: origin.split("/")[0] for origin in contents}
     assert seen["bytes"].to_dict() == {origin: len(content) for origin, content in contents.items()}
@@ -86,7 +88,7 @@ def test_what_may_not_be_read_is_refused_with_a_row(tmp_path):
 
 
 def test_an_unreadable_file_is_refused_with_its_reason(tmp_path):
-    root = scrape(tmp_path / "raw", {"neutral/a.jpg": b"a"})
+    root = scrape(tmp_path / "raw", {"neutral/a.jpg": b"a", "neutral/b.jpg": b"b"})
     found = folders.scan(root, LABELS)
     (root / "neutral" / "a.jpg").unlink()  # between the scan and the reading
     assert folders.ingest(found, tmp_path / "data", "batch").refused == 1
@@ -98,16 +100,18 @@ def test_the_same_folder_again_adds_nothing_and_a_later_batch_only_what_is_new(t
     root = scrape(tmp_path / "raw", {"neutral/a.jpg": b"a", "neutral/b.jpg": b"b"})
     ingest(root, data)
     before = tree(data)
-    assert ingest(root, data) == folders.Taken("0002-batch", 0, 0, 0, 0)
+    assert ingest(root, data) == folders.Taken(None, 0, 0, 0, 0)
     assert tree(data) == before
 
     scrape(root, {"neutral/a.jpg": b"a", "neutral/b.jpg": b"b", "neutral/c.jpg": b"c", "porn/copy of a.jpg": b"a"})
-    assert ingest(root, data) == folders.Taken("0002-batch", 2, 1, 0, 1)
+    second = ingest(root, data)
+    assert second == folders.Taken(second.batch, 2, 1, 0, 1)
     assert before.items() <= tree(data).items()  # nothing old was touched
     assert ingest(root, data, "other").sighted == 4  # another source: seen anew, nothing stored anew
     assert set(stored(data)) == {sha(b"a"), sha(b"b"), sha(b"c")}
-    assert [path.name for path in sorted((data / "sightings").iterdir())] == [
-        "0001-batch.parquet", "0002-batch.parquet", "0003-other.parquet",
+    names = [path.name for path in sorted((data / "sightings").iterdir())]
+    assert [re.sub("-[0-9a-f]{12}", "", name) for name in names] == [
+        "b00000001-batch.parquet", "b00000002-batch.parquet", "b00000003-other.parquet",
     ]  # fmt: skip
 
 
@@ -121,9 +125,9 @@ def test_a_changed_file_is_seen_again_with_its_new_content(tmp_path):
 
 def test_shards_are_cut_by_number_and_by_size(tmp_path, monkeypatch):
     root = scrape(tmp_path / "raw", {f"neutral/{n}.jpg": bytes([n]) * 10 for n in range(7)})
-    monkeypatch.setattr(folders, "SHARD_PICTURES", 3)
+    monkeypatch.setattr(writing, "SHARD_PICTURES", 3)
     assert ingest(root, tmp_path / "three").shards == 3
-    monkeypatch.setattr(folders, "SHARD_BYTES", 20)
+    monkeypatch.setattr(writing, "SHARD_BYTES", 20)
     assert ingest(root, tmp_path / "two").shards == 4
     assert stored(tmp_path / "two") == stored(tmp_path / "three")
 

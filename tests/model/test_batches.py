@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, explain
 from pipeline.model import augment, batches, records
 from pipeline.model.batches import Source
 from pipeline.model.embeddings import Embeddings
@@ -144,3 +144,16 @@ def test_an_epoch_of_embeddings_shows_each_picture_once_by_one_of_its_views():
     assert epoch(1, 0) == (order, shown)
     assert epoch(1, 1)[0] != order
     assert epoch(2, 0)[0] != order
+
+
+def test_a_damaged_packed_file_explains_itself_and_a_folder_is_named(tmp_path):
+    path = tmp_path / "train-00000.tfrecord"
+    records.write(path, [("a" * 64, 1, b"one"), ("b" * 64, 0, b"two")])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(Exception, match="record") as caught:
+        list(records.read([str(path)]))
+    assert explain(caught.value).startswith("a file of build/packed/ is damaged. Delete build/packed")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match="is a folder, not a file"):
+        records.packed_files(tmp_path, "train")

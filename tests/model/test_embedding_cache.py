@@ -45,7 +45,7 @@ class Counted:
 @pytest.fixture(scope="module")
 def embedder(small):
     reproducible.seed(small.seed)
-    return network.embedder(small.backbone)
+    return embedding_cache.steady(network.embedder(small.backbone), BATCH)
 
 
 @pytest.fixture
@@ -273,7 +273,7 @@ def test_a_pictures_bits_are_the_same_in_any_company_and_place(params, backbone_
     shrunk = other(params, "embed", batch_size=5).model_copy(
         update={"backbone": backbone_params(weights=str(weights_file), size=96)}
     )
-    model = network.embedder(shrunk.backbone)
+    model = embedding_cache.steady(network.embedder(shrunk.backbone), 5)
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (1, 96, 96, 3), np.uint8)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.errors import UserError
+from pipeline.errors import StopRequestedError, UserError
 from pipeline.model import fit, objective
 from pipeline.model.checkpoint import Checkpoints
 
@@ -32,6 +32,8 @@ class Trial:
         pictures=PICTURES,
         scores=None,
         patience=None,
+        measures_start=False,
+        keep_start=True,
         stop_at=None,
         poison_at=None,
         largest=BATCH,
@@ -59,6 +61,8 @@ class Trial:
             ),
             validate=self.validate,
             report=self.report,
+            report_start=(lambda metrics: self.report(fit.START, metrics)) if measures_start else None,
+            keep_start=keep_start,
             patience=patience,
         )
 
@@ -119,6 +123,46 @@ def test_the_best_epoch_is_kept_and_every_one_reported(scores, best):
     assert found == {**trial.reported[best][1], "epoch": best}
     assert equal(trial.model.get_weights(), trial.weights[best])
     assert not equal(trial.weights[0], trial.weights[-1])
+
+
+def test_where_no_epoch_is_better_the_start_is_kept():
+    trial = Trial(scores=[(0.7, 1.0), (0.2, 1.0), (0.7, 1.0), (0.6, 0.5)], epochs=3, measures_start=True)
+    before = trial.model.get_weights()
+    found = trial.run()
+    assert [epoch for epoch, _ in trial.reported] == [fit.START, 0, 1, 2]
+    assert found == {"val_macro_recall": 0.7, "val_loss": 1.0, "epoch": fit.START}
+    assert equal(trial.model.get_weights(), before)
+    assert not equal(trial.weights[-1], before)
+
+
+def test_a_start_that_is_not_to_be_kept_is_measured_all_the_same():
+    trial = Trial(scores=[(0.7, 1.0), (0.2, 1.0), (0.6, 0.5)], epochs=2, measures_start=True, keep_start=False)
+    assert trial.run()["epoch"] == 1
+    assert trial.reported[0] == (fit.START, {"val_macro_recall": 0.7, "val_loss": 1.0})
+
+
+def test_an_epoch_that_is_better_than_the_start_is_taken():
+    trial = Trial(scores=[(0.7, 1.0), (0.2, 1.0), (0.71, 2.0)], epochs=2, measures_start=True)
+    assert trial.run()["epoch"] == 1
+    assert equal(trial.model.get_weights(), trial.weights[2])
+
+
+def test_patience_counts_from_the_start_too():
+    trial = Trial(scores=[(0.9, 1.0), *[(0.5, 1.0)] * 6], epochs=6, patience=2, measures_start=True)
+    trial.run()
+    assert [epoch for epoch, _ in trial.reported] == [fit.START, 0, 1]
+
+
+def test_after_a_kill_the_start_is_still_a_candidate_and_not_measured_again(tmp_path):
+    whole = Trial(scores=[(0.9, 1.0), *[(0.5, 1.0)] * 4], epochs=4, measures_start=True)
+    before = whole.model.get_weights()
+    stopped = Trial(tmp_path, scores=whole.scores, epochs=4, measures_start=True, stop_at=9)
+    with pytest.raises(StopRequestedError):
+        stopped.run()
+    again = Trial(tmp_path, scores=[(0.5, 1.0)] * 4, epochs=4, measures_start=True)
+    assert again.run()["epoch"] == fit.START
+    assert fit.START not in [epoch for epoch, _ in again.reported]
+    assert equal(again.model.get_weights(), before)
 
 
 def test_it_learns_and_the_loss_is_the_epochs_mean():

@@ -33,3 +33,15 @@ def test_what_is_asked_for_is_used():
     ]
     assert [hardware.jit_compile(wanted) for wanted in (True, False)] == [True, False]
     assert hardware.strategy().num_replicas_in_sync >= 1
+
+
+@pytest.mark.parametrize(("gpu", "hidden", "warned"), [(True, None, True), (True, "-1", False), (False, None, False)])
+def test_a_gpu_that_tensorflow_leaves_idle_is_named(gpu, hidden, warned, monkeypatch, caplog):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    monkeypatch.setattr("pipeline.tensorflow_log.has_gpu", lambda: gpu)
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _: [])
+    hardware.strategy()
+    assert ("TensorFlow uses none" in caplog.text) == warned

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.model import backbone, network, objective
 
 
@@ -162,3 +163,18 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
         network.save(model, path)
     assert path.read_bytes() == b"before"
     assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_a_damaged_model_is_named_with_the_way_out(tmp_path):
+    inputs = keras.Input((2,))
+    path = tmp_path / "model.keras"
+    keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(path)
+    content = path.read_bytes()
+    for damaged in (b"", content[: len(content) // 2], b"rubbish"):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="dvc repro") as caught:
+            network.load(path)
+        assert str(caught.value).startswith(str(path))
+    for absent in (tmp_path, tmp_path / "absent.keras"):
+        with pytest.raises(UserError, match="dvc repro"):
+            network.load(absent)

@@ -1,6 +1,8 @@
 import logging
+import math
 import re
 
+from pipeline.model import progress as progresses
 from pipeline.model.progress import Progress
 
 METRICS = {"loss": 0.5, "val_macro_recall": 0.9, "val_recall/porn": 0.75, "val_recall/neutral": 0.99}
@@ -15,7 +17,9 @@ def train(progress: Progress) -> None:
             progress.end_epoch(METRICS)
 
 
-def test_off_a_terminal_each_epoch_is_a_line(caplog, capsys):
+def test_off_a_terminal_each_long_epoch_is_a_line(caplog, capsys, monkeypatch):
+    monkeypatch.setattr(progresses, "_SHORTEST_SECONDS", 0.0)
+    monkeypatch.setattr(progresses, "_LINES", math.inf)
     with caplog.at_level(logging.INFO):
         train(Progress("finetune", 3, 100, ("porn", "sexy"), tty=False))
     first, last = caplog.messages
@@ -23,6 +27,12 @@ def test_off_a_terminal_each_epoch_is_a_line(caplog, capsys):
     assert re.search(r"; \d+ images/s, .+ left$", first)
     assert last.endswith("nothing left")
     assert capsys.readouterr().err == ""
+
+
+def test_off_a_terminal_short_epochs_share_a_line(caplog):
+    with caplog.at_level(logging.INFO):
+        train(Progress("finetune", 3, 100, ("porn",), tty=False))
+    assert [line.partition(":")[0] for line in caplog.messages] == ["finetune epoch 2/3"]
 
 
 def test_on_a_terminal_it_is_a_bar(caplog, capsys):

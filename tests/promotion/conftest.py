@@ -9,12 +9,13 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1] / "tracking"))
 
 from mlflow_store import client, mlflow_server, project, store, template
+from postgres_server import postgres
 from versions import PARAMS, Makes
 
 from pipeline import paths
 from pipeline.params import Params, load_params
 
-__all__ = ["client", "mlflow_server", "project", "store", "template"]  # fixtures
+__all__ = ["client", "mlflow_server", "postgres", "project", "store", "template"]  # fixtures
 
 
 @pytest.fixture

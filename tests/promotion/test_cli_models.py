@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import time
 
 import pytest
@@ -48,6 +49,24 @@ def test_a_refusal_shows_the_table_and_the_way_out_and_exits_1(makes, nsfw):
     code, out, _ = nsfw("promote", "--reason", "must go out", *said)
     assert (code, makes.production()) == (0, 2)
     assert f"over {', '.join(refused)}" in out
+
+
+@pytest.mark.parametrize("lost", ["challenger", "production"])
+def test_where_evidence_cannot_be_fetched_no_override_is_advised(makes, nsfw, lost):
+    makes.version()
+    if lost == "production":
+        nsfw("promote", "--reason", "first")
+    shutil.rmtree("mlartifacts")
+    shutil.rmtree(".cache/evidence", ignore_errors=True)
+    if lost == "production":
+        makes.version()
+    for command in (["gates"], ["promote", "--reason", "x"]):
+        code, out, _ = nsfw(*command)
+        assert code == 1
+        assert "override" not in out
+        assert "cannot be judged" in out
+        assert "its evidence cannot be fetched from file://" in out
+        assert out.splitlines()[-1].startswith("next: bring these files back")
 
 
 def test_json_is_json_and_nothing_else(makes, nsfw):

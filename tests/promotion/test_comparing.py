@@ -47,9 +47,25 @@ def test_what_changed_sides_the_newly_missed_first(makes, params):
     assert (first["label"], first["said_before"], first["said_after"]) == ("porn", "porn", "drawings")
     assert (first["unsafe_before"], first["unsafe_after"]) == (0.9, 0.05)
     text = "\n".join(comparing.lines(found))
-    assert "pictures that changed sides: 2 newly let through, 3 newly missed" in text
+    assert "pictures whose likeliest class changed sides: 2 newly let through, 3 newly missed" in text
     back = compare(params, "2", "1")
     assert [each["side"] for each in back["moved"]] == ["newly withheld"] * 2 + ["newly caught"] * 3
+
+
+def test_it_tells_what_each_threshold_flags(makes, params):
+    point = {"threshold": 0.4, "recall": 0.96, "false_positive_rate": 0.03}
+    makes.version(document_more={"operating_points": {"unsafe": point | {"at_prevalence": None}}})
+    point |= {"threshold": 0.1, "recall": 0.99, "false_positive_rate": 0.25}
+    point["at_prevalence"] = {"flagged_per_100000": 28700.4}
+    makes.version(document_more={"operating_points": {"unsafe": point}})
+    found = compare(params, "1", "2")
+    shown = {" ".join(line.split()) for line in comparing.lines(found)}
+    assert {
+        "threshold 0.4 0.1",
+        "flagged, of unsafe 0.96 0.99",
+        "flagged, of safe 0.03 0.25",
+        "review, of 100,000 - 28,700",
+    } <= shown
 
 
 def test_many_are_cut_on_the_terminal(makes, params):
@@ -65,7 +81,7 @@ def test_a_version_with_itself_changes_nothing(makes, params):
     found = compare(params, "1", "1")
     assert found["moved"] == []
     assert all(each["change"] == 0 for each in found["recall"])
-    assert comparing.lines(found)[-1] == "pictures that changed sides: none"
+    assert comparing.lines(found)[-1] == "pictures whose likeliest class changed sides: none"
 
 
 def test_past_the_gates_it_warns_first(makes, params, client):

@@ -43,7 +43,7 @@ def test_before_the_first_promotion(makes, params):
 
 
 def test_nothing_registered(client, params):
-    with pytest.raises(UserError, match="nothing is registered as nsfw"):
+    with pytest.raises(UserError, match=r"sqlite:///mlflow\.db has no model nsfw\. `dvc repro`"):
         history(params)
 
 

@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections import Counter
@@ -83,7 +84,7 @@ def test_production_is_loaded_with_its_decision_and_its_files_are_gone_again(one
     assert row.decision == ("unsafe" if row.unsafe >= 0.4 else "safe")
     picture = io.BytesIO()
     Image.new("RGB", (40, 40)).save(picture, "PNG")
-    assert model.squaring(picture.getvalue()).shape == (32, 32, 3)
+    assert model.squaring(picture.getvalue()).squares.shape == (1, 32, 32, 3)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("nsfw-serve-")]
 
 
@@ -127,6 +128,16 @@ class Served:
             assert self.process.poll() is None, self.errors.read_text(encoding="utf-8")[-2000:]
             time.sleep(0.1)
         raise AssertionError(f"no {message}: {self.log.read_text(encoding='utf-8')[-2000:]}")
+
+    def gone_after_it_said_so(self) -> float:
+        """Wait for its end; return the seconds from its last line to that."""
+        said, end = 0.0, time.monotonic() + 30
+        while self.process.poll() is None and time.monotonic() < end:
+            if not said and '"stopped"' in self.log.read_text(encoding="utf-8"):
+                said = time.monotonic()
+            time.sleep(0.01)
+        assert self.lines("stopped")
+        return time.monotonic() - (said or time.monotonic())
 
     def post(self, *contents: bytes) -> httpx.Response:
         files = [("i", ("a", content)) for content in contents]
@@ -181,27 +192,30 @@ def test_a_service_answers_as_its_classifier_survives_its_workers_and_stops_in_g
         for worker in workers:
             worker.kill()
         before = [200, 422, found.post(picture(9)).status_code, found.post(picture(9)).status_code]
-        assert before[2] in {200, 422}
-        assert before[3] == 200
+        assert before[2:] == [200, 200]
         children = psutil.Process(found.process.pid).children(recursive=True)
         with ThreadPoolExecutor(6) as pool:
+            under_load = threading.Event()
 
             def ask(_) -> list[int]:
                 seen = []
                 for _ in range(500):
                     try:
                         seen.append(found.post(picture(7)).status_code)
+                        if seen.count(200) > 5:
+                            under_load.set()
                     except httpx.TransportError:  # nobody listens any more, or nobody reads what was sent
                         return seen
                 return seen
 
             asked = [pool.submit(ask, number) for number in range(6)]
-            time.sleep(1.5)
+            assert under_load.wait(60)  # a busy machine needs longer
             found.process.send_signal(signal.SIGTERM)
             seen = [status for future in asked for status in future.result()]
-        assert found.process.wait(30) == 0
+        assert found.gone_after_it_said_so() < 1.0
+        assert found.process.returncode == 0
         assert set(seen) <= {200, 503}
-        assert seen.count(200) > 20
+        assert seen.count(200) > 5
         # Whatever the service took, as it says itself, has had its answer.
         taken = [line["status"] for line in found.lines("request") if line["path"] == "/v1/classify"]
         assert Counter(taken) == Counter(before + seen)
@@ -256,4 +270,4 @@ def test_nothing_in_production_is_one_clear_line(client, params, project, tmp_pa
     with served(tmp_path) as found:
         assert found.process.wait(120) == 1
         last = found.errors.read_text(encoding="utf-8").splitlines()[-1]
-        assert last.startswith("error: nothing is registered as nsfw yet")
+        assert last.startswith("error: sqlite:///mlflow.db has no model nsfw.")

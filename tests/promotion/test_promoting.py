@@ -1,11 +1,15 @@
 import multiprocessing
 import os
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from versions import predictions
 
+from pipeline import paths
 from pipeline.errors import UserError
+from pipeline.evaluation import gates
 from pipeline.params import load_params
 from pipeline.promotion import promoting
 from pipeline.promotion.history import history
@@ -87,7 +91,7 @@ def test_mistakes_are_told(makes, params, arguments, message):
 
 
 def test_before_anything_is_registered(client, params):
-    with pytest.raises(UserError, match="nothing is registered as nsfw"):
+    with pytest.raises(UserError, match=r"sqlite:///mlflow\.db has no model nsfw\. `dvc repro`"):
         promoting.promote(params, None, reason="x")
 
 
@@ -128,6 +132,42 @@ def test_a_version_without_evidence_fails_every_gate(makes, params):
     outcome = promoting.promote(params, None, reason="x")
     assert {gate.status for gate in outcome.table} == {"fail"}
     assert "registered past the pipeline" in by_name(outcome)["evidence"].reason
+
+
+def lose_artifacts():
+    """What MLflow's database names is gone, and nothing is left of what was fetched before."""
+    paths.EVIDENCE_CACHE.exists() and shutil.rmtree(paths.EVIDENCE_CACHE)
+    Path("mlartifacts").rename("elsewhere")
+
+
+def test_evidence_that_cannot_be_fetched_is_one_failure_that_nothing_overrides(makes, params):
+    makes.version()
+    lose_artifacts()
+    for outcome in (
+        promoting.judge(params),
+        promoting.promote(params, None, reason="x"),
+        promoting.promote(params, None, reason="x", overrides=gates.NAMES),
+    ):
+        assert [gate.gate for gate in outcome.table] == outcome.failed == ["evidence"]
+        assert "cannot be fetched from file://" in outcome.unfetched
+        assert outcome.entry is None
+    assert makes.production() is None
+    Path("elsewhere").rename("mlartifacts")
+    assert promoting.promote(params, None, reason="x").unfetched == ""
+    assert makes.production() == 1
+
+
+def test_productions_evidence_that_cannot_be_fetched_is_named_once(makes, params):
+    makes.version()
+    promoting.promote(params, None, reason="first")
+    lose_artifacts()
+    makes.version()
+    outcome = promoting.promote(params, None, reason="x")
+    assert outcome.unfetched.startswith("production, version 1: its evidence cannot be fetched from file://")
+    assert set(outcome.failed) == {"drop_unsafe_recall", "drop_macro_recall", "drop_class_recall", "test_set"}
+    assert not any("file://" in gate.reason for gate in outcome.table)
+    # Lost for good, production must still be replaced some day.
+    assert promoting.promote(params, None, reason="its disk died", overrides=outcome.failed).entry is not None
 
 
 def test_evidence_that_was_changed_is_not_believed(makes, params, client):

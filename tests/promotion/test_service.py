@@ -13,7 +13,7 @@ from versions import NAMES, document, facts, predictions
 from pipeline import paths, tables
 from pipeline.errors import UserError
 from pipeline.files import write_json
-from pipeline.images.decode import Limits
+from pipeline.images.limits import Limits
 from pipeline.promotion import promoting, service
 from pipeline.serving.decision import Decision
 from pipeline.tracking import ledger
@@ -59,6 +59,18 @@ def artifacts(client, version=1) -> Path:
     return (
         Path(mlflow.artifacts.download_artifacts(client.get_model_version("nsfw", str(version)).source)) / "artifacts"
     )
+
+
+def test_evidence_that_cannot_be_reached_is_to_be_brought_back_and_no_doubt_to_pass_over(promoted, project):
+    shutil.rmtree(paths.EVIDENCE_CACHE)
+    (found,) = [path.parent for path in (project / "mlartifacts").rglob(DOCUMENT)]
+    away = found.rename(project / "away")
+    with pytest.raises(UserError, match="bring these files back") as caught:
+        service.verify(promoted)
+    assert "--allow-unverified" not in str(caught.value)
+    assert service.verify(promoted, allow_unverified=True).doubts
+    away.rename(found)
+    assert service.verify(promoted).doubts == ()
 
 
 def test_production_is_verified_and_answers(promoted):
@@ -198,10 +210,11 @@ def test_a_version_of_before_decisions_loads_without_one(promoted, client):
 
 def test_limits_are_the_versions_own(promoted):
     found = service.verify(promoted)
-    said = {"max_pixels": 100, "min_side": 2, "max_aspect": 3.0}
-    assert replace(found, spec=found.spec | {"limits": said}).limits(Limits()) == Limits(100, 2, 3.0)
-    with pytest.raises(UserError, match="odd limits"):
-        replace(found, spec=found.spec | {"limits": {"max_pixels": "x"}}).limits(Limits())
+    stored = {"max_pixels": 100, "min_side": 2, "max_aspect": 3.0, "formats": ["PNG", "TIFF"]}
+    assert replace(found, spec=found.spec | {"limits": stored}).limits(Limits()) == Limits(100, 2, 3.0, ("PNG", "TIFF"))
+    for odd in ({"max_pixels": "x"}, stored | {"formats": ["ICO"]}, stored | {"formats": 3}, "x"):
+        with pytest.raises(UserError, match="odd limits"):
+            replace(found, spec=found.spec | {"limits": odd}).limits(Limits())
 
 
 @pytest.mark.parametrize("name", ["../../../secret.keras", "/etc/passwd", "..", "", "a/b"])

@@ -19,6 +19,7 @@ from pipeline.promotion.opening import open_model
 __all__ = ["model_bytes", "one"]  # fixtures
 
 NUMBERS = [*NAMES, "unsafe"]
+FRAMES = ["frames", "frames_scored", "deciding_frame"]
 
 
 def contents() -> list[bytes]:
@@ -32,6 +33,19 @@ def contents() -> list[bytes]:
         found.append(make(small.resize((160, 120), Image.Resampling.BICUBIC)))
     sound = encode(Image.linear_gradient("L").convert("RGB"), quality=85)
     return found + [make(sound, np.random.default_rng(0)) for _, make in BROKEN.values()]
+
+
+def animations() -> list[bytes]:
+    """A picture behind a white frame of 10 ms, as GIF, WEBP and APNG; behind an APNG's default image; alone."""
+    from PIL import Image
+
+    rng = np.random.default_rng(5)
+    picture = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((160, 120))
+    white = Image.new("RGB", picture.size, "white")
+    behind = {"save_all": True, "append_images": [picture]}
+    moving = [encode(white, kind, duration=[10, 1000], **behind) for kind in ("GIF", "WEBP", "PNG")]
+    hidden = {"save_all": True, "append_images": [picture, picture.rotate(180)], "default_image": True}
+    return [*moving, encode(white, "PNG", duration=100, **hidden), encode(picture, "PNG")]
 
 
 def told(decisions: pd.Series) -> list[str]:
@@ -59,13 +73,14 @@ def by_http(pictures: list[bytes], tmp_path: Path) -> pd.DataFrame:
     frame = pd.DataFrame([row["probabilities"] or {} for row in rows], columns=list(NAMES))
     errors = [row["error"]["code"] if row["error"] else "" for row in rows]
     return frame.assign(
-        **{key: [row[key] for row in rows] for key in ("unsafe", "threshold", "decision")}, error=errors
+        **{key: [row[key] for row in rows] for key in ("unsafe", "threshold", "decision", *FRAMES)}, error=errors
     )
 
 
 @pytest.mark.slow
 def test_the_doors_agree_on_every_form_and_on_what_is_broken(one, tmp_path):
-    pictures = contents()
+    moving = animations()
+    pictures = [*contents(), *moving]
     folder = tmp_path / "in"
     folder.mkdir()
     for number, content in enumerate(pictures):
@@ -75,7 +90,8 @@ def test_the_doors_agree_on_every_form_and_on_what_is_broken(one, tmp_path):
     served_ = by_http(pictures, tmp_path)
     codes = [error.partition(":")[0] for error in scored["error"]]
     assert codes[: len(UNUSUAL)] == [""] * len(UNUSUAL)
-    assert "" not in codes[len(UNUSUAL) :]
+    assert codes[-len(moving) :] == [""] * len(moving)
+    assert "" not in codes[len(UNUSUAL) : -len(moving)]
     assert [error.partition(":")[0] for error in mlflowed["error"]] == codes
     assert served_["error"].tolist() == codes
     for other in (mlflowed, served_):
@@ -83,5 +99,11 @@ def test_the_doors_agree_on_every_form_and_on_what_is_broken(one, tmp_path):
             other[NUMBERS].astype(float).to_numpy(), scored[NUMBERS].astype(float).to_numpy(), atol=1e-5
         )
         assert told(other["decision"]) == told(scored["decision"])
+        np.testing.assert_array_equal(other[FRAMES].astype(float).to_numpy(), scored[FRAMES].astype(float).to_numpy())
         assert other["threshold"].dropna().unique().tolist() == [0.4]
     assert scored["unsafe"].std() > 0.001  # they are not all alike: an order that was mixed up would show
+    shown = scored.iloc[-len(moving) :].reset_index(drop=True)
+    assert shown["frames"].tolist() == shown["frames_scored"].tolist() == [2, 2, 2, 2, 1]
+    alone = shown["unsafe"].iloc[-1]
+    assert (shown["unsafe"].iloc[:3] >= alone - 0.02).all()  # a GIF's palette and lossy WEBP move it a little
+    assert shown["unsafe"].iloc[3] >= alone - 1e-6

@@ -88,7 +88,9 @@ def test_imported_or_without_git_there_is_nothing_to_check_out(made, params, cli
     assert "nsfw import-model" in imported["commands"][0]
     bare = made()
     client.delete_model_version_tag("nsfw", bare, "nsfw.git_commit")
-    assert trace(params, bare)["commands"] == ["# trained outside a git repository: there is no commit to check out"]
+    assert trace(params, bare)["commands"] == [
+        "# no commit is known of it (trained outside git?): there is none to check out"
+    ]
 
 
 def test_without_evidence_the_doubt_and_the_runs_own_params_are_shown(made, params, client):

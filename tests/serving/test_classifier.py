@@ -162,7 +162,9 @@ def test_the_pyfunc_takes_bytes_and_base64_and_keeps_the_index(logged):
     data = picture(1)
     cells = [data, bytearray(data), base64.b64encode(data).decode(), None, "not base64!"]
     answer = pyfunc(logged).predict(pd.DataFrame({"image": cells}, index=list("abcde")))
-    assert list(answer.columns) == [*LABELS, "unsafe", "threshold", "decision", "error"]
+    assert list(answer.columns) == [*LABELS, *importlib.import_module("pipeline.serving.pyfunc_model").OUTPUTS]
+    assert answer.loc["a", ["frames", "frames_scored", "deciding_frame"]].tolist() == [1, 1, 0]
+    assert answer.loc["e", ["frames", "frames_scored", "deciding_frame"]].isna().all()
     assert list(answer.index) == list("abcde")
     np.testing.assert_allclose(answer.loc[list("abc"), list(LABELS)], [expected(data)] * 3, atol=1e-5)
     assert (answer["error"] == "").tolist() == [True, True, True, False, False]

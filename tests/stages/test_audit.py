@@ -33,6 +33,7 @@ def test_the_planted_wrong_labels_come_first_with_the_right_suggestion(issues, i
 def test_the_counts_are_the_tables(issues):
     counts = read_json(paths.METRICS / "audit.json")
     assert counts["pictures"] == len(pd.read_parquet(paths.SPLITS))
+    assert counts["contradicted"] == counts["suspicious"]
     assert counts["suspicious"] == len(issues) == sum(counts["by_label"].values()) == sum(counts["by_pair"].values())
     assert counts["by_label"] == issues["label"].value_counts().reindex(counts["by_label"], fill_value=0).to_dict()
 
@@ -46,6 +47,16 @@ def test_again_gives_the_same_bytes_and_no_more_rows_than_asked_for(project_copy
     paths.PARAMS.write_text(yaml.safe_dump(document), encoding="utf-8")
     audit.main()
     assert paths.LABEL_ISSUES.read_bytes().splitlines() == before.splitlines()[:3]
+    counts = read_json(paths.METRICS / "audit.json")
+    assert (counts["suspicious"], counts["contradicted"]) == (2, len(before.splitlines()) - 1)
+
+
+def test_a_weak_models_suspicions_are_said_to_be_weak(project_copy, monkeypatch, caplog):
+    splits = pd.read_parquet(paths.SPLITS)
+    shuffled = splits["label"].sample(frac=1, random_state=3).to_numpy()
+    splits.assign(label=shuffled).to_parquet(paths.SPLITS)
+    audit.main()
+    assert "it is weak, and so are its suspicions" in caplog.text
 
 
 def test_more_folds_than_clusters_are_refused(project_copy, monkeypatch):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline import paths, tables
 from pipeline.errors import UserError
-from pipeline.images import measure, shards
+from pipeline.images import measure, sandbox, shards
 from pipeline.images.decode import decode_small
 from pipeline.images.fingerprint import VIEWS, fingerprint
 from pipeline.ingest import folder as folders
@@ -116,7 +116,14 @@ def test_the_order_of_sightings_and_results_does_not_matter():
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("max_megapixels", 1.0), ("min_side", 33), ("max_aspect", 9.0), ("seconds", 1.0), ("memory_mb", 512)],
+    [
+        ("max_megapixels", 1.0),
+        ("min_side", 33),
+        ("max_aspect", 9.0),
+        ("formats", ("PNG",)),
+        ("seconds", 1.0),
+        ("memory_mb", 512),
+    ],
 )
 def test_results_are_kept_for_the_bytes_the_name_and_the_params_that_made_them(project, key, value):
     params = load_params().catalog
@@ -134,7 +141,7 @@ def test_results_are_kept_for_the_bytes_the_name_and_the_params_that_made_them(p
 
 
 def take(name: str, contents: Mapping[str, bytes]) -> None:
-    folders.ingest(folders.scan(scrape(Path(name), contents), LABELS), paths.DATA, name, max_bytes=100_000)
+    folders.ingest(folders.scan(scrape(Path(name), contents), LABELS), paths.DATA, name, max_bytes=200_000)
 
 
 def outputs() -> list[bytes]:
@@ -154,7 +161,7 @@ def test_a_batch_costs_its_own_shard_and_cached_results_are_no_other(project, rn
         "drawings/nothing": b"",
         "hentai/dot.png": png(rng, (8, 8)),
         "hentai/line.png": png(rng, (400, 33)),
-        "sexy/large.bin": bytes(100_001),
+        "sexy/large.bin": bytes(200_001),
         "loose.jpg": sound["neutral/0"],
     }
     take("first", {**sound, "sexy/copy.jpg": sound["neutral/0"], **broken})
@@ -198,6 +205,36 @@ def test_a_batch_costs_its_own_shard_and_cached_results_are_no_other(project, rn
     catalog.main()
     assert outputs() == grown
     assert kept().keys() == after.keys()
+
+
+def test_what_load_did_to_a_worker_is_measured_again_and_nothing_else(project, rng, monkeypatch, caplog):
+    heavy = encode(Image.new("RGB", (6000, 6000)), "PNG")  # 100 kB that take some 0.3 s of CPU
+    take("first", {"neutral/a.jpg": jpeg(rng), "porn/heavy.png": heavy, "sexy/half.jpg": jpeg(rng)[:400]})
+    hurried = sandbox.Limits(0.1, 1024)
+    with monkeypatch.context() as loaded:
+        loaded.setattr(catalog.sandbox, "Limits", lambda *_: hurried)
+        catalog.main()
+        reasons = pd.read_csv(paths.QUARANTINE).set_index("origin")["reason"].str.partition(":")[0]
+        assert reasons.to_dict() == {"porn/heavy.png": "timeout", "sexy/half.jpg": "broken"}
+        assert "1 contents are in quarantine without a verdict" in caplog.text
+        assert "dvc repro -f catalog" in caplog.text
+    monkeypatch.setattr(measure, "measure_shard", lambda *_: pytest.fail("a whole shard is measured"))
+    alone = measure.measure_alone
+    again = []
+    monkeypatch.setattr(measure, "measure_alone", lambda *rest: again.extend(rest[-1]) or alone(*rest))
+    caplog.clear()
+    catalog.main()
+    assert [member.sha256 for member in again] == [sha(heavy)]
+    assert set(pd.read_csv(paths.QUARANTINE)["origin"]) == {"sexy/half.jpg"}
+    assert sha(heavy) in set(tables.read_parquet(paths.CATALOG)["sha256"])
+    assert caplog.text == ""
+    settled, cached = outputs(), [path.read_bytes() for path in paths.CATALOG_CACHE.iterdir()]
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    shutil.rmtree(paths.CACHE)
+    catalog.main()
+    assert outputs() == settled
+    assert [path.read_bytes() for path in paths.CATALOG_CACHE.iterdir()] == cached
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])

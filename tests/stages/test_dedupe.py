@@ -1,11 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from copies import COPIES, change, decide, ingest, outs, report, run, scene
+from copies import COPIES, app, change, decide, ingest, outs, phone, report, run, scene
 from pictures import LABELS, encode, sha
 from PIL import Image, ImageDraw
 
-from pipeline import decisions, files, paths, tables
+from pipeline import files, paths, tables
+from pipeline.annotations import schemas
 from pipeline.errors import UserError
 from pipeline.ingest import sightings
 from pipeline.params import load_params
@@ -42,6 +43,40 @@ def test_every_kind_of_copy_is_one_with_its_original_and_the_largest_is_kept(cop
     metrics = files.read_json(paths.METRICS / "dedupe.json")
     assert (metrics["catalogued"], metrics["kept"], metrics["near_copies"], metrics["exact_copies"]) == (14, 7, 7, 1)
     assert metrics["kept_by_label"] == {"neutral": 6, "porn": 1}
+
+
+def test_turned_and_flipped_copies_are_one_with_their_original(project):
+    turns = {turn.name: encode(scene(1).transpose(turn), "JPEG", quality=85) for turn in Image.Transpose}
+    ingest({"porn/original.png": ORIGINAL} | {f"porn/{name}.jpg": data for name, data in turns.items()} | others(2))
+    found = run()
+    assert len(found["deduped"]) == 3
+    assert {*found["duplicates"]["sha256"], *found["deduped"]["sha256"]} >= {sha(data) for data in turns.values()}
+    assert len(set(found["duplicates"]["cluster"])) == 1
+
+
+def test_a_phones_screenshot_is_one_with_the_photograph_which_is_kept(project):
+    photo = scene(1, (256, 192))
+    shots = {f"porn/{ground}.jpg": encode(phone(photo, ground), "JPEG", quality=80) for ground in (0, 245)}
+    ingest({"porn/photo.png": encode(photo, "PNG"), **shots, **others(2)})
+    found = run()
+    assert sha(encode(photo, "PNG")) in set(found["deduped"]["sha256"])
+    assert set(found["duplicates"]["sha256"]) == {sha(data) for data in shots.values()}
+
+
+def test_screenshots_of_one_app_are_as_many_pictures_as_photographs(project):
+    boxes = [(55, 110, 185, 200), (10, 60, 230, 210), (0, 45, 240, 245)]  # 12, 34 and 50 %
+    shots = {
+        f"porn/{at}-{seed}.png": encode(app(scene(10 * at + seed), box), "PNG")
+        for at, box in enumerate(boxes)
+        for seed in range(4)
+    }
+    again = {
+        f"porn/again-{at}.jpg": encode(app(scene(10 * at), box), "JPEG", quality=60) for at, box in enumerate(boxes)
+    }
+    ingest(shots | again)
+    found = run()
+    assert len(found["deduped"]) == len(shots)
+    assert len(found["duplicates"]) == len(again)
 
 
 def test_what_a_frame_adds_does_not_count(project):
@@ -123,7 +158,7 @@ def test_a_row_that_decides_nothing_is_named_by_its_line(project, row):
     paths.DATA.mkdir()
     decide((sha("a"), "drop"), row)
     with pytest.raises(UserError, match=r"line 3.*(cats|abc)"):
-        decisions.load_decisions(paths.DECISIONS, LABELS)
+        schemas.decisions(paths.DECISIONS, LABELS)
 
 
 def gone(quality):
@@ -187,3 +222,45 @@ def test_arrival_is_the_first_batch(tmp_path):
         tables.write_parquet(sightings.frame(rows), tmp_path / f"{number:04}.parquet")
     assert sightings.arrival(tmp_path).to_dict() == {"a": 0, "b": 1}
     assert np.issubdtype(sightings.arrival(tmp_path).dtype, np.integer)
+
+
+def test_decisions_and_reports_that_change_nothing_are_counted_and_named(conflicting, caplog):
+    """Of sha256s that nobody saw, of quarantined pictures, of a conflict; and those that others contradict."""
+    ingest({"porn/broken.png": ORIGINAL[:60]}, "second")
+    broken, other = sha(ORIGINAL[:60]), sha(others(1)["neutral/other0.png"])
+    rows = [(sha("nobody"), "", "porn"), (broken, "", "drop"), (other, "porn", "drawings"), (other, "drawings", "sexy")]
+    lines = [",".join(schemas.DECISIONS), *(f"{one},{old},{new},ann,,2026-01-02," for one, old, new in rows)]
+    text = "\n".join(lines)
+    for one, _, _ in rows:
+        text = text.replace(one, one.upper())
+    paths.DECISIONS.write_text(text, encoding="utf-8")
+    report((sha("no one"), "porn"), (sha(ORIGINAL), "porn"), (broken, "porn"), (other, "neutral"))
+    caplog.clear()
+    found = run()
+    assert found["deduped"].set_index("sha256")["label"][other] == "sexy"  # upper-case digits, the last row
+    counted = files.read_json(paths.METRICS / "dedupe.json")["annotations"]
+    assert counted == {
+        "decisions": {"rows": 4, "unknown": 1, "quarantined": 1, "old_label_differs": 1},
+        "reports": {"rows": 4, "unknown": 1, "conflict": 1, "quarantined": 1, "label_differs": 1},
+    }
+    decisions, reports = [record.getMessage() for record in caplog.records if "to look at" in record.getMessage()]
+    assert decisions.startswith("data/decisions.csv: 3 of 4 row(s) to look at")
+    assert f"line 2 ({sha('nobody')[:12]}): no effect: no file in data/sightings" in decisions
+    assert f"line 3 ({broken[:12]}): no effect: the picture is quarantined" in decisions
+    assert f"line 4 ({other[:12]}): applied, but old_label" in decisions
+    assert f"line 3 ({sha(ORIGINAL)[:12]}): no effect yet: the picture is in conflict" in reports
+
+
+def test_a_report_on_a_dropped_picture_says_so(copied, caplog):
+    report((sha(ORIGINAL), "porn"))
+    decide((sha(ORIGINAL), "drop"))
+    run()
+    assert files.read_json(paths.METRICS / "dedupe.json")["annotations"]["reports"] == {"rows": 1, "dropped": 1}
+    assert "data/decisions.csv drops the picture" in caplog.text
+
+
+def test_without_rows_nothing_is_warned_of(copied, caplog):
+    run()
+    counted = files.read_json(paths.METRICS / "dedupe.json")["annotations"]
+    assert counted == {"decisions": {"rows": 0}, "reports": {"rows": 0}}
+    assert "to look at" not in caplog.text

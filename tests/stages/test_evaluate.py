@@ -1,14 +1,19 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from pipeline import paths
+from pipeline.evaluation import figures
 from pipeline.files import read_json
 from pipeline.images.decode import decode
 from pipeline.images.resize import to_square
 from pipeline.model import network
 
+ROOT = Path(__file__).parents[2]
 NAMES = ["drawings", "neutral", "porn"]
 
 
@@ -68,24 +73,51 @@ def test_the_plots_and_their_tables_are_there(predictions, metrics):
     confusion = pd.read_csv(paths.PLOTS / "confusion_table.csv", index_col="true")
     assert list(confusion.columns) == list(confusion.index) == NAMES
     assert np.trace(confusion) / confusion.sum(axis=None) == pytest.approx(metrics["finetuned"]["accuracy"])
-    pairs = pd.read_csv(paths.PLOTS / "confusion.csv")
-    assert (
-        pd.crosstab(pairs["actual"], pairs["predicted"])
-        .reindex(NAMES, fill_value=0)
-        .reindex(columns=NAMES, fill_value=0)
-        .to_numpy()
-        .tolist()
-        == confusion.to_numpy().tolist()
-    )
-    curves = pd.read_csv(paths.PLOTS / "epochs.csv")
-    assert curves[["stage", "epoch"]].to_numpy().tolist() == [
-        *(["train", epoch] for epoch in range(3)),
-        *(["finetune", epoch] for epoch in range(2)),
-    ]
-    assert {"val_macro_recall", "val_recall/porn", "loss"} <= set(curves.columns)
+    for stage, epochs in (("train", 3), ("finetune", 2)):  # a curve each: in one table DVC draws a sawtooth
+        curve = pd.read_csv(paths.PLOTS / f"epochs/{stage}.csv")
+        assert curve["epoch"].tolist() == list(range(epochs))
+        assert {"val_macro_recall", "val_recall/porn", "loss"} <= set(curve.columns)
+    for model in ("frozen", "finetuned"):
+        corners = pd.read_csv(paths.PLOTS / f"precision_recall/{model}.csv")
+        assert corners["recall"].iloc[0] == 1.0
+        assert corners[["recall", "precision"]].to_numpy().min() >= 0
     article = (paths.REPORTS_DIR / "article.md").read_text(encoding="utf-8")
     assert "| recall porn |" in article
 
 
 def test_without_reports_there_are_no_cases(metrics):
     assert metrics["reports"] == {"cases": 0, "right": 0, "missing": 0}
+
+
+def test_dvc_metrics_are_a_few_numbers_of_each_model_recall_first(in_project, metrics):
+    both = {name: read_json(paths.METRICS / f"{name}.json") for name in ("frozen", "finetuned")}
+    assert 10 <= sum(map(len, both.values())) <= 15
+    for name, numbers in both.items():
+        measured = metrics[name]
+        first, *_ = sorted(numbers)  # as DVC lists them
+        assert first == "recall.macro"
+        assert numbers["recall.macro"] == measured["macro_recall"]
+        assert numbers["recall.unsafe"] == measured["unsafe"]["recall"]
+        assert numbers["recall.worst_class"] == min(measured["recall"].values())
+        assert numbers["top1_accuracy"] == measured["accuracy"]
+    point = metrics["evidence"]["operating_points"]["unsafe"]
+    assert both["finetuned"]["threshold"] == point["threshold"]
+    listed = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    shown = [path for stage in listed.values() for path in stage.get("metrics", [])]
+    assert shown == ["metrics/frozen.json", "metrics/finetuned.json"]
+
+
+def test_what_is_not_known_is_no_metric():
+    nothing = {"recall": None, "precision": None}
+    measured = {"macro_recall": 0.5, "accuracy": 0.6, "recall": {"porn": None, "neutral": 0.5}, "unsafe": nothing}
+    found = {
+        "operating_points": {"unsafe": {"recall": None, "threshold": 0.5, "false_positive_rate": 0.1}},
+        "robustness": {"worst": None},
+    }
+    assert figures.headline(measured, found) == {
+        "recall.macro": 0.5,
+        "recall.worst_class": 0.5,
+        "top1_accuracy": 0.6,
+        "threshold": 0.5,
+        "unsafe_false_positive_rate": 0.1,
+    }

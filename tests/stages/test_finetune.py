@@ -99,6 +99,23 @@ def test_a_killed_run_goes_on_to_the_same_weights_under_the_same_record(project_
     assert not list(paths.CHECKPOINTS.iterdir())
 
 
+def test_a_course_that_forgets_ends_at_its_start_and_says_so(project_copy, caplog):
+    document = yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8"))
+    document["finetune"] |= {"epochs": 1, "batch_size": 8, "keep_start": True}
+    document["finetune"]["schedule"] |= {"initial": 0.05, "warmup_epochs": 0.0}
+    paths.PARAMS.write_text(yaml.safe_dump(document), encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        finetune.main()
+    assert "finetune: NO EPOCH IS BETTER than the model that it began with" in caplog.text
+    head = network.load(paths.HEAD / "model.keras").get_weights()
+    assert all(np.array_equal(left, right) for left, right in zip(weights(), head, strict=True))
+    record = RunRecord.load(paths.FINETUNED)
+    summary = record.summary()
+    assert summary["best_epoch"] == -1
+    assert summary["start_val_macro_recall"] == summary["best_val_macro_recall"] > epochs(record)[0]["val_macro_recall"]
+    assert len(epochs(record)) == 1
+
+
 @pytest.mark.slow
 def test_other_params_start_afresh(project_copy, caplog):
     place = paths.CHECKPOINTS / "finetune-0123456789abcdef"
@@ -177,7 +194,7 @@ def test_two_machines_train_one_model(project_copy):
     assert "over 2 device(s)" in told[0]
     record = RunRecord.load(paths.FINETUNED)
     assert record.status == "FINISHED"
-    assert [line["epoch"] for line in record.metrics()] == [0, 1, None]
+    assert [line["epoch"] for line in record.metrics()] == [None, 0, 1, None]  # the start, two epochs, the result
     assert len(list(paths.RUNS.iterdir())) == 1
     assert not list(paths.CHECKPOINTS.iterdir())
     assert all(np.isfinite(value).all() for value in weights())

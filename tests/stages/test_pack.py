@@ -12,7 +12,8 @@ from PIL import Image
 from pipeline import paths, tables
 from pipeline.errors import UserError
 from pipeline.images import sandbox, shards
-from pipeline.images.decode import Limits, decode
+from pipeline.images.decode import decode
+from pipeline.images.limits import Limits
 from pipeline.images.packing import Packing
 from pipeline.images.resize import to_square
 from pipeline.ingest import folder as folders

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import LABELS, sha
 
-from pipeline import decisions, files, paths, tables
+from pipeline import files, paths, tables
+from pipeline.annotations import schemas
 from pipeline.errors import UserError
 from pipeline.ingest import sightings
 from pipeline.params import Fractions
@@ -94,16 +95,17 @@ def test_a_class_too_small_to_split_is_named_with_its_numbers():
 COPY = sha("a near copy of porn0 that is not kept")
 
 
-def write_inputs(per_label: int, report: str = "") -> None:
+def write_inputs(per_label: int, report: str = "", tags: str = "") -> None:
     rows = [(sha(f"{label}{number}"), label) for label in LABELS for number in range(per_label)]
     deduped = pd.DataFrame(rows, columns=["sha256", "label"])
     tables.write_parquet(deduped.assign(cluster=deduped["sha256"]), paths.DEDUPED)
-    copies = pd.DataFrame({"sha256": [COPY], "cluster": [sha("porn0")]})
+    copies = pd.DataFrame({"sha256": [COPY], "cluster": [sha("porn0")], "kept": [sha("porn0")]})
     tables.write_parquet(copies, paths.DUPLICATES)
     seen = deduped.assign(origin=deduped["sha256"], source="batch", bytes=1, status="stored", reason="")
     seen = seen.assign(fetched_at=pd.Timestamp("2026-01-01", tz="UTC"))
     tables.write_parquet(sightings.frame(seen.to_dict("records")), paths.SIGHTINGS / "0001-batch.parquet")
-    paths.REPORTS.write_text(f"{','.join(decisions.REPORT_COLUMNS)}\n{report}", encoding="utf-8")
+    paths.REPORTS.write_text(f"{','.join(schemas.REPORTS)}\n{report}", encoding="utf-8")
+    paths.SLICES.write_text(f"sha256,slice\n{tags}", encoding="utf-8")
 
 
 def test_a_run_splits_counts_and_keeps_a_reported_picture_in_test(project):
@@ -137,3 +139,21 @@ def test_a_reported_picture_that_is_a_copy_takes_its_cluster_to_test(project):
     write_inputs(30)
     split.main()
     assert tables.read_parquet(paths.SPLITS).set_index("sha256")["split"][sha("porn0")] != "test"
+
+
+def test_tags_on_pictures_of_no_split_are_counted_and_named(project, caplog):
+    write_inputs(30, tags=f"{sha('porn1')},night\n{COPY},night\n{sha('nobody')},night\n")
+    split.main()
+    assert files.read_json(paths.METRICS / "split.json")["annotations"] == {
+        "slices": {"rows": 3, "copy": 1, "unknown": 1}
+    }
+    assert f"line 3 ({COPY[:12]}): no effect: another picture of its cluster stands for it" in caplog.text
+    assert f"line 4 ({sha('nobody')[:12]}): no effect: no file in data/sightings" in caplog.text
+
+
+@pytest.mark.parametrize(("report", "tags"), [(f"{sha('porn1')},cats,,,\n", ""), ("", f"{sha('porn1')},night,\n")])
+def test_a_wrong_row_of_people_stops_the_split_before_anything_is_trained(project, report, tags):
+    write_inputs(30, report, tags)
+    with pytest.raises(UserError, match=r"data/(reports|slices)\.csv is wrong:\n  line 2: "):
+        split.main()
+    assert not paths.SPLITS.exists()

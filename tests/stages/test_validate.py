@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pipeline import paths, tables
-from pipeline.data_docs import index_page, run_suites
+from pipeline.data_docs import facts, index_page, run_suites
 from pipeline.errors import UserError
 from pipeline.expectations import Check, Outcome, Suite
 from pipeline.params import load_params
@@ -265,6 +265,21 @@ def test_locate_follows_the_content_and_not_the_name() -> None:
     assert found.tolist() == ["catalog", "quarantine", "neither", "both", "refused"]
 
 
+def test_what_was_taken_down_is_accounted_for_and_not_broken():
+    sightings = make_sightings()
+    sightings.loc[0, ["status", "reason"]] = ["removed", "removed: ticket 1"]
+    gone = sightings["sha256"][0]
+    catalog = make_catalog(sightings)
+    row = {"sha256": gone, "origin": "a", "reason": "removed: ticket 1", "label": "neutral", "source": "web"}
+    quarantine = pd.concat([make_quarantine(sightings), pd.DataFrame([row])])
+    counts = validate.build_suites(sightings, catalog, quarantine, load_params())[1]
+    kept = make_sightings()
+    before = validate.build_suites(kept, make_catalog(kept), make_quarantine(kept), load_params())[1]
+    for label, part in before["label"].items():
+        assert counts["label"][label]["broken"] == part["broken"]
+    assert sum(part["files"] for part in counts["label"].values()) == len(kept["label"].dropna()) - 1
+
+
 def test_shares_of_a_label_that_nobody_saw_are_undefined_not_zero() -> None:
     sightings = pd.DataFrame({"label": ["a", "a", None], "found_in": ["catalog", "quarantine", "neither"]})
     shares = validate.broken_shares(sightings, "label", ["a", "b"])
@@ -280,7 +295,7 @@ def test_nothing_is_left_beside_the_site_when_writing_fails(tmp_path: Path, monk
     old.parent.mkdir()
     old.write_text("old")
 
-    def full(outcomes: list[Outcome]) -> str:
+    def full(outcomes: list[Outcome], facts: list[tuple[str, str]]) -> str:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pipeline.data_docs.index_page", full)
@@ -295,6 +310,28 @@ def test_index_says_severity_limit_and_escapes() -> None:
     page = index_page([Outcome("s", check, False, 0.5, 3, ("row '<b>'",))])
     assert "<td>warn</td><td>broken</td><td>0.5</td><td>0.25</td>" in page
     assert "row &#x27;&lt;b&gt;&#x27;<br>and 2 more<br>way &lt;out&gt;" in page
+
+
+def test_the_first_page_says_which_data_was_checked(project: Path) -> None:
+    sightings = make_sightings()
+    save(sightings.assign(source=["<b>reddit"] * 10 + ["batch"] * (len(sightings) - 10)))
+    validate.main()
+    page = site()["index.html"].decode()
+    assert f"&lt;b&gt;reddit (10 files), batch ({len(sightings) - 10} files)" in page
+    for fact in ("<td>32</td>", "<td>30, digest ", "<td>2 (build/quarantine.csv)</td>", "reports/index.html"):
+        assert fact in page
+    digest = page.partition("digest ")[2][:16]
+    catalog = make_catalog(sightings)
+    save(sightings, catalog[1:])
+    with pytest.raises(UserError):
+        validate.main()
+    assert site()["index.html"].decode().partition("digest ")[2][:16] != digest
+
+
+def test_many_sources_are_counted() -> None:
+    sightings = pd.DataFrame({"source": [f"batch-{n:02}" for n in range(23)]})
+    (sources, *_) = facts(sightings, pd.DataFrame(), pd.DataFrame())
+    assert sources[1].endswith("batch-19 (1 files) and 3 more")
 
 
 def test_the_stage_reads_the_real_params() -> None:

@@ -17,6 +17,12 @@ WEIGHTS = "pipeline/model/weights/tiny.weights.h5"
 DEAD = "http://127.0.0.1:9"
 
 
+def plain_environment() -> dict[str, str]:
+    """Return what a person's shell has: not what libraries have set in this process (jax: a level of TF's log)."""
+    ours = ("MLFLOW_", "PYTEST_", "DVC_", "TF_")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+
+
 @dataclass
 class Project:
     """A copy of the project, and how to act in it."""
@@ -26,7 +32,7 @@ class Project:
 
     def run(self, *command: str, mlflow: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; its own interpreter comes first on PATH, as `make` sees to."""
-        plain = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PYTEST_"))}
+        plain = plain_environment()
         ours = {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}", "DVC_NO_ANALYTICS": "1", "COLUMNS": "200"}
         server = {} if mlflow is None else {"MLFLOW_TRACKING_URI": mlflow}
         done = subprocess.run(

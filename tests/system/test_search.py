@@ -8,10 +8,8 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -23,10 +21,13 @@ import psutil
 import pytest
 import yaml
 from mlflow import MlflowClient
-from system_helpers import Project
+from postgres_server import postgres
+from system_helpers import Project, plain_environment
+
+__all__ = ["postgres"]  # a fixture
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("NSFW_KILLS", "3"))
+KILLS = int(os.environ.get("NSFW_KILLS", "2"))
 TRIALS = 2 * KILLS
 STATUS = {"COMPLETE": {"FINISHED"}, "PRUNED": {"KILLED", "FAILED"}, "FAIL": {"KILLED", "FAILED"}}
 
@@ -160,7 +161,7 @@ def test_other_data_and_a_bad_space_are_refused(project):
 
 
 def begin(project: Project, *arguments: str) -> subprocess.Popen:
-    plain = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PYTEST_"))}
+    plain = plain_environment()
     # A shell's background job ignores Ctrl-C, and so would what it starts: tests are run there too.
     hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.Popen(
@@ -236,33 +237,6 @@ def test_ctrl_c_ends_it_soon_and_loses_nothing(project):
     assert not [one for one in trials(url(project)) if one.state.name == "RUNNING"]
     project.nsfw("tune", "--trials", "4")
     check_agreement(project, url(project), 4)
-
-
-@pytest.fixture
-def postgres(tmp_path):
-    """A PostgreSQL server of its own, on loopback; its URL."""
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not places:
-        pytest.skip("no PostgreSQL here (Debian: postgresql)")
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder, socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
-        held.close()
-        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        if as_user:
-            shutil.chown(folder, "postgres")
-
-        def control(*arguments: str) -> None:
-            subprocess.run([*as_user, *arguments], check=True, capture_output=True, cwd="/")
-
-        data = f"{folder}/data"
-        control(str(places[-1] / "initdb"), "-D", data, "-U", "nsfw", "--auth=trust", "--no-sync")
-        server = f"-p {port} -k {folder} -h 127.0.0.1 -F"
-        control(str(places[-1] / "pg_ctl"), "-D", data, "-w", "-l", f"{folder}/log", "-o", server, "start")
-        try:
-            yield f"postgresql+psycopg://nsfw:secret@127.0.0.1:{port}/postgres"
-        finally:
-            control(str(places[-1] / "pg_ctl"), "-D", data, "-w", "-m", "immediate", "stop")
 
 
 def test_two_machines_share_a_study_in_postgres(project, postgres, tmp_path):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,27 @@ def test_it_runs_to_its_end_though_mlflow_is_dead(whole_run):
     assert "UserWarning" not in done.stderr
     registered = json.loads((project.root / "build/registered.json").read_text(encoding="utf-8"))
     assert (registered["pending"], registered["version"]) == (True, None)
+
+
+def test_each_stage_says_what_it_did_and_tensorflow_nothing(whole_run):
+    _, done = whole_run
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if re.search(r"^[IWEF]\d{4} |absl|[Cc][Uu][Dd][Aa]|oneDNN", line)] == []
+    assert {stage for stage in STAGES if any(line.startswith(f"INFO {stage}: ") for line in lines)} == STAGES
+    assert len(lines) <= 24
+
+
+def test_dvc_shows_few_metrics_recall_first_and_the_plots_without_a_network(whole_run):
+    project, _ = whole_run
+    header = project.run("python", "-m", "dvc", "metrics", "show", "--md").stdout.splitlines()[0]
+    columns = [name.strip() for name in header.strip("|").split("|")]
+    assert 10 <= len(columns) <= 15
+    assert columns[:3] == ["Path", "recall.macro", "recall.unsafe"]
+    page = project.run("python", "-m", "dvc", "plots", "show").stdout.strip()
+    browser = shutil.which("chromium") or pytest.skip("no chromium")
+    nowhere = ("--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=8000", "--dump-dom")
+    shown = project.run(browser, "--headless=new", "--no-sandbox", *nowhere, page).stdout
+    assert (shown.count('src="static/'), shown.count("<canvas")) == (2, 4)
 
 
 def test_every_broken_file_is_quarantined_and_no_sound_one(whole_run, sample):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline.tracking import lineage
+from pipeline.tracking.live import commit_doubt
 
 
 def git(*arguments):
@@ -63,10 +64,35 @@ def test_a_subfolder_sees_the_whole_tree(repository):
 def test_without_git_commits_or_data_fields_are_null(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     captured = lineage.capture(tmp_path)
+    problem = captured["git"].pop("problem")
     assert captured["git"] == {"commit": None, "dirty": None, "untracked": [], "tree": None}
+    assert problem.startswith("fatal: not a git repository")
     assert captured["data_md5"] is None
     monkeypatch.setenv("PATH", "")
-    assert lineage.capture(tmp_path)["git"]["commit"] is None
+    git_state = lineage.capture(tmp_path)["git"]
+    assert (git_state["commit"], git_state["problem"]) == (None, "git is not installed")
+
+
+def test_a_repository_without_a_commit_says_so(tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    assert "single revision" in lineage.git_state(tmp_path)["problem"]
+
+
+def test_a_repository_of_another_owner_gives_gits_own_reason(repository, monkeypatch):
+    assert lineage.git_state(Path())["problem"] is None
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as in a container's mount
+    monkeypatch.setenv("HOME", str(repository))  # without a safe.directory
+    state = lineage.git_state(Path())
+    assert state["commit"] is None
+    assert "dubious ownership" in state["problem"]
+    assert "git config --global --add safe.directory" in state["problem"]
+
+
+def test_what_nobody_could_rebuild_is_said_when_it_starts(repository):
+    assert commit_doubt(lineage.git_state(Path())) is None
+    Path("code.py").write_text("two\n")
+    assert "uncommitted changes" in commit_doubt(lineage.git_state(Path()))
+    assert "git: why" in commit_doubt({"commit": None, "problem": "why"})
 
 
 def test_capture_tells_data_packages_and_hardware(repository):

@@ -56,18 +56,22 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
+        self.store = f"sqlite:///{folder}/server.db"
         self._process: subprocess.Popen | None = None
 
-    def start(self) -> None:
+    def start(self, *options: str, **variables: str) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
         with (self.folder / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
-                    *("--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db"),
+                    *("--workers", "1", "--backend-store-uri", self.store),
                     *("--artifacts-destination", str(self.folder / "artifacts")),
+                    *options,
                 ],
-                env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                env=environment
+                | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+                | variables,
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,

@@ -167,3 +167,17 @@ def test_params_yaml_of_the_project_is_left_alone(params):
     before = yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8"))
     begun(params)
     assert yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8")) == before
+
+
+def test_a_trial_whose_worker_died_before_its_first_heartbeat_is_failed(tmp_path, monkeypatch):
+    storage = study.open_storage(f"sqlite:///{tmp_path}/tune.db")
+    searched = optuna.create_study(storage=storage)
+    silent, alive = searched.ask(), searched.ask()
+    storage.record_heartbeat(alive._trial_id)
+    study.fail_unheard(searched)
+    assert [one.state.name for one in searched.get_trials()] == ["RUNNING", "RUNNING"]  # it may be about to begin
+    monkeypatch.setattr(study, "GRACE_SECONDS", -1)
+    optuna.storages.fail_stale_trials(searched)
+    assert searched.get_trials()[silent.number].state.name == "RUNNING"  # Optuna does not know of it
+    study.fail_unheard(searched)
+    assert [one.state.name for one in searched.get_trials()] == ["FAIL", "RUNNING"]

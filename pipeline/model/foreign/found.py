@@ -1,17 +1,19 @@
 """What the inspection of someone else's model tells, and how it refuses."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, explain
 
 Format = Literal["tfjs", "keras", "saved_model", "onnx"]
 Layout = Literal["nhwc", "nchw"]
 
 _LARGEST_SIDE = 4096  # px
+_LONGEST = 1000  # characters of a reason
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,26 @@ class Found:
 
 def refused(path: Path, reason: str) -> UserError:
     """Return the error to raise: which file, and why nothing of it was loaded."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in reason)  # the file's words, for a terminal
+    cut = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."
+    shown = "".join(letter if letter.isprintable() else "?" for letter in cut)  # the file's words, for a terminal
     return UserError(f"{path} is refused, nothing of it was loaded: {shown}")
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Refuse `path` for whatever the reading of it raises: bytes of others break libraries in ways nobody has listed.
+
+    What explains itself (a UserError, a full disk, a file that may not be read) and a lack of memory pass.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if explain(error) is not None:
+            raise
+        words = " ".join(str(error).split())[:300]
+        raise refused(path, f"it is broken or made to break its reader ({type(error).__name__}: {words})") from error
 
 
 def check_bytes(path: Path, count: int, limit: int) -> None:

@@ -2,7 +2,7 @@
 
 import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pipeline.model.foreign.found import Found, check_bytes, refused, side
 
 _DOMAINS = {"", "ai.onnx"}
 _LABEL_KEYS = ("labels", "classes", "class_names", "names")
+_LABEL_CHARACTERS = 2**16
 _DEPTH = 32
 
 
@@ -102,13 +103,26 @@ def _sizes(entry: Any) -> list[int | None]:
 def _labels(model: Any) -> tuple[str, ...] | None:
     """Return the classes that the file's metadata name, as JSON, as {index: name}, or separated by commas."""
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    text = next((metadata[key] for key in _LABEL_KEYS if key in metadata), None)
-    if text is None:
+    text = next((metadata[key] for key in _LABEL_KEYS if key in metadata), "")
+    values = _listed(text) if len(text) <= _LABEL_CHARACTERS else None
+    if not isinstance(values, list) or not all(isinstance(value, str | int) for value in values):
         return None
-    try:
-        values = ast.literal_eval(text) if text.startswith("{") else json.loads(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        values = text.split(",")
+    return tuple(str(value).strip() for value in values) or None
+
+
+def _listed(text: str) -> Any:
+    """Return the value that a text stands for, of a dictionary its values by its keys, which are numbers; or None."""
+    values = _parsed(json.loads, text)
+    if values is None and text:
+        values = _parsed(ast.literal_eval, text) if text.startswith(("{", "[")) else text.split(",")
     if isinstance(values, dict):
-        values = [values[key] for key in sorted(values, key=int)]
-    return tuple(str(value).strip() for value in values) if isinstance(values, list) and values else None
+        order = _parsed(lambda keys: sorted(keys, key=int), values)
+        return None if order is None else [values[key] for key in order]
+    return values
+
+
+def _parsed(parse: Callable[[Any], Any], source: Any) -> Any:
+    try:
+        return parse(source)
+    except (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError):
+        return None

@@ -3,11 +3,11 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.model.foreign.found import Format, Found, check_bytes, read_document, refused
+from pipeline.model.foreign.found import Format, Found, check_bytes, read_document, refused, refusing
 
 _ENDINGS: dict[str, Format] = {".json": "tfjs", ".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".onnx": "onnx"}
 _LABEL_FILES = ("labels.txt", "class_labels.txt", "metadata.json")
@@ -52,7 +52,8 @@ def checked_digest(path: Path, kind: Format, wanted: str | None, max_bytes: int)
         UserError: it is another than `wanted`, or the model is too large.
 
     """
-    files = parts(path, kind)
+    with refusing(path):
+        files = parts(path, kind)
     check_bytes(path, sum(file.stat().st_size for file in files), max_bytes)
     found = _digest(path, files)
     if wanted is not None and found != wanted.lower().removeprefix("sha256:"):
@@ -95,21 +96,26 @@ def inspect(job: tuple[Format, Path, int]) -> Found:
 
     """
     kind, path, max_bytes = job
+    with refusing(path):
+        return _inspector(kind)(path, max_bytes)
+
+
+def _inspector(kind: Format) -> Callable[[Path, int], Found]:
     if kind == "tfjs":
         from pipeline.model.foreign import tfjs
 
-        return tfjs.inspect(path, max_bytes)
+        return tfjs.inspect
     if kind == "keras":
         from pipeline.model.foreign import keras_file
 
-        return keras_file.inspect(path, max_bytes)
+        return keras_file.inspect
     if kind == "saved_model":
         from pipeline.model.foreign import saved_model
 
-        return saved_model.inspect(path, max_bytes)
+        return saved_model.inspect
     from pipeline.model.foreign import onnx_file
 
-    return onnx_file.inspect(path, max_bytes)
+    return onnx_file.inspect
 
 
 def convert(path: Path, kind: Format, target: Path, sha256: str, max_bytes: int) -> None:
@@ -122,7 +128,9 @@ def convert(path: Path, kind: Format, target: Path, sha256: str, max_bytes: int)
     if kind == "tfjs":
         from pipeline.model.foreign import tfjs
 
-        tfjs.build(path, max_bytes).save(target)
+        with refusing(path):
+            model = tfjs.build(path, max_bytes)
+        model.save(target)
     else:
         for file in parts(path, kind):
             copy = target / file.relative_to(path) if path.is_dir() else target
@@ -152,8 +160,8 @@ def labels_beside(path: Path, kind: Format) -> tuple[str, ...] | None:
             names = [re.sub(r"^\d+[\s:]+", "", line.strip()) for line in lines if line.strip()]
         else:
             names = read_document(file, file.read_bytes(), file.name).get("labels", [])
-            if not isinstance(names, list):
-                raise refused(path, f"the labels in {file} are no list")
+            if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
+                raise refused(path, f"the labels in {file} are no list of names")
         if names:
             return tuple(str(name) for name in names)
     return None

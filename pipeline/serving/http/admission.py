@@ -82,6 +82,15 @@ class Admission:
             self.pictures -= pictures
 
     @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Do not count one picture as being in hand: it takes long, and waits for others that do."""
+        self.pictures -= 1
+        try:
+            yield
+        finally:
+            self.pictures += 1
+
+    @contextmanager
     def holding(self) -> Iterator["Held"]:
         """Count the bytes of one body, as they arrive."""
         held = Held(self)

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.errors import UserError, explain
+from pipeline.images.squares import FrameSquares
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class Row(Protocol):
         """Of each label, in the model's order."""
 
     @property
-    def unsafe(self) -> float | None:
+    def unsafe(self) -> float:
         """Sum over the unsafe classes."""
 
     @property
@@ -53,7 +54,7 @@ class Model(Protocol):
         """Side of its input, px."""
 
     @property
-    def squaring(self) -> Callable[[bytes], np.ndarray]:
+    def squaring(self) -> Callable[[bytes], FrameSquares]:
         """What makes its input of a picture's bytes, in a worker: picklable."""
 
     @property

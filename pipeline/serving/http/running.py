@@ -30,6 +30,7 @@ _log = logging.getLogger("nsfw.serve")
 _NOTICE_SECONDS = 1.0  # between /readyz saying no and the end of listening: open connections are told to close
 _HEAD_BYTES = 2**15
 _KEEP_SECONDS = 15
+_SEND_BYTES = 2**17
 _SWITCH_SECONDS = 0.0005  # Python's 5 ms, at each of four changes of thread, would be most of a picture's time
 
 
@@ -84,6 +85,8 @@ def serve(source: Source, limits: Serve, *, host: str, port: int, wait: bool = F
     listening = _listen(host, port, limits.connections)
     sys.setswitchinterval(_SWITCH_SECONDS)
     problem = asyncio.run(_serve(source, limits, listening, wait=wait))
+    sandbox.stop()
+    _log.info("stopped")
     if problem:
         raise UserError(problem)
 
@@ -94,6 +97,8 @@ def _listen(host: str, port: int, backlog: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # The connections inherit it: what a client does not read is not to fill the kernel's memory, megabytes each.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         listening.bind((host, port))
         listening.listen(min(backlog, 2048))
     except (OSError, OverflowError) as error:
@@ -107,7 +112,7 @@ async def _serve(source: Source, limits: Serve, listening: socket.socket, *, wai
     metrics = Metrics()
     follower = Follower(source, seconds=limits.poll_seconds, batch=limits.batch, told=told(metrics))
     cost = sandbox.Limits(seconds=limits.seconds, memory_mb=limits.memory_mb, workers=limits.workers)
-    service = Service(limits, Decoders(cost), follower, metrics)
+    service = Service(limits, Decoders(cost, quick_seconds=limits.quick_seconds), follower, metrics)
     server = Server(_config(service, limits), functools.partial(_drain, service))
     problems: list[str] = []
 
@@ -123,12 +128,16 @@ async def _serve(source: Source, limits: Serve, listening: socket.socket, *, wai
     await server.serve(sockets=[listening])
     follower.stop()
     service.batcher.close()
-    _log.info("stopped")
     return "".join(problems)
 
 
 def _config(service: Service, limits: Serve) -> uvicorn.Config:
-    protocol: Any = functools.partial(Protocol, head_seconds=limits.header_seconds, most=limits.connections)
+    protocol: Any = functools.partial(
+        Protocol,
+        head_seconds=limits.header_seconds,
+        answer_seconds=limits.answer_seconds,
+        most=limits.connections,
+    )
     return uvicorn.Config(
         application(service),
         http=protocol,
@@ -157,6 +166,8 @@ def _get_ready(service: Service, *, wait: bool) -> str:
         if model is None:
             return "there is no model"
         service.decoders.start(model.squaring)
+    except UserError as error:
+        return str(error)
     except Exception as error:  # noqa: BLE001 -- the main thread has to be told, whatever it is
         _log.exception("the start failed")
         return f"the service cannot start ({type(error).__name__}: {error})"

@@ -17,6 +17,9 @@ _GOOD = {
     "unsafe": 0.9,
     "threshold": 0.42,
     "decision": "unsafe",
+    "frames": 1,
+    "frames_scored": 1,
+    "deciding_frame": 0,
     "error": None,
 }
 _BAD = {
@@ -26,7 +29,10 @@ _BAD = {
     "unsafe": None,
     "threshold": 0.42,
     "decision": None,
-    "error": {"code": "not_a_picture", "detail": "none of JPEG, PNG, WEBP, GIF, BMP, MPO"},
+    "frames": None,
+    "frames_scored": None,
+    "deciding_frame": None,
+    "error": {"code": "not_a_picture", "detail": "it is an HTML page"},
 }
 _OF = {"model": {"name": "nsfw", "version": "3"}, "request_id": "5f2b6c0e"}
 
@@ -60,6 +66,11 @@ class Result(BaseModel):
     unsafe: float | None = Field(description="their sum over the unsafe classes")
     threshold: float | None = Field(description="from which `unsafe` on it is unsafe; null where none is known")
     decision: Literal["unsafe", "safe"] | None
+    frames: int | None = Field(description="of an animation, or pages of a TIFF; 1 for a still")
+    frames_scored: int | None = Field(description="how many of them the model looked at")
+    deciding_frame: int | None = Field(
+        description="number, from 0, of the frame that scored highest: probabilities, unsafe and decision are its own"
+    )
     error: Problem | None
 
 
@@ -79,7 +90,7 @@ _REFUSALS = {
     415: "another Content-Type, or a Content-Encoding",
     429: "as many pictures as fit are in hand; try again after Retry-After seconds",
     500: "a defect of the service; never because of a file",
-    503: "not ready yet, or being stopped; try again after Retry-After seconds",
+    503: "not ready yet, or being stopped, or no verdict (`unavailable`); try again after Retry-After seconds",
 }
 
 

@@ -3,20 +3,25 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.images.sandbox import Failure
+from pipeline.images.squares import FrameSquares
 from pipeline.params import Serve
+from pipeline.serving.decision import worst_frame
 from pipeline.serving.http import bodies
 from pipeline.serving.http.admission import Admission
 from pipeline.serving.http.batching import Batcher
 from pipeline.serving.http.bodies import Posted, Receive
-from pipeline.serving.http.decoding import Decoders
+from pipeline.serving.http.decoding import Asker, Decoders
 from pipeline.serving.http.metrics import Metrics
 from pipeline.serving.http.models import Follower, Model, Row, Told
 from pipeline.serving.http.refusals import Refused
+
+_RETRY_SECONDS = 2
 
 
 @dataclass
@@ -56,7 +61,8 @@ class Service:
         """Return status and document for one request that was let in.
 
         Raises:
-            Refused: what `bodies` finds, or 429 where the queue has filled meanwhile.
+            Refused: what `bodies` finds, 429 where the queue has filled meanwhile, or 503 where no picture has a
+                result and one may have it later.
             GoneError: the client has left.
 
         """
@@ -72,40 +78,69 @@ class Service:
                 model = self.follower.model
                 if model is None:
                     raise Refused(503, "not_ready", "the model is being loaded", retry_after=5)
-                results = await asyncio.gather(*(self._picture(picture, model) for picture in posted))
+                asker = Asker(self._aside)
+                results = await asyncio.gather(*(self._picture(picture, model, asker) for picture in posted))
         exchange.version = model.version
         exchange.outcomes = Counter(_outcome(result) for result in results)
         for outcome, count in exchange.outcomes.items():
             self.metrics.pictures.labels(outcome).inc(count)
         self.metrics.seconds.labels("request").observe(time.perf_counter() - begun)
         status = 422 if all(result["error"] for result in results) else 200
+        if status == 422 and (without := [r["error"] for r in results if r["error"]["code"] == "unavailable"]):
+            raise Refused(503, "unavailable", without[0]["detail"], retry_after=_RETRY_SECONDS)
         of = {"name": model.name, "version": model.version}
         return status, {"model": of, "request_id": exchange.request_id, "pictures": results}
 
-    async def _picture(self, picture: Posted, model: Model) -> dict[str, Any]:
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Count a picture neither as being in hand nor as coming soon."""
+        self._decoding -= 1
+        try:
+            with self.admission.aside():
+                yield
+        finally:
+            self._decoding += 1
+
+    async def _picture(self, picture: Posted, model: Model, asker: Asker) -> dict[str, Any]:
         begun = time.perf_counter()
         self._decoding += 1
         try:
-            # Twice a picture's time: one that waits behind another's hanging ones has a turn of its own.
-            square = await self.decoders.square(model.squaring, picture.data, 2 * self.limits.seconds)
+            frames = await self.decoders.frames(model.squaring, picture.data, picture.sha256, asker)
         finally:
             self._decoding -= 1
         self.metrics.seconds.labels("decode").observe(time.perf_counter() - begun)
-        if isinstance(square, Failure):
-            return _result(picture, model, None) | {"error": {"code": square.code, "detail": square.detail}}
-        row = await asyncio.wrap_future(self.batcher.submit(model, square))
-        return _result(picture, model, row)
+        if isinstance(frames, Failure):
+            return _result(picture, model) | {"error": {"code": frames.code, "detail": frames.detail}}
+        futures = [asyncio.wrap_future(self.batcher.submit(model, square)) for square in frames.squares]
+        return _result(picture, model) | _answer(model, frames, await asyncio.gather(*futures))
 
 
-def _result(picture: Posted, model: Model, row: Row | None) -> dict[str, Any]:
+def _result(picture: Posted, model: Model) -> dict[str, Any]:
+    """Return the result of a picture that has no answer (yet)."""
     return {
         "name": picture.name,
         "sha256": picture.sha256,
-        "probabilities": dict(zip(model.labels, row.probabilities, strict=True)) if row else None,
-        "unsafe": row.unsafe if row else None,
+        "probabilities": None,
+        "unsafe": None,
         "threshold": model.threshold,
-        "decision": row.decision if row else None,
+        "decision": None,
+        "frames": None,
+        "frames_scored": None,
+        "deciding_frame": None,
         "error": None,
+    }
+
+
+def _answer(model: Model, frames: FrameSquares, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what is said of a picture: what is said of its worst frame."""
+    worst = worst_frame([row.unsafe for row in rows])
+    return {
+        "probabilities": dict(zip(model.labels, rows[worst].probabilities, strict=True)),
+        "unsafe": rows[worst].unsafe,
+        "decision": rows[worst].decision,
+        "frames": frames.total,
+        "frames_scored": len(rows),
+        "deciding_frame": frames.numbers[worst],
     }
 
 

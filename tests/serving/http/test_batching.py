@@ -45,17 +45,17 @@ def test_what_comes_while_a_batch_is_scored_goes_together():
 def test_a_batch_waits_for_those_on_their_way_and_for_nobody_else():
     coming = [0]
     model = Model()
-    batcher = Batcher(size=4, linger=0.3, coming=lambda: coming[0])
+    batcher = Batcher(size=4, linger=2.0, coming=lambda: coming[0])
     begun = time.monotonic()
     batcher.submit(model, square(1)).result(5)
-    assert time.monotonic() - begun < 0.2
+    assert time.monotonic() - begun < 1.0
     coming[0] = 3
     first = batcher.submit(model, square(1))
     time.sleep(0.05)
     rest = [batcher.submit(model, square(1)) for _ in range(3)]
     wait([first, *rest])
     assert model.batches == [1, 4]
-    assert time.monotonic() - begun < 0.35  # full, so it did not wait on
+    assert time.monotonic() - begun < 1.8  # full, so it did not wait on
     batcher.submit(model, square(1)).result(5)
     assert model.batches == [1, 4, 1]  # nobody came: it went alone, after its time
     batcher.close()

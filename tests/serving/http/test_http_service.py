@@ -3,7 +3,8 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from multiprocessing import active_children
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ WHITE, BLACK = picture(255), picture(0)
 def service():
     with (
         pytest.MonkeyPatch.context() as patch,
-        serving(patch, seconds=1.0, body_seconds=1.5, header_seconds=1.0, queue=40) as run,
+        serving(patch, seconds=0.6, quick_seconds=0.2, body_seconds=1.5, header_seconds=1.0, queue=40) as run,
     ):
         yield run
 
@@ -69,7 +70,7 @@ def test_a_bad_picture_has_its_error_in_its_place(service):
         (b"rubbish", "not_a_picture"),
         (b"", "not_a_picture"),
         (b"hang", "timeout"),
-        (b"die", "crashed"),
+        (b"crash", "crashed"),
         (b"hog", "memory"),
         (b"defect", "crashed"),
     ],
@@ -81,6 +82,43 @@ def test_a_request_with_nothing_but_bad_pictures_is_a_422_and_the_service_goes_o
     assert answer.json()["pictures"][0]["probabilities"] is None
     assert post(service, WHITE).status_code == 200
     assert time.monotonic() - begun < 6.0
+
+
+def test_a_picture_whose_workers_are_killed_from_outside_is_to_be_sent_again(service):
+    answer = post(service, b"killed")
+    assert (answer.status_code, code(answer), answer.headers["retry-after"]) == (503, "unavailable", "2")
+    beside = post(service, b"killed", WHITE)
+    assert (beside.status_code, beside.json()["pictures"][0]["error"]["code"]) == (200, "unavailable")
+    assert beside.json()["pictures"][1]["decision"] == "unsafe"
+    assert metric(service, 'nsfw_pictures_total{outcome="unavailable"}') == 2
+
+
+def test_a_worker_that_is_killed_once_costs_its_picture_nothing(service):
+    for _ in range(3):
+        for worker in active_children():
+            worker.kill()
+        assert post(service, WHITE).status_code == 200
+    statuses = []
+    with ThreadPoolExecutor() as pool:
+        while len(statuses) < 3 and 200 not in statuses:  # on a busy machine its second worker may be hit as well
+            heavy = pool.submit(post, service, b"slow")
+            time.sleep(0.25)
+            for worker in active_children():
+                worker.kill()
+            statuses.append(heavy.result().status_code)
+    assert 200 in statuses
+
+
+def test_a_picture_that_takes_longer_than_most_has_its_answer_all_the_same(service):
+    assert post(service, b"heavy").status_code == 200
+    assert service.service.admission.pictures == 0
+
+
+def test_a_picture_that_cost_its_workers_is_known_for_a_while(service):
+    assert post(service, b"hang, known").json()["pictures"][0]["error"]["code"] == "timeout"
+    begun = time.monotonic()
+    assert post(service, b"hang, known").json()["pictures"][0]["error"]["code"] == "timeout"
+    assert time.monotonic() - begun < 2.0  # a picture that hangs costs 5 s and more
 
 
 @pytest.mark.parametrize(
@@ -176,6 +214,47 @@ def test_openapi_tells_all(service):
     example = classify["requestBody"]["content"]["application/json"]["example"]
     answer = httpx.post(f"{service.url}/v1/classify", json=example)
     assert (answer.status_code, len(answer.json()["pictures"])) == (200, 1)
+
+
+def slow_reader(port: int) -> socket.socket:
+    """A connection with a tiny buffer that asks for much and reads nothing."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    connection.connect(("127.0.0.1", port))
+    connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 300)
+    return connection
+
+
+def answered(run) -> bool:
+    try:
+        return post(run, WHITE).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_those_who_do_not_read_their_answers_lock_nobody_out(monkeypatch):
+    with serving(monkeypatch, connections=40, answer_seconds=3.0) as run, ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(slow_reader(run.port))
+        time.sleep(2.5)
+        begun = time.monotonic()
+        while not answered(run):  # refused while the slow ones hold every place, for `answer_seconds` at most
+            assert time.monotonic() - begun < 10.0  # 20 s and more where nobody is cut off
+            time.sleep(0.1)
+        assert time.monotonic() - begun < 10.0
+        end = time.monotonic() + 30
+        while len(run.server.server_state.connections) > 5 and time.monotonic() < end:
+            time.sleep(0.1)
+        assert len(run.server.server_state.connections) <= 5
+
+
+def test_an_idle_connection_makes_room_for_a_new_one(monkeypatch):
+    with serving(monkeypatch, connections=20) as run, ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", run.port), timeout=5))
+        time.sleep(1.2)
+        for _ in range(3):
+            assert post(run, WHITE).status_code == 200
 
 
 def talk(service, *parts, pause=0.0, wait=8.0) -> tuple[bytes, float]:

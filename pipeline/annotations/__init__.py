@@ -1,0 +1,1 @@
+"""What people say of single pictures, in data/: decisions.csv, reports.csv and slices.csv."""

@@ -1,0 +1,43 @@
+"""Which of a model's many numbers stand alone: in metrics/evaluate.json, and in what `dvc metrics` shows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def key_figures(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the evidence's single numbers; what is not known is left out."""
+    points = ("threshold", "recall", "precision", "false_positive_rate", "at_prevalence")
+    numbers = {
+        "calibration": {key: value for key, value in evidence["calibration"].items() if key != "bins"},
+        "operating_points": {
+            name: {key: point[key] for key in points} for name, point in evidence["operating_points"].items()
+        },
+        "worst_distortion": evidence["robustness"]["worst"],
+        "slice_gap": evidence["slices"]["gap"],
+        "leaks": {key: evidence["leaks"][key] for key in ("near", "share", "straddling")},
+    }
+    return {key: value for key, value in numbers.items() if value is not None}
+
+
+def headline(measured: Mapping[str, Any], evidence: Mapping[str, Any] | None = None) -> dict[str, float]:
+    """Return the few numbers of a model that `dvc metrics` shows and compares; what is not known is left out.
+
+    DVC sorts by name, and what a moderator asks for first is recall. `evidence`: of the fine-tuned model alone.
+    """
+    recalls = [value for value in measured["recall"].values() if value is not None]
+    numbers = {
+        "recall.macro": measured["macro_recall"],
+        "recall.unsafe": measured["unsafe"]["recall"],
+        "recall.worst_class": min(recalls, default=None),
+        "top1_accuracy": measured["accuracy"],
+        "unsafe_precision": measured["unsafe"]["precision"],
+    }
+    if evidence is not None:
+        point, worst = evidence["operating_points"]["unsafe"], evidence["robustness"]["worst"] or {}
+        numbers |= {
+            "recall.unsafe_at_threshold": point["recall"],
+            "recall.unsafe_worst_distortion": worst.get("unsafe_recall"),
+            "threshold": point["threshold"],
+            "unsafe_false_positive_rate": point["false_positive_rate"],
+        }
+    return {name: float(value) for name, value in numbers.items() if value is not None}

@@ -1,0 +1,87 @@
+"""Whether the challenger's alias names the model that lies in build/.
+
+DVC restores `register` from its run cache without registering, `dvc pull` brings a build/registered.json that another
+store's version is written in, and a store may be lost. What `dvc repro` made and what the registry would promote are
+two models then; nobody is to find that out from production.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.files import read_object
+from pipeline.promotion.registering import built_decision
+from pipeline.tracking import ledger, registry, server
+from pipeline.tracking.sync import built
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from pipeline.params import Register
+
+MOVE = "dvc repro -f -s register"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What this registry has of the model in build/: its version, where the alias points, and what is wrong."""
+
+    version: int | None
+    aliased: int | None
+    problem: str = ""
+
+
+def standing(client: MlflowClient, register: Register) -> Standing | None:
+    """Return where the model in build/ stands in the registry; None where nothing was registered from this folder.
+
+    Raises:
+        UserError: build/registered.json cannot be read.
+
+    """
+    if not paths.REGISTERED.is_file():
+        return None
+    candidate = built()
+    if candidate is None or candidate.name != register.model:
+        return Standing(None, None, f"{paths.REGISTERED} tells of another model than {paths.FINETUNED}: `dvc repro`")
+    candidate = replace(candidate, decision=built_decision(paths.EVIDENCE))
+    version, aliased = registry.existing(client, candidate), ledger.aliased(client, candidate.name, candidate.alias)
+    if version is None:
+        return Standing(None, aliased, _elsewhere())
+    if aliased != version:
+        points = "at nothing" if aliased is None else f"at version {aliased}"
+        other = "" if aliased is None else f", or name the other by its number ({aliased})"
+        problem = (
+            f"{paths.BUILD}/ holds version {version} of {register.model}, but the alias {register.alias} points "
+            f"{points}: `{MOVE}` moves it{other}"
+        )
+        return Standing(version, aliased, problem)
+    return Standing(version, aliased)
+
+
+def check(client: MlflowClient, register: Register, *named: str | None) -> None:
+    """Refuse where one of the versions `named` is the challenger (or None), and build/ holds another model.
+
+    Raises:
+        UserError: it does; the message says which command settles it.
+
+    """
+    if not {None, register.alias} & set(named):
+        return
+    now = standing(client, register)
+    if now is not None and now.problem:
+        raise UserError(f"{now.problem}.")
+
+
+def _elsewhere() -> str:
+    document = read_object(paths.REGISTERED, "pending", "version", "model")
+    here, there = server.label(), document.get("store")
+    if document["pending"]:
+        return f"{paths.REGISTERED} is pending, and {here} does not have the model: `nsfw sync` registers it"
+    where = f", registered in {there}," if there and there != here else ""
+    return (
+        f"{paths.REGISTERED} tells of version {document['version']} of {document['model']}{where} "
+        f"which {here} does not have: `nsfw sync` registers it there"
+    )

@@ -1,0 +1,69 @@
+"""What MLflow's pages show of the project: an experiment's description and columns, and where a browser finds them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pipeline.tracking.absent import or_none
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_VIEW = "nsfw"  # of the runs table; whoever opens it may change it, and keep that
+_COLUMNS = ("test_macro_recall", "test_unsafe/recall", "best_val_macro_recall", "best_val_unsafe_recall")
+_NOTE = """\
+Trainings of the picture classifier, a run each: **train** (the head on the frozen backbone), **finetune** (what is \
+registered), and under **tune** a search's trials.
+
+- `test_macro_recall`, `test_unsafe/recall`: on the test set, once registered. `best_val_...`: on validation, of the \
+epoch that was taken.
+- *Artifacts*: confusion matrix, curves, the model, and in `evidence/` the model card.
+- Tags `nsfw.git_commit` and `nsfw.data_md5` say what it was made from; `nsfw trace VERSION` how to make it again.
+"""
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # MLflow's pages for training, not for agents
+    "mlflow.note.content": _NOTE,
+    f"mlflow.sharedViewState.{_VIEW}": json.dumps({"selectedColumns": [f"metrics.`{name}`" for name in _COLUMNS]}),
+}
+MODEL_NOTE = """\
+What moderates pictures. The alias `challenger` is on the last model that `dvc repro` registered; `production` is \
+moved by `nsfw promote` and `nsfw rollback` alone (`nsfw history` says when, by whom and why).
+
+A version's description holds its gates and its figures on the test set, its source run the model card and the evidence.
+"""
+
+
+def complete(client: MlflowClient, experiment: str, model: str) -> None:
+    """Describe an experiment and a registered model made before there were descriptions; people's own stay."""
+    tags = client.get_experiment(experiment).tags
+    for key, value in EXPERIMENT_TAGS.items():
+        if key not in tags:
+            client.set_experiment_tag(experiment, key, value)
+    registered = or_none(lambda: client.get_registered_model(model))
+    if registered is not None and not registered.description:
+        client.update_registered_model(model, MODEL_NOTE)
+
+
+def runs(base: str, experiment: str) -> str:
+    """Return the address of the runs table, with the columns that matter, on the server at `base`.
+
+    MLflow's own way in leads to the page of its agents, which is empty here.
+    """
+    return f"{base.rstrip('/')}/#/experiments/{experiment}/runs?viewStateShareKey={_VIEW}&workflowType=machine_learning"
+
+
+_CARD = "[Model card]("  # how the line begins
+
+
+def card(client: MlflowClient, run_id: str, folder: str) -> str:
+    """Return the line of a version's description that leads to its model card, in `folder` among a run's artifacts."""
+    experiment = client.get_run(run_id).info.experiment_id
+    run = f"#/experiments/{experiment}/runs/{run_id}"
+    return f"{_CARD}{run}/artifacts/{folder}/model_card.html) and evidence: `{folder}` among the artifacts of its run."
+
+
+def with_card(description: str, line: str) -> str:
+    """Return a version's description with this line first, in place of an earlier one."""
+    first, _, rest = description.partition("\n")
+    return f"{line}\n{rest}" if first.startswith(_CARD) else f"{line}\n\n{description}"

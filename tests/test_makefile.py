@@ -1,0 +1,37 @@
+"""`make install` in a project that was moved or copied; nothing is run."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("made", "anew"),
+    [
+        ("{here}/.venv", False),
+        ("{here} and more/.venv", True),
+        ("/old/{here}/.venv", True),
+        ("/somewhere/else/.venv", True),
+    ],
+)
+def test_an_environment_of_another_folder_is_made_anew(tmp_path, made, anew):
+    here = tmp_path / "a project"
+    (here / ".venv").mkdir(parents=True)
+    for name in ("Makefile", "uv.lock", "pyproject.toml"):
+        shutil.copyfile(ROOT / name, here / name)
+    command = made.format(here=here)
+    (here / ".venv/pyvenv.cfg").write_text(f"home = /usr/bin\ncommand = /usr/bin/python3.11 -m venv {command}\n")
+    (here / ".venv/.installed").touch()
+    later = time.time() + 10
+    os.utime(here / ".venv/.installed", (later, later))
+    program = shutil.which("make")
+    assert program
+    done = subprocess.run([program, "-n", "install"], cwd=here, capture_output=True, text=True, check=True)
+    assert ("rm -rf .venv" in done.stdout) == anew
+    assert ("-m venv .venv" in done.stdout) == anew

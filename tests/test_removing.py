@@ -1,0 +1,154 @@
+"""`nsfw data remove` on a project that the stages have run in: who learned from it, what is like it, what then runs."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pictures import scrape, sha, tree
+from trained_project import run
+
+from pipeline import paths, removing, tables
+from pipeline.ingest import folder as folders
+from pipeline.ingest import project as guard
+from pipeline.ingest import removal, removals, sightings, versioned
+from pipeline.ingest.removal import Selector
+from pipeline.params import load_params
+from pipeline.promotion import learned
+from pipeline.stages import split as splitting
+
+
+def one_of(part: str) -> str:
+    """Return a picture of a split."""
+    splits = tables.read_parquet(paths.SPLITS)
+    return splits[splits["split"] == part]["sha256"].min()
+
+
+@pytest.fixture
+def unversioned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC's part, which takes seconds, is tested where DVC is; here there is none."""
+    monkeypatch.setattr(guard, "add_data", lambda: None)
+    refused = subprocess.CompletedProcess[str]([], 1, "", "")
+    monkeypatch.setattr(versioned, "dvc", lambda *_: refused)
+
+
+@pytest.fixture
+def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow is not asked, which takes seconds."""
+    monkeypatch.setattr(removing, "_versions", lambda *_: ([], ""))
+
+
+def test_versions_that_learned_from_it_are_named_by_the_part_that_it_was_in(in_project):
+    for part in splitting.SPLITS:
+        (row,) = learned.learned(load_params(), {one_of(part), "0" * 64})
+        assert (row["version"], row["aliases"], row["doubt"]) == (1, ["challenger"], "")
+        assert {name: row[name] for name in splitting.SPLITS} == {
+            name: [one_of(part)] if name == part else [] for name in splitting.SPLITS
+        }
+    (row,) = learned.learned(load_params(), {"0" * 64})
+    assert learned.lines([row]) == ["  version 1 (challenger): learned from none of them"]
+
+
+def test_where_the_table_cannot_be_had_that_is_told_and_not_no(in_project, monkeypatch):
+    monkeypatch.setattr(learned, "_split_tables", lambda: iter([paths.DEDUPED, Path("gone")]))
+    (row,) = learned.learned(load_params(), {one_of("train"), one_of("val")})
+    assert row["val"] == [one_of("val")]  # its own predictions tell
+    assert "not in this machine's DVC cache" in row["doubt"]
+    (line,) = learned.lines([row])
+    assert "was chosen by 1 of them" in line
+    assert "nobody can tell" in line
+
+
+def test_tables_of_earlier_runs_are_found_by_dvcs_records(project, monkeypatch):
+    cache = project / "cache" / "files" / "md5"
+    monkeypatch.setattr(learned.versioned, "objects", lambda: cache)
+    lock = {"schema": "2.0", "stages": {"split": {"outs": [{"path": "build/splits.parquet", "md5": "aa11"}]}}}
+    old = {"cmd": "x", "outs": [{"path": "build/splits.parquet", "md5": "bb22"}, {"path": "other", "md5": "cc33"}]}
+    scrape(project, {"dvc.lock": json.dumps(lock).encode(), "cache/runs/ab/abcd/ef": json.dumps(old).encode(),
+                     "cache/runs/ab/abcd/broken": b"\xff: ["})  # fmt: skip
+    places = list(learned._split_tables())
+    assert places == [paths.SPLITS, cache / "aa" / "11", cache / "bb" / "22"]
+
+
+def test_a_dry_run_writes_nothing_and_a_server_that_is_down_costs_no_removal(project_copy, unversioned, monkeypatch):
+    before = tree(paths.DATA)
+    train = one_of("train")
+    with monkeypatch.context() as patch:
+        patch.setattr(removing, "_versions", lambda *_: ([], ""))
+        found = removing.remove(load_params(), Selector((train,)), "ticket 1", dry_run=True)
+    assert tree(paths.DATA) == before
+    assert (found["new"], list(found["shards"].values()), found["left"]) == (1, [1], None)
+    assert "nothing was written" in removing.describe(found)[-1]
+
+    found = removing.remove(load_params(), Selector((train,)), "ticket 1")
+    assert "MLflow cannot be asked" in found["versions_problem"]
+    assert found["left"]["derived"].keys() >= {"build/packed", "build/fingerprints.parquet"}
+    assert found["left"]["people"] == {"decisions.csv": 0, "reports.csv": 0, "slices.csv": 0}
+    monkeypatch.setattr(removing, "_versions", lambda *_: ([], ""))
+    again = removing.remove(load_params(), Selector((train,)), "another word")
+    assert (again["new"], again["shards"]) == (0, {})
+    assert removals.load(paths.SIGHTINGS)["reason"].tolist() == ["ticket 1"]
+    assert removing.describe(again)[0].startswith("removed 1 pictures, 0 of them not removed before")
+
+
+def test_after_a_removal_the_stages_run_and_no_table_but_the_quarantine_names_it(project_copy, unversioned, unasked):
+    gone = {one_of(part) for part in splitting.SPLITS}
+    rows = pd.DataFrame({"sha256": sorted(gone)})
+    tables.write_csv(rows.assign(expected_label="porn", slice="", ticket="1", reported_at="2026-01-01"), paths.REPORTS)
+    decided = {"old_label": "porn", "new_label": "neutral", "reviewer": "a", "reason": "", "decided_at": ""}
+    tables.write_csv(rows.assign(**decided, model_version=""), paths.DECISIONS)
+    removing.remove(load_params(), Selector(tuple(gone)), "ticket 1")
+    shutil.rmtree(paths.BUILD / "packed")
+    for stage in ("catalog", "validate", "dedupe", "split", "pack"):
+        run(stage)
+    quarantined = tables.read_csv(paths.QUARANTINE, ["sha256", "reason"])
+    assert set(quarantined[quarantined["reason"] == "removed: ticket 1"]["sha256"]) == gone
+    for path in (paths.CATALOG, paths.FINGERPRINTS, paths.DEDUPED, paths.DUPLICATES, paths.SPLITS):
+        assert not set(tables.read_parquet(path)["sha256"]) & gone, path
+    packed = b"".join(path.read_bytes() for path in paths.PACKED.iterdir())
+    assert not any(sha256.encode() in packed for sha256 in gone)
+    assert sightings.load(paths.SIGHTINGS)["status"].eq("removed").sum() >= 3
+
+
+def test_near_copies_are_listed_and_not_removed(project):
+    scrape(project / "raw", {f"neutral/{name}.jpg": name.encode() for name in "abcdef"})
+    folders.ingest(folders.scan(Path("raw"), ["neutral"]), paths.DATA, "web")
+    seen = sightings.load(paths.SIGHTINGS)
+    nothing, problem = removing.near_copies(seen, {sha("a")})
+    assert nothing == []
+    assert "dvc repro dedupe" in problem
+    tables.write_parquet(pd.DataFrame({"sha256": map(sha, "adf"), "cluster": ["1", "2", "3"]}), paths.DEDUPED)
+    copies = {"sha256": map(sha, "bce"), "cluster": ["1", "1", "2"], "kind": "near", "distance": [7, 3, 5]}
+    tables.write_parquet(pd.DataFrame(copies), paths.DUPLICATES)
+    near, problem = removing.near_copies(seen, {sha("b")})
+    assert problem == ""
+    assert [(row["sha256"], row["distance"], row["of"], row["files"]) for row in near] == [
+        (sha("c"), 3, [sha("b")], ["neutral/c.jpg"]),
+        (sha("a"), None, [sha("b")], ["neutral/a.jpg"]),
+    ]
+    removal.record(paths.SIGHTINGS, [sha("a")], "ticket", "--origin neutral/a.jpg")
+    seen = sightings.load(paths.SIGHTINGS)
+    assert [row["sha256"] for row in removing.near_copies(seen, {sha("b")})[0]] == [sha("c")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--reason", "x"], "say which"),
+        (["--reason", " ", "--source", "a"], "is empty"),
+        (["--source", "a"], "--reason"),
+        (["--reason", "x", "--sha256", "0" * 64, "--source", "a"], "--sha256 goes with"),
+    ],
+)
+def test_wrong_usage_is_exit_2(project, nsfw, arguments, words):
+    code, _, err = nsfw("data", "remove", *arguments)
+    assert code == 2
+    assert words in err
+
+
+def test_elsewhere_or_without_data_it_says_so(project, nsfw):
+    assert "not the project's root" in nsfw("data", "remove", "--reason", "x", "--source", "a")[2]
+    Path(".dvc").mkdir()
+    assert "dvc pull data.dvc" in nsfw("data", "remove", "--reason", "x", "--source", "a")[2]
