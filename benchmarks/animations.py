@@ -25,10 +25,10 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from pipeline.batch import running
-from pipeline.params import Params, load_params
-from pipeline.promotion.opening import open_model
-from pipeline.promotion.service import Verified
+from pipeline.batch_scoring import scoring
+from pipeline.params.root import Params, load_params
+from pipeline.registry.loading import open_model
+from pipeline.registry.verification import Verified
 
 KINDS = {"GIF": {}, "WEBP": {"quality": 90}, "PNG": {}, "AVIF": {"quality": 90, "speed": 10}}
 SIZE = (320, 240)
@@ -37,7 +37,7 @@ SIZE = (320, 240)
 def score(model: Verified, params: Params, folder: Path, out: Path) -> tuple[pd.DataFrame, float]:
     """Return the rows of a folder, in the order of its names, and the seconds that they took."""
     begun = time.perf_counter()
-    running.score(model, params, running.Job((os.fsencode(folder),), out, restart=True))
+    scoring.score(model, params, scoring.Job((os.fsencode(folder),), out, restart=True))
     return pd.read_parquet(out), time.perf_counter() - begun
 
 

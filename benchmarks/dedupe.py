@@ -37,11 +37,11 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from pipeline.images.candidates import Bands, Found, search
+from pipeline.catalog.measure import measure
+from pipeline.duplicates.candidates import Bands, Found, search
+from pipeline.duplicates.fingerprint import BYTES, VIEWS, fingerprint
 from pipeline.images.decode import decode, decode_small
-from pipeline.images.fingerprint import BYTES, VIEWS, fingerprint
 from pipeline.images.limits import Limits
-from pipeline.images.measure import measure
 
 LIMITS = Limits(2**31, 1, 1e9)
 LARGE = 1280  # px

@@ -22,7 +22,7 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline import paths
+from pipeline.core import paths
 from pipeline.tracking import jsonl
 
 FATES = {"stays": None, "killed": signal.SIGKILL, "hangs": signal.SIGSTOP}

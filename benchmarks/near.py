@@ -25,13 +25,16 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image, ImageDraw
 
-from pipeline import compute
-from pipeline.duplicates import clustering
-from pipeline.images import fingerprint_table, prints, sandbox, shards
-from pipeline.images.eyes import Eyes
+from pipeline.catalog import fingerprint_table
+from pipeline.catalog.measure import ROW, measure_shard
+from pipeline.core import executor
+from pipeline.data import shards
+from pipeline.duplicates import clustering, fingerprint_store
+from pipeline.duplicates.full_resolution import Eyes
+from pipeline.images import sandbox
 from pipeline.images.limits import Limits
-from pipeline.images.measure import ROW, measure_shard
-from pipeline.params import Dedupe, load_params
+from pipeline.params.dedupe import Dedupe
+from pipeline.params.root import load_params
 
 TURNED = {
     "turned_90": Image.Transpose.ROTATE_90,
@@ -76,7 +79,7 @@ def clustered(contents: dict[str, bytes], params: Dedupe) -> tuple[pd.DataFrame,
     with tempfile.TemporaryDirectory() as name:
         folder, whole = Path(name), load_params().catalog
         limits = Limits(**whole.limits)
-        cost = sandbox.Limits(whole.seconds, whole.memory_mb, compute.cores())
+        cost = sandbox.Limits(whole.seconds, whole.memory_mb, executor.cores())
         catalog = catalogued(contents, folder, limits, cost).assign(first_seen="2026-01-01")
         catalog["labels"] = [("any",)] * len(catalog)
         arrival = pd.Series("batch", index=catalog["sha256"])
@@ -84,7 +87,7 @@ def clustered(contents: dict[str, bytes], params: Dedupe) -> tuple[pd.DataFrame,
         files_of = pd.Series(1, index=catalog["sha256"])
         eyes = Eyes(folder, limits, cost)
         found, counts = clustering.cluster(
-            catalog, prints.load(folder / "fingerprints.parquet"), files_of, params, eyes, set()
+            catalog, fingerprint_store.load(folder / "fingerprints.parquet"), files_of, params, eyes, set()
         )
     return found.set_index("sha256"), counts
 

@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.batch import running
+from pipeline.batch_scoring import scoring
 from pipeline.images.limits import Limits
-from pipeline.images.squares import Squaring
-from pipeline.params import load_params
-from pipeline.promotion.service import Verified
+from pipeline.images.preprocessing import Squaring
+from pipeline.params.root import load_params
+from pipeline.registry.verification import Verified
 from pipeline.serving.classifier import BATCH, Classifier
 from pipeline.tracking.lineage import digest
 
@@ -94,8 +94,8 @@ def contenders(model: Loaded, files: list[Path], scratch: Path) -> dict[str, Cal
     answer = tf.function(lambda pixels: network(pixels, training=False), reduce_retracing=True)
 
     def score() -> object:
-        job = running.Job((os.fsencode(files[0].parent),), scratch / "scores.parquet", restart=True)
-        return running.score(model, params, job)
+        job = scoring.Job((os.fsencode(files[0].parent),), scratch / "scores.parquet", restart=True)
+        return scoring.score(model, params, job)
 
     def raw() -> object:
         return [np.asarray(answer(batch)) for batch in batches]

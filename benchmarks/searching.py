@@ -14,7 +14,7 @@ import time
 
 import optuna
 
-from pipeline.params import load_params
+from pipeline.params.root import load_params
 from pipeline.tuning import space, study, trial
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.params import load_params
+from pipeline.params.root import load_params
 
 _CONNECTIONS = 400
 
@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        from pipeline import serve
+        from pipeline.service import serve
         from pipeline.tracking.server import prepare_environment
 
         prepare_environment()

@@ -37,20 +37,13 @@ from pipeline.images.decode import decode
 from pipeline.images.limits import Limits
 from pipeline.images.packing import encode
 from pipeline.images.resize import to_square
-from pipeline.model import (
-    augment,
-    backbone,
-    batches,
-    hardware,
-    network,
-    objective,
-    records,
-    reproducible,
-    views,
-)
-from pipeline.model.batches import Source
-from pipeline.model.embeddings import Embeddings
-from pipeline.params import Augment, Backbone, Train
+from pipeline.model import augment, backbone, determinism, hardware, network, objective
+from pipeline.params.augment import Augment
+from pipeline.params.backbone import Backbone
+from pipeline.params.train import Train
+from pipeline.training import augmented_views, batches, packed_records
+from pipeline.training.batches import Source
+from pipeline.training.embeddings import Embeddings
 
 ARTICLE = Augment(rotation=30.0, shift=0.2, shear=0.2, zoom=0.2, flip=True, channel_shift=20.0, crop=0.0)
 HEAD = Train.model_construct(dropout=(0.5, 0.25), l2=0.0005)
@@ -159,9 +152,9 @@ def frozen(options: argparse.Namespace) -> dict[str, float]:
     classes = int(labels.max()) + 1
     ratios, ours_best, theirs_best = [], [], []
     for seed in range(options.rounds):
-        reproducible.seed(seed)
+        determinism.seed(seed)
         theirs = article_loop(options, train, val, classes, seed)
-        reproducible.seed(seed)
+        determinism.seed(seed)
         ours = embedded_loop(options, train, val, classes, seed)
         target = min(theirs[-1][1], ours[-1][1])
         seconds = [next(when for when, accuracy in curve if accuracy >= target) for curve in (theirs, ours)]
@@ -211,7 +204,7 @@ def embedded_loop(
             full = np.resize(rows, BATCH)  # whole batches, filled up with the same pictures again
             batch = pictures[full]
             if view:
-                draws = views.draw_views([f"{row:064x}" for row in full], view, ARTICLE, options.size, seed)
+                draws = augmented_views.draw_views([f"{row:064x}" for row in full], view, ARTICLE, options.size, seed)
                 batch = augment.apply(batch, *draws)
             found.append(embed.predict_on_batch(batch)[: len(rows)])
         return np.concatenate(found)
@@ -232,14 +225,14 @@ def embedded_loop(
 def steps(options: argparse.Namespace) -> dict[str, float]:
     """(c) Pictures a second with the real input, over the same step on one batch held in memory."""
     pixels, labels = load(options.pictures, options.size, options.limit)
-    reproducible.seed(1)
+    determinism.seed(1)
     model = unfrozen(options, int(labels.max()) + 1)
     with tempfile.TemporaryDirectory() as folder:
         packed = Path(folder) / "train-00000.tfrecord"
         rows = (
             (f"{n:064x}", int(labels[n]), encode(Image.fromarray(pixels[n]), "png", 95)) for n in range(len(labels))
         )
-        records.write(packed, rows)
+        packed_records.write(packed, rows)
         sources = {
             "kept in memory": Source.open([str(packed)], len(labels), options.size, 1 << 20),
             "streamed": Source.open([str(packed)], len(labels), options.size, 0),

@@ -7,7 +7,8 @@ import sys
 from importlib import import_module
 from pkgutil import iter_modules
 
-from pipeline import errors, stages, tensorflow_log
+from pipeline import stages
+from pipeline.core import errors, tensorflow_log
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import yaml
 from hypothesis import settings
-from trained_project import in_project, project_copy, trained_project
+
+from tests.support.trained_project import in_project, project_copy, trained_project
 
 __all__ = ["in_project", "project_copy", "trained_project"]  # fixtures
 
@@ -104,12 +105,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def nsfw(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """The `nsfw` command, run in this process; returns exit code, stdout and stderr."""
-    from pipeline import cli
+    from pipeline.cli import console
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["nsfw", *map(str, arguments)])
         try:
-            cli.main()
+            console.main()
             code = 0
         except SystemExit as exited:
             code = exited.code or 0

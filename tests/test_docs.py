@@ -35,8 +35,8 @@ def test_what_architecture_names_is_there():
     ("question", "answer"),
     [
         ("how a JPEG is decoded", "pipeline/images/decode.py"),
-        ("a gate", "pipeline/evaluation/gates.py"),
-        ("a source of labels", "pipeline/annotations/schemas.py"),
+        ("a gate", "pipeline/promotion/gates.py"),
+        ("a source of labels", "pipeline/data/annotation_files.py"),
         ("the course of the learning rate", "pipeline/model/schedule.py"),
         ("a metric in MLflow", "pipeline/evaluation/recall.py"),
     ],

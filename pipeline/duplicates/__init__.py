@@ -1,1 +1,1 @@
-"""From fingerprints to clusters of copies, and to what is learned from: labels settled, a report, an explanation."""
+"""Copies: from fingerprints to pairs, clusters, labels and a report."""

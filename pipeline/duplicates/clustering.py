@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.images import near, setting_aside, shards
-from pipeline.images.eyes import Eyes
-from pipeline.images.prints import Fingerprints
-from pipeline.params import Dedupe
+from pipeline.data import shards
+from pipeline.duplicates import near_copies, placeholders
+from pipeline.duplicates.fingerprint_store import Fingerprints
+from pipeline.duplicates.full_resolution import Eyes
+from pipeline.params.dedupe import Dedupe
 
 _FRAMED = 0.95  # what a picture's area counts if it has a frame
 
@@ -47,10 +48,10 @@ def cluster(catalog: pd.DataFrame, prints: Fingerprints, files_of: pd.Series, pa
     set aside: a person has spoken of them.
     """
     count = catalog["sha256"].map(files_of).to_numpy(dtype=np.int64)
-    reason = setting_aside.reasons(prints, count, catalog["entropy"].to_numpy(dtype=np.float64), params)
+    reason = placeholders.reasons(prints, count, catalog["entropy"].to_numpy(dtype=np.float64), params)
     reason[catalog["sha256"].isin(spared).to_numpy(dtype=np.bool_)] = ""
     members = [shards.Member(*row) for row in catalog[list(shards.Member._fields)].itertuples(index=False)]
-    found = near.find(prints, catalog["rank"].to_numpy(dtype=np.int64), members, reason != "", params, eyes)
+    found = near_copies.find(prints, catalog["rank"].to_numpy(dtype=np.int64), members, reason != "", params, eyes)
     sha256 = catalog["sha256"].to_numpy()
     oldest = catalog.groupby(found.representative)["age"].transform("min")
     by_age = catalog.sort_values("age")["sha256"].to_numpy()

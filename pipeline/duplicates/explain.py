@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import paths, tables
-from pipeline.duplicates import settling, wording
-from pipeline.errors import UserError
+from pipeline.core import paths, tables
+from pipeline.core.errors import UserError
+from pipeline.duplicates import label_resolution, messages
 
 _MOST = 20
 
@@ -33,10 +33,10 @@ def collect(sha256: str) -> dict[str, Any]:
     offered = conflicts.drop_duplicates("sha256").set_index("sha256")["offered"]
     reasons = aside.set_index("sha256")["reason"]
     status = {  # the last that holds counts
-        **dict.fromkeys(of_cluster.loc[of_cluster["kept"].notna(), "sha256"], settling.DUPLICATE),
-        **dict.fromkeys(reasons.index, settling.SET_ASIDE),
-        **dict.fromkeys(offered.index, settling.CONFLICT),
-        **dict.fromkeys(kept, settling.KEPT),
+        **dict.fromkeys(of_cluster.loc[of_cluster["kept"].notna(), "sha256"], label_resolution.DUPLICATE),
+        **dict.fromkeys(reasons.index, label_resolution.SET_ASIDE),
+        **dict.fromkeys(offered.index, label_resolution.CONFLICT),
+        **dict.fromkeys(kept, label_resolution.KEPT),
     }
     matches = of_cluster.set_index("sha256")[["representative", "distance", "how", "score"]]
     listed = catalog[catalog["sha256"].isin(members)]
@@ -53,7 +53,7 @@ def collect(sha256: str) -> dict[str, Any]:
                 "labels": list(about[name]["labels"]),
                 "width": int(about[name]["width"]),
                 "height": int(about[name]["height"]),
-                "status": status.get(name, settling.DROPPED),
+                "status": status.get(name, label_resolution.DROPPED),
                 "offered": str(offered.get(name, "")),
                 "matched": _match(name, matches),
             }
@@ -113,5 +113,5 @@ def _line(member: dict[str, Any]) -> str:
     text = f"{member['status']}, {', '.join(member['labels'])}, {member['width']} x {member['height']}"
     match = member["matched"]
     if match and match["representative"] != member["sha256"]:
-        text += f"; with {match['representative'][:12]}: {wording.matched(match | {'sha256': member['sha256']})}"
+        text += f"; with {match['representative'][:12]}: {messages.matched(match | {'sha256': member['sha256']})}"
     return text + (f"; offered {member['offered']}" if member["offered"] else "")

@@ -2,25 +2,25 @@
 
 import pandas as pd
 
-from pipeline.duplicates import settling
+from pipeline.duplicates import label_resolution
 
 
 def kept(settled: pd.DataFrame) -> pd.DataFrame:
     """Return `sha256, label, cluster` of every kept picture."""
-    rows = settled[settled["status"] == settling.KEPT]
+    rows = settled[settled["status"] == label_resolution.KEPT]
     return rows[["sha256", "label", "cluster"]].astype("str")
 
 
 def conflicts(settled: pd.DataFrame) -> pd.DataFrame:
     """Return `cluster, sha256, label, offered`, a row for each label of each picture in conflict."""
-    rows = settled[settled["status"] == settling.CONFLICT]
+    rows = settled[settled["status"] == label_resolution.CONFLICT]
     rows = rows.drop(columns="label").explode("labels").rename(columns={"labels": "label"})
     return rows[["cluster", "sha256", "label", "offered"]].sort_values(["cluster", "sha256", "label"])
 
 
 def set_aside(settled: pd.DataFrame) -> pd.DataFrame:
     """Return `sha256, reason` of what is set aside."""
-    return settled.loc[settled["status"] == settling.SET_ASIDE, ["sha256", "reason"]]
+    return settled.loc[settled["status"] == label_resolution.SET_ASIDE, ["sha256", "reason"]]
 
 
 def copies(sightings: pd.DataFrame, settled: pd.DataFrame) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def copies(sightings: pd.DataFrame, settled: pd.DataFrame) -> pd.DataFrame:
         ["sha256", "fetched_at", "source", "origin"], kind="stable"
     )
     again = usable[usable.duplicated("sha256", keep="first")].assign(kind="exact")
-    crowded = settled["cluster"].duplicated(keep=False) & (settled["status"] != settling.KEPT)
+    crowded = settled["cluster"].duplicated(keep=False) & (settled["status"] != label_resolution.KEPT)
     first = usable.drop_duplicates("sha256")
     close = first[first["sha256"].isin(settled.loc[crowded, "sha256"])].assign(kind="near")
     columns = ["sha256", "cluster", "kept", "representative", "distance", "how", "score"]
@@ -57,22 +57,22 @@ def summarize(
     settled: pd.DataFrame, copied: pd.DataFrame, decided: pd.Series, counts: dict[str, int]
 ) -> dict[str, object]:
     """Return counts: pictures by what became of them, labels kept, copies by kind, conflicts, the search's work."""
-    status, learned = settled["status"], settled[settled["status"] == settling.KEPT]
-    conflicting = settled[status == settling.CONFLICT]
-    aside = settled.loc[status == settling.SET_ASIDE, "reason"].str.replace(r":.*", "", regex=True)
+    status, learned = settled["status"], settled[settled["status"] == label_resolution.KEPT]
+    conflicting = settled[status == label_resolution.CONFLICT]
+    aside = settled.loc[status == label_resolution.SET_ASIDE, "reason"].str.replace(r":.*", "", regex=True)
     sizes = settled["cluster"].value_counts()
     return {
         "catalogued": len(settled),
         "kept": len(learned),
         "kept_by_label": learned["label"].value_counts().sort_index().to_dict(),
         "exact_copies": int((copied["kind"] == "exact").sum()),
-        "near_copies": int((status == settling.DUPLICATE).sum()),
+        "near_copies": int((status == label_resolution.DUPLICATE).sum()),
         "clusters": int((sizes > 1).sum()),
         "largest_cluster": int(sizes.max()) if len(sizes) else 0,
         "conflicts": int(conflicting["cluster"].nunique()),
         "conflict_pictures": len(conflicting),
         "set_aside": aside.value_counts().sort_index().to_dict(),
-        "dropped": int((status == settling.DROPPED).sum()),
+        "dropped": int((status == label_resolution.DROPPED).sum()),
         "decisions": len(decided),
         "search": counts,
     }

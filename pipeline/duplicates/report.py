@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.duplicates import settling
-from pipeline.duplicates.wording import matched, why_kept
-from pipeline.images import shards
-from pipeline.images.eyes import Eyes
+from pipeline.data import shards
+from pipeline.duplicates import label_resolution
+from pipeline.duplicates.full_resolution import Eyes
+from pipeline.duplicates.messages import matched, why_kept
 from pipeline.images.previews import previews
 
 MOST_CLUSTERS, MOST_CONFLICTS, MOST_PICTURES, MOST_COUNTS = 100, 200, 8, 40
@@ -83,10 +83,10 @@ def policy() -> str:
 def page(settled: pd.DataFrame, copies: pd.DataFrame, catalog: pd.DataFrame, counts: dict[str, Any], eyes: Eyes) -> str:
     """Return the page of `dedupe`'s tables; `counts` as in metrics/dedupe.json."""
     sizes = settled["cluster"].value_counts()
-    crowds = settled[settled["cluster"].isin(sizes.index[sizes > 1]) | (settled["status"] == settling.CONFLICT)]
+    crowds = settled[settled["cluster"].isin(sizes.index[sizes > 1]) | (settled["status"] == label_resolution.CONFLICT)]
     names = crowds["cluster"].drop_duplicates().sort_values()
     order: list[str] = names.iloc[(-names.map(sizes).astype("int64")).argsort(kind="stable")].tolist()
-    in_conflict = set(settled.loc[settled["status"] == settling.CONFLICT, "cluster"])
+    in_conflict = set(settled.loc[settled["status"] == label_resolution.CONFLICT, "cluster"])
     conflicts = [cluster for cluster in order if cluster in in_conflict]
     others = [cluster for cluster in order if cluster not in in_conflict]
     shown = (conflicts[:MOST_CONFLICTS], others[:MOST_CLUSTERS])
@@ -95,7 +95,7 @@ def page(settled: pd.DataFrame, copies: pd.DataFrame, catalog: pd.DataFrame, cou
         on="sha256",
     )
     # What is kept first, then what the others were held against.
-    rows = rows.assign(front=(rows["status"] != settling.KEPT).astype("int64")).sort_values(
+    rows = rows.assign(front=(rows["status"] != label_resolution.KEPT).astype("int64")).sort_values(
         ["cluster", "front", "rank"]
     )
     first = rows[rows.groupby("cluster").cumcount() < MOST_PICTURES]
@@ -126,7 +126,7 @@ def _document(body: str) -> str:
 
 def _counts(settled: pd.DataFrame, copies: pd.DataFrame, counts: dict[str, Any]) -> str:
     """Return the tables of totals. Every table of near copies counts the same rows, and so has the same total."""
-    status = settled["status"].value_counts().drop(settling.SET_ASIDE, errors="ignore")
+    status = settled["status"].value_counts().drop(label_resolution.SET_ASIDE, errors="ignore")
     aside = [(f"set aside: {kind}", number) for kind, number in counts["set_aside"].items()]
     exact, near = copies[copies["kind"] == "exact"], near_copies(copies)
     of = settled.set_index("sha256")
@@ -196,7 +196,7 @@ def _figure(row: Mapping[Any, Any], picture: bytes | None) -> str:
         *([f"offered: {_text(row['offered'])}"] if row["offered"] else []),
         f"<code>{_text(row['sha256'])}</code>",
     ]
-    shade = ' class="kept"' if row["status"] == settling.KEPT else ""
+    shade = ' class="kept"' if row["status"] == label_resolution.KEPT else ""
     return f"<figure{shade}>{frame}<figcaption>{'<br>'.join(lines)}</figcaption></figure>"
 
 

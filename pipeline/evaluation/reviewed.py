@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.annotations.schemas import DROP
+from pipeline.data.annotation_files import DROP
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation.recall import summary
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.evaluation import operating_point
 from pipeline.evaluation.recall import Floats, Integers
-from pipeline.params import Evaluate, Policy
+from pipeline.params.evaluate import Evaluate, Policy
 
 ACTIONS = tuple(Policy.model_fields)  # block, blur, queue
 ALL_UNSAFE = "unsafe"

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from pipeline import files, scoring
-from pipeline.errors import UserError
+from pipeline.core import files
+from pipeline.core.errors import UserError
+from pipeline.evidence import scoring
 from pipeline.exporting import example, formats, parity
 from pipeline.exporting.formats import Format, Run
 from pipeline.exporting.graph import INPUT, OUTPUT, Source
@@ -28,8 +29,8 @@ from pipeline.serving.networks import Adapter
 from pipeline.tracking.lineage import digest
 
 if TYPE_CHECKING:
-    from pipeline.params import Params
-    from pipeline.promotion.service import Verified
+    from pipeline.params.root import Params
+    from pipeline.registry.verification import Verified
     from pipeline.serving.classifier import Classifier
     from pipeline.serving.decision import Decision
 

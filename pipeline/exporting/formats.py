@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.exporting import graph, onnx_files
 from pipeline.exporting.graph import INPUT, OUTPUT, Source
 from pipeline.exporting.onnx_files import Quantization

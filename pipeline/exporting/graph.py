@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.serving.networks import Adapter
 
 INPUT, OUTPUT = "pixels", "probabilities"

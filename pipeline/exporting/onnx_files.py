@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.exporting.graph import INPUT, OUTPUT, SMALLEST_PROBABILITY, Graph, Source, order_matrix
 from pipeline.serving.networks import Adapter
 

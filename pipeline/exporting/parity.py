@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.evaluation.recall import summary
-from pipeline.params import Export
+from pipeline.params.export import Export
 from pipeline.serving.decision import Decision
 
 Floats = npt.NDArray[np.floating[Any]]

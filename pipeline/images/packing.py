@@ -8,10 +8,11 @@ from typing import Literal
 
 from PIL import Image
 
-from pipeline.images import sandbox, shards
-from pipeline.images.catalogued import undecodable
+from pipeline.data import shards
+from pipeline.images import sandbox
 from pipeline.images.limits import Limits
-from pipeline.images.squares import Squaring
+from pipeline.images.preprocessing import Squaring
+from pipeline.images.undecodable import undecodable
 
 
 def encode(image: Image.Image, encoding: Literal["png", "jpeg"], jpeg_quality: int) -> bytes:

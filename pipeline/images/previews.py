@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.images import sandbox, shards
+from pipeline.data import shards
+from pipeline.images import sandbox
 from pipeline.images.decode import decode
 from pipeline.images.limits import Limits
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import compute
-from pipeline.images import sandbox, shards
-from pipeline.images.catalogued import undecodable
+from pipeline.core import executor
+from pipeline.data import shards
+from pipeline.images import sandbox
 from pipeline.images.decode import decode
 from pipeline.images.distortions import DISTORTIONS
 from pipeline.images.limits import Limits
+from pipeline.images.preprocessing import Squaring
 from pipeline.images.resize import to_square
-from pipeline.images.squares import Squaring
+from pipeline.images.undecodable import undecodable
 
 PLAIN = "plain"
 _CHUNK_BYTES = 64 * 2**20  # of rendered pixels in one chunk
@@ -68,7 +69,7 @@ def render_all(rendering: Rendering, cost: sandbox.Limits, members: Sequence[sha
     """
     one = len(rendering.forms) * rendering.size**2 * 3
     step = max(1, min(256, _CHUNK_BYTES // one))
-    whole = sandbox.Limits(cost.seconds * len(rendering.forms), cost.memory_mb, compute.cores())
+    whole = sandbox.Limits(cost.seconds * len(rendering.forms), cost.memory_mb, executor.cores())
     # One chunk after another, on workers that stay: a process pool around them would start anew for each call.
     for start in range(0, len(members), step):
         yield render_chunk(rendering, whole, tuple(members[start : start + step]))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from typing import TypeVar
 
-from pipeline.images.pool import Kind, Pool, WorkerDiedError
 from pipeline.images.worker import OUT_OF_MEMORY, Failure, Task, is_final
+from pipeline.images.worker_pool import Kind, Pool, WorkerDiedError
 
 __all__ = ["Failure", "Limits", "is_final", "run", "stop", "submit"]
 

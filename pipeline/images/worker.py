@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import processes
+from pipeline.core import processes
 from pipeline.images.limits import Rejected
 
 OUT_OF_MEMORY = 113  # exit code of a worker that could not even receive its task, or send its answer

@@ -8,7 +8,7 @@ that has not, comes before them all.
 import cv2
 import numpy as np
 
-from pipeline.params import Augment
+from pipeline.params.augment import Augment
 
 cv2.setNumThreads(0)  # several batches are warped at a time already
 

@@ -1,25 +1,30 @@
 """The network whose features are transferred: by name from keras.applications, with weights and block names."""
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.model import weights_file
-from pipeline.params import UNFREEZE_ALIASES, UNFREEZE_POINTS, Backbone
+from pipeline.params.backbone import UNFREEZE_ALIASES, UNFREEZE_POINTS, Backbone
 
 NAME = "backbone"
 
 # Scale and offset of 0..255 pixels. nsfwjs' own weights were trained on [0, 1].
 _RESCALING = {"symmetric": (1 / 127.5, -1.0), "unit": (1 / 255.0, 0.0)}
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
+
+
+def input_range(params: Backbone) -> Literal["symmetric", "unit"]:
+    """Return what the weights were trained on: `symmetric`, [-1, 1], as both backbones' ImageNet weights, or `unit`."""
+    return params.rescaling or "symmetric"
 
 
 def rescaling(params: Backbone) -> tuple[float, float]:
     """Return (scale, offset) from 0..255 to what the backbone's weights were trained on."""
-    return _RESCALING[params.input_range]
+    return _RESCALING[input_range(params)]
 
 
 def build(params: Backbone) -> Any:
@@ -65,7 +70,7 @@ def cut(model: Any, name: str, point: str) -> int:
     names = [layer.name for layer in model.layers]
     alias = UNFREEZE_ALIASES.get(name, {}).get(point)
     if alias:
-        _LOG.warning(
+        _log.warning(
             "finetune.unfreeze: %s is a generated name that shifts from build to build; taken as %s", point, alias
         )
         point = alias

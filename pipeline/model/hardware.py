@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from pipeline import tensorflow_log
+from pipeline.core import tensorflow_log
 
 Precision = Literal["float32", "float16", "bfloat16"]
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import keras
 
-from pipeline import files
-from pipeline.errors import UserError
+from pipeline.core import files
+from pipeline.core.errors import UserError
 from pipeline.model import backbone as backbones
-from pipeline.params import Backbone, Train
+from pipeline.params.backbone import Backbone
+from pipeline.params.train import Train
 
 UNITS = (256, 128)  # the article's
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import keras
 
 from pipeline.model import backbone, hardware, network
-from pipeline.params import Params
+from pipeline.params.root import Params
 
 
 def build(params: Params) -> Any:

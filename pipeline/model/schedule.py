@@ -4,7 +4,7 @@ from typing import Any, Self
 
 import keras
 
-from pipeline.params import Cosine, Exponential, Piecewise, Schedule
+from pipeline.params.schedule import Cosine, Exponential, Piecewise, Schedule
 
 
 @keras.saving.register_keras_serializable("nsfw")

@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 import keras
 
-from pipeline.errors import UserError
-from pipeline.params import Backbone
+from pipeline.core.errors import UserError
+from pipeline.params.backbone import Backbone
 
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 _MOBILENET_SIZES = (96, 128, 160, 192, 224)  # px that Keras has weights for; any other size gets the largest's

@@ -10,17 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.files import read_object
-from pipeline.promotion.registering import built_decision
-from pipeline.tracking import ledger, registry, server
-from pipeline.tracking.sync import built
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_object
+from pipeline.promotion.registration import built_decision
+from pipeline.registry import ledger, model_versions
+from pipeline.registry.sync import built
+from pipeline.tracking import server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from pipeline.params import Register
+    from pipeline.params.register import Register
 
 MOVE = "dvc repro -f -s register"
 
@@ -47,7 +48,10 @@ def standing(client: MlflowClient, register: Register) -> Standing | None:
     if candidate is None or candidate.name != register.model:
         return Standing(None, None, f"{paths.REGISTERED} tells of another model than {paths.FINETUNED}: `dvc repro`")
     candidate = replace(candidate, decision=built_decision(paths.EVIDENCE))
-    version, aliased = registry.existing(client, candidate), ledger.aliased(client, candidate.name, candidate.alias)
+    version, aliased = (
+        model_versions.existing(client, candidate),
+        ledger.aliased(client, candidate.name, candidate.alias),
+    )
     if version is None:
         return Standing(None, aliased, _elsewhere())
     if aliased != version:

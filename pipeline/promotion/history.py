@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.promotion import state
-from pipeline.promotion.showing import plain
-from pipeline.promotion.state import State
+from pipeline.promotion.formatting import plain
+from pipeline.registry import state
+from pipeline.registry.ledger_entries import Entry, Ledger
+from pipeline.registry.state import State
 from pipeline.tracking import server
-from pipeline.tracking.entries import Entry, Ledger
 
 if TYPE_CHECKING:
-    from pipeline.params import Params
+    from pipeline.params.root import Params
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pipeline import paths
-from pipeline.annotations import schemas
-from pipeline.evaluation import gates
-from pipeline.evaluation.gates import Case, Gate, TestSets
-from pipeline.evaluation.paired import Difference, differences
-from pipeline.tracking import evidence, trees
-from pipeline.tracking.evidence import Dossier, DoubtfulError, UnfetchedError
+from pipeline.core import paths
+from pipeline.data import annotation_files
+from pipeline.evaluation.paired_comparison import Difference, differences
+from pipeline.promotion import gates
+from pipeline.promotion.gates import Case, Gate, TestSets
+from pipeline.registry import evidence_store
+from pipeline.registry.evidence_store import Dossier, DoubtfulError, UnfetchedError
+from pipeline.tracking import git_trees
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from pipeline.params import Params
+    from pipeline.params.root import Params
 
 Rescore = Callable[[Dossier, Dossier], pd.DataFrame | None]  # production, challenger -> production's answers
 _log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def dossier(client: MlflowClient, model: str, version: int | None) -> Dossier | 
     if version is None:
         return None
     try:
-        return evidence.fetch(client, model, version)
+        return evidence_store.fetch(client, model, version)
     except DoubtfulError as doubt:
         return doubt
 
@@ -177,7 +178,7 @@ def _reports(challenger: Dossier, labels: Sequence[str]) -> tuple[int, Sequence[
         known = challenger.document["reports"]
         rows = [f"{row['sha256'][:12]} is {row['expected_label']}, not {row['said']}" for row in known["wrong"]]
         return int(known["cases"]), rows + ["a report without a picture"] * int(known["missing"])
-    reports = schemas.reports(paths.REPORTS, labels)
+    reports = annotation_files.reports(paths.REPORTS, labels)
     names = list(challenger.document["labels"])
     answers = challenger.predictions.drop_duplicates("sha256").set_index("sha256")[[f"p_{name}" for name in names]]
     wrong = []
@@ -193,4 +194,4 @@ def _committed(challenger: Dossier) -> str | None:
     tree = challenger.facts.get("git_tree")
     if challenger.facts.get("git_dirty") is not True or not tree or challenger.facts.get("untracked"):
         return None
-    return trees.commit_with(tree)
+    return git_trees.commit_with(tree)

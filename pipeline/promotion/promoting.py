@@ -10,18 +10,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UserError
-from pipeline.evaluation import gates
-from pipeline.evaluation.gates import Gate
-from pipeline.promotion import agreement, judging, state
-from pipeline.promotion.state import State
-from pipeline.tracking import ledger, server
-from pipeline.tracking.entries import Draft, Entry, Ledger
-from pipeline.tracking.evidence import Dossier, DoubtfulError, UnfetchedError
-from pipeline.tracking.package import SHA_TAG
+from pipeline.core.errors import UserError
+from pipeline.promotion import agreement, gates, judging
+from pipeline.promotion.gates import Gate
+from pipeline.registry import ledger, state
+from pipeline.registry.evidence_store import Dossier, DoubtfulError, UnfetchedError
+from pipeline.registry.ledger_entries import Draft, Entry, Ledger
+from pipeline.registry.package import SHA_TAG
+from pipeline.registry.state import State
+from pipeline.tracking import server
 
 if TYPE_CHECKING:
-    from pipeline.params import Params
+    from pipeline.params.root import Params
 
 _WORDS = 5000  # characters; MLflow holds 100,000 in an entry
 _ROUNDS = 10  # that a promoter goes on against ever new winners

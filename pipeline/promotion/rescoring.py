@@ -9,16 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import paths, scoring, tables
-from pipeline.errors import UserError
-from pipeline.params import Params
-from pipeline.promotion import service
+from pipeline.core import paths, tables
+from pipeline.core.errors import UserError
+from pipeline.evidence import scoring
+from pipeline.params.root import Params
 from pipeline.promotion.judging import Rescore
+from pipeline.registry import verification
+from pipeline.registry.evidence_store import Dossier
+from pipeline.registry.package import Candidate
 from pipeline.serving.networks import Adapter, load_network
 from pipeline.tracking import server
-from pipeline.tracking.evidence import Dossier
 from pipeline.tracking.lineage import digest
-from pipeline.tracking.package import Candidate
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ def _here(test: pd.Series) -> bool:
 
 def _registered(asked: Dossier, params: Params) -> tuple[Callable[[Any], Any], dict[str, Any]]:
     with server.session() as client:
-        folder, spec = service.fetch_model(client, params.register_.model, int(asked.version or 0))
-    file = service.model_file(folder, spec)
+        folder, spec = verification.fetch_model(client, params.register_.model, int(asked.version or 0))
+    file = verification.model_file(folder, spec)
     if not file.exists() or digest(file) != asked.model_sha256:
         raise UserError(f"version {asked.version}: its model file is not the one that its evidence is about.")
     return load_network(file, Adapter.from_document(spec.get("adapter")), int(spec["size"]), len(spec["labels"])), spec

@@ -6,20 +6,20 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from pipeline import git
-from pipeline.promotion import state
-from pipeline.promotion.showing import plain
-from pipeline.tracking import evidence, server, trees
+from pipeline.core import git
+from pipeline.promotion.formatting import plain
+from pipeline.registry import evidence_store, state
+from pipeline.registry.evidence_store import DoubtfulError
+from pipeline.registry.package import SHA_TAG
+from pipeline.tracking import git_trees, server
 from pipeline.tracking.absent import or_none
-from pipeline.tracking.evidence import DoubtfulError
-from pipeline.tracking.facts import ID_TAG
-from pipeline.tracking.package import SHA_TAG
+from pipeline.tracking.mlflow_facts import ID_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from pipeline.params import Params
+    from pipeline.params.root import Params
 
 
 def trace(params: Params, asked: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def trace(params: Params, asked: str) -> dict[str, Any]:
         found = client.get_model_version(now.model, str(version))
         run = _run(client, found.run_id)
         try:
-            dossier, doubt = evidence.fetch(client, now.model, version), ""
+            dossier, doubt = evidence_store.fetch(client, now.model, version), ""
         except DoubtfulError as error:
             dossier, doubt = None, str(error)
     # What versions are not searched by stands with their run alone; older ones carry all of it.
@@ -44,7 +44,7 @@ def trace(params: Params, asked: str) -> dict[str, Any]:
     facts = dict(dossier.facts) if dossier else {}
     tree = tags.get("nsfw.git_tree") or facts.get("git_tree")
     dirty = (tags.get("nsfw.git_dirty") or str(facts.get("git_dirty")).lower()) == "true"
-    committed = trees.commit_with(tree) if dirty and tree and not facts.get("untracked") else None
+    committed = git_trees.commit_with(tree) if dirty and tree and not facts.get("untracked") else None
     document: dict[str, Any] = {
         "model": now.model,
         "version": version,
@@ -52,7 +52,7 @@ def trace(params: Params, asked: str) -> dict[str, Any]:
         "run_name": run.info.run_name if run else None,
         "record_id": tags.get(ID_TAG),
         "model_sha256": tags.get(SHA_TAG),
-        "evidence_sha256": tags.get(evidence.EVIDENCE_TAG),
+        "evidence_sha256": tags.get(evidence_store.EVIDENCE_TAG),
         "doubt": doubt,
         "imported": bool(facts.get("imported")),
         "commit": tags.get("nsfw.git_commit"),

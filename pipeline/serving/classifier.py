@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.images.limits import Limits, Rejected
-from pipeline.images.squares import FrameSquares, Squaring
+from pipeline.images.preprocessing import FrameSquares, Squaring
 from pipeline.serving.decision import Decision, Verdict, worst_frame
 from pipeline.serving.networks import Adapter, load_network
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 Network = Callable[[np.ndarray], np.ndarray]
 Triple = tuple[float, float, float]

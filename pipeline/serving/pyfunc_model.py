@@ -22,9 +22,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModelContext
 
 from pipeline.images import sandbox
+from pipeline.images.byte_source import TOO_MUCH_MEMORY, Content, Read, Reading
 from pipeline.images.limits import Limits
-from pipeline.images.reading import TOO_MUCH_MEMORY, Content, Read, Reading
-from pipeline.images.squares import Squaring
+from pipeline.images.preprocessing import Squaring
 from pipeline.serving.classifier import BATCH, Classifier
 from pipeline.serving.decision import Decision
 from pipeline.serving.networks import Adapter

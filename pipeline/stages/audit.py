@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline import files, paths, tables
+from pipeline.core import files, paths, tables
 from pipeline.evaluation.label_issues import out_of_fold, rank_label_issues, weak_suspicions
-from pipeline.model.embeddings import Embeddings
-from pipeline.params import Params, load_params
+from pipeline.params.root import Params, load_params
+from pipeline.training.embeddings import Embeddings
 
 _log = logging.getLogger(__name__)
 

@@ -17,28 +17,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline import compute, paths, tables
-from pipeline.images import (
-    colour,
-    decode,
-    fingerprint,
-    fingerprint_table,
-    frames,
-    grey,
-    jpeg_frame,
-    limits,
-    loading,
-    measure,
-    quality,
-    sandbox,
-    signatures,
-    worker,
-)
+from pipeline.catalog import fingerprint_table, measure
+from pipeline.core import code_digests, executor, paths, tables
+from pipeline.data import batch_names
+from pipeline.data import sightings as seen
+from pipeline.data.shards import Member
+from pipeline.images import loading, sandbox
 from pipeline.images.limits import Limits
-from pipeline.images.shards import Member
-from pipeline.ingest import batches
-from pipeline.ingest import sightings as seen
-from pipeline.params import Catalog, load_params
+from pipeline.params.catalog import Catalog
+from pipeline.params.root import load_params
 
 COLUMNS = (
     "sha256",
@@ -53,29 +40,13 @@ COLUMNS = (
     "size",
 )
 
-_MEASURING = (
-    colour,
-    decode,
-    fingerprint,
-    frames,
-    grey,
-    jpeg_frame,
-    limits,
-    loading,
-    measure,
-    quality,
-    sandbox,
-    signatures,
-    worker,
-)
-
 _log = logging.getLogger(__name__)
 
 
 def recipe(params: Catalog) -> str:
     """Digest everything but the bytes that a result depends on."""
-    code = b"".join(Path(module.__file__ or "").read_bytes() for module in _MEASURING)
-    return hashlib.sha256(params.model_dump_json().encode() + loading.libraries().encode() + code).hexdigest()
+    code = code_digests.digest("pipeline.catalog.measure")
+    return hashlib.sha256((params.model_dump_json() + loading.libraries() + code).encode()).hexdigest()
 
 
 def kept_at(shard: Path, recipe_digest: str) -> Path:
@@ -93,9 +64,9 @@ def measure_all(shard_files: Sequence[Path], params: Catalog) -> list[Path]:
     places = {shard: kept_at(shard, digest) for shard in shard_files}
     new = [shard for shard, place in places.items() if not place.exists()]
     limits = Limits(**params.limits)
-    cost = sandbox.Limits(params.seconds, params.memory_mb, compute.sandbox_workers(len(new)))
+    cost = sandbox.Limits(params.seconds, params.memory_mb, executor.sandbox_workers(len(new)))
     with tqdm(desc="catalog", total=len(new), unit="shard", disable=None if new else True, leave=False) as bar:
-        measured = compute.map_shards(partial(measure.measure_shard, limits, cost), new)
+        measured = executor.map_shards(partial(measure.measure_shard, limits, cost), new)
         for shard, rows in zip(new, measured, strict=True):
             frame = pd.DataFrame(rows, columns=list(measure.ROW)).sort_values("sha256")
             tables.write_parquet(frame, places[shard])
@@ -183,7 +154,7 @@ def main() -> None:
     """Catalogue data/."""
     params = load_params()
     sightings = seen.load_some(paths.SIGHTINGS)
-    places = measure_all(batches.shard_files(paths.SHARDS), params.catalog)
+    places = measure_all(batch_names.shard_files(paths.SHARDS), params.catalog)
     results = settle(places, params.catalog)
     catalogued = catalog(sightings, results)
     tables.write_parquet(catalogued, paths.CATALOG)

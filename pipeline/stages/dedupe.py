@@ -14,19 +14,20 @@ import logging
 
 import pandas as pd
 
-from pipeline import compute, files, paths, tables
-from pipeline.annotations import effects, schemas
-from pipeline.duplicates import clustering, outcome, report, settling
-from pipeline.errors import UserError
-from pipeline.files import REBUILD
-from pipeline.images import prints, sandbox, shards
-from pipeline.images.eyes import Eyes
+from pipeline.core import executor, files, paths, tables
+from pipeline.core.errors import UserError
+from pipeline.core.files import REBUILD
+from pipeline.data import annotation_effects, annotation_files, shards
+from pipeline.data import sightings as seen
+from pipeline.duplicates import clustering, fingerprint_store, label_resolution, outcome, report
+from pipeline.duplicates.fingerprint_store import Fingerprints
+from pipeline.duplicates.full_resolution import Eyes
+from pipeline.images import sandbox
 from pipeline.images.limits import Limits
-from pipeline.images.prints import Fingerprints
-from pipeline.ingest import sightings as seen
-from pipeline.params import Catalog, load_params
+from pipeline.params.catalog import Catalog
+from pipeline.params.root import load_params
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 CATALOG_COLUMNS = (
     "sha256", "labels", "first_seen", "width", "height", "frame", "entropy", "quality", *shards.Member._fields[1:],
@@ -36,11 +37,11 @@ CATALOG_COLUMNS = (
 def eyes(params: Catalog) -> Eyes:
     """Return how pictures are looked at in full, within the catalog's limits."""
     limits = Limits(**params.limits)
-    return Eyes(paths.SHARDS, limits, sandbox.Limits(params.seconds, params.memory_mb, compute.cores()))
+    return Eyes(paths.SHARDS, limits, sandbox.Limits(params.seconds, params.memory_mb, executor.cores()))
 
 
 def _fingerprints(catalog: pd.DataFrame) -> Fingerprints:
-    loaded = prints.load(paths.FINGERPRINTS)
+    loaded = fingerprint_store.load(paths.FINGERPRINTS)
     if loaded.sha256.tolist() != catalog["sha256"].tolist():
         way_out = REBUILD.format(path=paths.FINGERPRINTS)
         raise UserError(f"{paths.FINGERPRINTS} and {paths.CATALOG} are not of the same run. {way_out}")
@@ -53,11 +54,11 @@ def _annotations(
     """Warn of decisions and reports that change nothing, and return the counts of them."""
     labels = dict(zip(settled["sha256"], settled["labels"], strict=True))
     outcomes = {
-        "decisions": effects.of_decisions(paths.DECISIONS, decisions, labels, sighted),
-        "reports": effects.of_reports(paths.REPORTS, reports, settled, sighted),
+        "decisions": annotation_effects.of_decisions(paths.DECISIONS, decisions, labels, sighted),
+        "reports": annotation_effects.of_reports(paths.REPORTS, reports, settled, sighted),
     }
     for warning in filter(None, (one.warning() for one in outcomes.values())):
-        logger.warning(warning)
+        _log.warning(warning)
     return {name: one.counts() for name, one in outcomes.items()}
 
 
@@ -66,9 +67,9 @@ def main() -> None:
     params = load_params()
     catalog = tables.read_parquet(paths.CATALOG, CATALOG_COLUMNS).sort_values("sha256", ignore_index=True)
     sightings = seen.load_some(paths.SIGHTINGS)
-    decisions = schemas.decisions(paths.DECISIONS, params.labels.names)
-    reports = schemas.reports(paths.REPORTS, params.labels.names)
-    decided, reported = schemas.latest(decisions), set(reports["sha256"])
+    decisions = annotation_files.decisions(paths.DECISIONS, params.labels.names)
+    reports = annotation_files.reports(paths.REPORTS, params.labels.names)
+    decided, reported = annotation_files.latest(decisions), set(reports["sha256"])
     catalog = catalog.join(clustering.ranks(catalog, seen.arrival(paths.SIGHTINGS), params.dedupe))
     looking = eyes(params.catalog)
     counts: dict[str, int] = {}
@@ -80,10 +81,10 @@ def main() -> None:
         )
     else:
         clustered = clustering.exact_only(catalog)
-    settled = clustered.join(settling.settle(clustered, decided, reported))
+    settled = clustered.join(label_resolution.settle(clustered, decided, reported))
     kept, copies = outcome.kept(settled), outcome.copies(sightings, settled)
     conflicts, aside = outcome.conflicts(settled), outcome.set_aside(settled)
-    dropped = set(settled.loc[settled["status"] == settling.DROPPED, "sha256"])
+    dropped = set(settled.loc[settled["status"] == label_resolution.DROPPED, "sha256"])
     outcome.check_nothing_lost(catalog, kept, copies, conflicts, aside, dropped)
     found = outcome.summarize(settled, copies, decided, counts) | {
         "annotations": _annotations(decisions, reports, settled, set(sightings["sha256"].dropna()))
@@ -95,4 +96,4 @@ def main() -> None:
     files.write_text(report.page(settled, copies, catalog, found, looking), paths.DUPLICATES_REPORT)
     files.write_json(found, paths.METRICS / "dedupe.json")
     counted = [found[name] for name in ("kept", "exact_copies", "near_copies", "conflicts")]
-    logger.info("dedupe: %d pictures kept, %d exact and %d near copies, %d conflicts", *counted)
+    _log.info("dedupe: %d pictures kept, %d exact and %d near copies, %d conflicts", *counted)

@@ -8,9 +8,10 @@ Run     dvc repro embed
 
 import logging
 
-from pipeline import paths
-from pipeline.model import embedding_cache, network, records, reproducible
-from pipeline.params import load_params
+from pipeline.core import paths
+from pipeline.model import determinism, network
+from pipeline.params.root import load_params
+from pipeline.training import embedding_cache, packed_records
 
 _log = logging.getLogger(__name__)
 
@@ -18,12 +19,12 @@ _log = logging.getLogger(__name__)
 def main() -> None:
     """Embed the packed pictures."""
     params = load_params()
-    reproducible.seed(params.seed)
+    determinism.seed(params.seed)
     model = embedding_cache.steady(network.embedder(params.backbone), params.embed.batch_size)
     cache = embedding_cache.EmbeddingCache(paths.EMBEDDINGS_CACHE, embedding_cache.recipe(model, params))
     pictures = 0
     for split in ("train", "val", "test"):
-        packed = records.packed_files(paths.PACKED, split)
+        packed = packed_records.packed_files(paths.PACKED, split)
         embedded = embedding_cache.embed(model, packed, params, cache, split)
         embedded.save(paths.EMBEDDINGS / f"{split}.npz")
         pictures += len(embedded.label)

@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import evidence, files, paths, tables
-from pipeline.evaluation import evidence_plots, figures, plots
-from pipeline.evaluation.article import article_markdown, article_table
+from pipeline.core import files, paths, tables
+from pipeline.evaluation import evidence_plots, headline_metrics, plots
+from pipeline.evaluation.article_table import article_markdown, article_table
 from pipeline.evaluation.predictions import arrays, frame
 from pipeline.evaluation.recall import summary
-from pipeline.model import network, records
-from pipeline.params import Labels, Params, load_params
-from pipeline.scoring import Score, keras_score
+from pipeline.evidence import collecting
+from pipeline.evidence.scoring import Score, keras_score
+from pipeline.model import network
+from pipeline.params.labels import Labels
+from pipeline.params.root import Params, load_params
 from pipeline.tracking.lineage import digest
-from pipeline.tracking.record import RunRecord
+from pipeline.tracking.run_record import RunRecord
+from pipeline.training import packed_records
 
 MODELS = ("frozen", "finetuned")
 
@@ -33,8 +36,8 @@ def predict(score: Score, split: str, params: Params) -> pd.DataFrame:
     """Return `sha256, split, label, p_<class>...` of a packed split, in packed order."""
     names = params.labels.names
     parts = []
-    for pictures, label, sha256 in records.pictures(
-        records.packed_files(paths.PACKED, split), params.backbone.size, 128
+    for pictures, label, sha256 in packed_records.pictures(
+        packed_records.packed_files(paths.PACKED, split), params.backbone.size, 128
     ):
         labels = [names[index] for index in label.numpy()]
         contents = [value.decode() for value in sha256.numpy()]
@@ -80,10 +83,10 @@ def main() -> None:
     predictions = pd.concat([predict(score, split, params) for split in ("val", "test")], ignore_index=True)
     tuned_test = predictions[predictions["split"] == "test"]
     frozen, tuned = measure(frozen_test, params), measure(tuned_test, params)
-    found = evidence.collect(score, params.backbone.size, predictions, params)
+    found = collecting.collect(score, params.backbone.size, predictions, params)
     found["model_sha256"] = digest(paths.FINETUNED / paths.MODEL_FILE)
     tables.write_parquet(predictions, paths.PREDICTIONS)
-    evidence.write(found, predictions, paths.EVIDENCE)
+    collecting.write(found, predictions, paths.EVIDENCE)
     draw(frozen, tuned, dict(zip(MODELS, (frozen_test, tuned_test), strict=True)), labels)
     for stage, folder in (("train", paths.HEAD), ("finetune", paths.FINETUNED)):
         tables.write_csv(curve(RunRecord.load(folder)), paths.PLOTS / "epochs" / f"{stage}.csv")
@@ -93,10 +96,10 @@ def main() -> None:
     kept = {name: {key: value for key, value in report.items() if key != "confusion"}
             for name, report in zip(MODELS, (frozen, tuned), strict=True)}  # fmt: skip
     reports = {key: value for key, value in found["reports"].items() if key != "wrong"}
-    document = {**kept, "reports": reports, "evidence": figures.key_figures(found)}
+    document = {**kept, "reports": reports, "evidence": headline_metrics.key_figures(found)}
     files.write_json(document, paths.METRICS / "evaluate.json")
-    files.write_json(figures.headline(frozen), paths.METRICS / "frozen.json")
-    files.write_json(figures.headline(tuned, found), paths.METRICS / "finetuned.json")
+    files.write_json(headline_metrics.headline(frozen), paths.METRICS / "frozen.json")
+    files.write_json(headline_metrics.headline(tuned, found), paths.METRICS / "finetuned.json")
     _log.info(
         "evaluate: macro recall %.1f %% frozen, %.1f %% fine-tuned, of %d test pictures",
         *(100 * report["macro_recall"] for report in (frozen, tuned)),

@@ -6,39 +6,22 @@ Run     dvc repro finetune
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from pipeline import paths, tables
-from pipeline.errors import UserError
-from pipeline.evaluation.recall import epoch_metrics
-from pipeline.model import (
-    batches,
-    fit,
-    hardware,
-    network,
-    objective,
-    rebuild,
-    records,
-    reproducible,
-    schedule,
-    warp,
-)
-from pipeline.model.batches import Source
-from pipeline.model.checkpoint import Checkpoints
-from pipeline.model.validation import Validation
-from pipeline.model.weighting import class_weights
-from pipeline.params import Params, load_params
-from pipeline.training import log_contact_sheet, log_result, log_start, resumable_run
+from pipeline.core import paths, tables
+from pipeline.core.errors import UserError
+from pipeline.model import determinism, hardware, network, rebuild, schedule
+from pipeline.params.root import Params, load_params
+from pipeline.training import packed_records
+from pipeline.training.batches import Source
+from pipeline.training.finetuning import finetune
+from pipeline.training.run import log_contact_sheet, log_result, log_start, resumable_run
+from pipeline.training.validation_batches import Validation
 
 INPUTS = (paths.SPLITS, paths.PACKED)
 HEAD_MODEL = paths.HEAD / paths.MODEL_FILE
 SECTIONS = ("seed", "labels", "backbone", "augment", "train", "finetune")
-
-Measure = Callable[[np.ndarray, np.ndarray, Sequence[str], Collection[str]], Mapping[str, float]]
 
 _log = logging.getLogger(__name__)
 
@@ -61,68 +44,11 @@ def start(params: Params) -> Any:
     return model if params.backbone.weights is not None else rebuild.build(params)
 
 
-def compile_model(model: Any, pictures: int, params: Params, parts: int) -> None:
-    """Compile for epochs of `pictures` pictures, each batch in so many micro-batches."""
-    todo = params.finetune
-    objective.compile_model(
-        model,
-        schedule.build(todo.schedule, -(-pictures // todo.batch_size), todo.epochs),
-        todo.optimizer,
-        todo.momentum,
-        label_smoothing=todo.label_smoothing,
-        clip_norm=todo.clip_norm,
-        parts=parts,
-        jit=hardware.jit_compile(todo.jit_compile),
-        loss_scaling=hardware.precision(todo.precision) == "float16",
-    )
-
-
-def finetune(
-    model: Any,
-    train: Source,
-    labels: np.ndarray,
-    val: Validation,
-    params: Params,
-    report: fit.Report,
-    checkpoints: Checkpoints | None = None,
-    *,
-    measure: Measure = epoch_metrics,
-    report_start: Callable[[Mapping[str, float]], None] | None = None,
-) -> Mapping[str, float]:
-    """Train the unfrozen classifier in place; return the best epoch's metrics. `labels` are the pictures' indices.
-
-    `report` is told every epoch's metrics: what `measure` (as `epoch_metrics`) says of validation, loss and rate.
-    `report_start` is told those of the classifier as it comes in, which stays where no epoch is better (`keep_start`).
-    """
-    names, unsafe, todo = params.labels.names, params.labels.unsafe, params.finetune
-    on_cpu = todo.augment_on == "cpu"
-    with model.distribute_strategy.scope():
-        trained = model if on_cpu else warp.augmented(model)
-    weights = class_weights(labels, len(names), todo.class_weights)
-    plan = fit.Plan(
-        name="finetune",
-        epochs=todo.epochs,
-        pictures=train.pictures,
-        batch_size=todo.batch_size,
-        batches=lambda epoch, seen, size: batches.from_pictures(
-            train, params.augment, size, params.seed, epoch, skip=seen, weights=weights, warp=on_cpu
-        ),
-        compile=lambda parts: compile_model(trained, train.pictures, params, parts),
-        validate=lambda: measure(val.predict(model), val.truth, names, unsafe),
-        report=report,
-        report_start=report_start,
-        keep_start=todo.keep_start,
-        patience=todo.patience,
-        unsafe=unsafe,
-    )
-    return fit.fit(trained, plan, checkpoints)
-
-
 def main() -> None:
     """Fine-tune the head's model."""
     params = load_params()
     strategy = hardware.strategy()
-    reproducible.seed(params.seed)
+    determinism.seed(params.seed)
     with strategy.scope():
         model = start(params)
         trained = rebuild.trainee(model, params)
@@ -136,8 +62,10 @@ def main() -> None:
     splits = tables.read_parquet(paths.SPLITS, ["split", "label"])
     labels = splits.loc[splits["split"] == "train", "label"].map(params.labels.names.index).to_numpy()
     size, memory_mb = params.backbone.size, params.finetune.memory_mb
-    train = Source.open(records.packed_files(paths.PACKED, "train"), len(labels), size, memory_mb)
-    val = Validation(records.packed_files(paths.PACKED, "val"), int((splits["split"] == "val").sum()), size, memory_mb)
+    train = Source.open(packed_records.packed_files(paths.PACKED, "train"), len(labels), size, memory_mb)
+    val = Validation(
+        packed_records.packed_files(paths.PACKED, "val"), int((splits["split"] == "val").sum()), size, memory_mb
+    )
     with resumable_run("finetune", params, SECTIONS, INPUTS, [HEAD_MODEL]) as (record, checkpoints):
         log_contact_sheet(record, params)
         report_start = partial(log_start, record)

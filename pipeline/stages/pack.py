@@ -12,11 +12,11 @@ from functools import partial
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline import compute, paths, tables
+from pipeline.core import executor, paths, tables
+from pipeline.data.shards import Member
 from pipeline.images import packing, sandbox
 from pipeline.images.limits import Limits
-from pipeline.images.shards import Member
-from pipeline.params import Params, load_params
+from pipeline.params.root import Params, load_params
 
 _log = logging.getLogger(__name__)
 
@@ -44,15 +44,15 @@ def how(params: Params) -> tuple[packing.Packing, sandbox.Limits]:
 
 def main() -> None:
     """Pack the splits."""
-    from pipeline.model import records
+    from pipeline.training import packed_records
 
     params = load_params()
     catalog = tables.read_parquet(paths.CATALOG, Member._fields)
     planned = list(plan(tables.read_parquet(paths.SPLITS), catalog, params.pack.pictures_per_file))
     index = {label: number for number, label in enumerate(params.labels.names)}
-    packed = compute.map_shards(partial(packing.pack_all, *how(params)), (members(rows) for _, rows in planned))
+    packed = executor.map_shards(partial(packing.pack_all, *how(params)), (members(rows) for _, rows in planned))
     bar = tqdm(planned, desc="pack", unit="file", disable=None, leave=False)
     for (name, rows), pictures in zip(bar, packed, strict=True):
-        records.write(paths.PACKED / name, zip(rows["sha256"], rows["label"].map(index), pictures, strict=True))
+        packed_records.write(paths.PACKED / name, zip(rows["sha256"], rows["label"].map(index), pictures, strict=True))
     total = sum(len(rows) for _, rows in planned)
     _log.info("pack: %d pictures of %d px in %d files", total, params.backbone.size, len(planned))

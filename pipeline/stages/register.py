@@ -9,16 +9,16 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline import paths
-from pipeline.errors import UserError, run
-from pipeline.files import read_object, write_json
-from pipeline.params import Params, load_params
-from pipeline.promotion.registering import register_with_evidence
-from pipeline.promotion.showing import gate_lines
+from pipeline.core import paths
+from pipeline.core.errors import UserError, run
+from pipeline.core.files import read_object, write_json
+from pipeline.params.root import Params, load_params
+from pipeline.promotion.formatting import gate_lines
+from pipeline.promotion.registration import register_with_evidence
+from pipeline.registry.model_versions import Registration
+from pipeline.registry.package import Candidate
 from pipeline.tracking import server
-from pipeline.tracking.package import Candidate
-from pipeline.tracking.record import RunRecord, flatten
-from pipeline.tracking.registry import Registration
+from pipeline.tracking.run_record import RunRecord, flatten
 
 EVALUATION = paths.METRICS / "evaluate.json"
 _log = logging.getLogger(__name__)

@@ -13,13 +13,14 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from pipeline import files, paths, tables
-from pipeline.annotations import effects, schemas
-from pipeline.errors import UserError
-from pipeline.ingest import sightings as seen
-from pipeline.params import Fractions, load_params
+from pipeline.core import files, paths, tables
+from pipeline.core.errors import UserError
+from pipeline.data import annotation_effects, annotation_files
+from pipeline.data import sightings as seen
+from pipeline.params.root import load_params
+from pipeline.params.split import Fractions
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 
@@ -88,11 +89,13 @@ def check_enough(counts: pd.DataFrame, minimum: int) -> None:
 
 def _tags(deduped: pd.DataFrame, copies: pd.DataFrame, sightings: pd.DataFrame) -> dict[str, int]:
     """Warn of rows of data/slices.csv that no split holds (read here, for `evaluate` comes hours later); count them."""
-    rows = schemas.slices(paths.SLICES)
+    rows = annotation_files.slices(paths.SLICES)
     replaced = set(copies.loc[copies["kept"].notna(), "sha256"])
-    found = effects.of_slices(paths.SLICES, rows, set(deduped["sha256"]), replaced, set(sightings["sha256"].dropna()))
+    found = annotation_effects.of_slices(
+        paths.SLICES, rows, set(deduped["sha256"]), replaced, set(sightings["sha256"].dropna())
+    )
     if warning := found.warning():
-        logger.warning(warning)
+        _log.warning(warning)
     return found.counts()
 
 
@@ -100,7 +103,7 @@ def main() -> None:
     """Split the deduplicated pictures."""
     params = load_params()
     deduped = tables.read_parquet(paths.DEDUPED, ["sha256", "label", "cluster"])
-    reports = schemas.reports(paths.REPORTS, params.labels.names)
+    reports = annotation_files.reports(paths.REPORTS, params.labels.names)
     copies = tables.read_parquet(paths.DUPLICATES, ["sha256", "cluster", "kept"])
     sightings = seen.load_some(paths.SIGHTINGS)
     tags = _tags(deduped, copies, sightings)
@@ -117,4 +120,4 @@ def main() -> None:
     document = {"pictures": counts.to_dict(), "share": shares.to_dict(), "annotations": {"slices": tags}}
     files.write_json(document, paths.METRICS / "split.json")
     sizes = ", ".join(f"{n} {name}" for name, n in counts.sum().items())
-    logger.info("split: %s pictures, of %d clusters", sizes, splits["cluster"].nunique())
+    _log.info("split: %s pictures, of %d clusters", sizes, splits["cluster"].nunique())

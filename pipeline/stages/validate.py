@@ -15,10 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import paths
-from pipeline.data_docs import facts, run_suites
-from pipeline.errors import UserError
-from pipeline.expectations import (
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
+from pipeline.core.tables import read_csv, read_parquet
+from pipeline.data import batch_names
+from pipeline.data import sightings as seen
+from pipeline.params.root import Params, load_params
+from pipeline.validation.data_docs import facts, run_suites
+from pipeline.validation.suites import (
     CATALOG_COLUMNS,
     SIGHTING_COLUMNS,
     Outcome,
@@ -27,13 +32,8 @@ from pipeline.expectations import (
     share_suites,
     sightings_suite,
 )
-from pipeline.files import write_json
-from pipeline.ingest import batches
-from pipeline.ingest import sightings as seen
-from pipeline.params import Params, load_params
-from pipeline.tables import read_csv, read_parquet
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 QUARANTINE_COLUMNS = ("sha256", "origin", "reason", "label", "source")
 METRICS = paths.METRICS / "validate.json"
@@ -46,7 +46,7 @@ def read_sightings(directory: Path) -> pd.DataFrame:
         UserError: if there is no batch, or one cannot be read.
 
     """
-    tables = [read_parquet(path) for path in batches.tables(directory)]
+    tables = [read_parquet(path) for path in batch_names.tables(directory)]
     if not tables:
         raise UserError(f"{directory} holds no sightings. Run `nsfw ingest folder DIR`, or `dvc pull data.dvc`.")
     rows = pd.concat(tables, join="inner", ignore_index=True)
@@ -124,10 +124,10 @@ def main() -> None:
     outcomes = run_suites(suites, paths.DATA_DOCS, facts(sightings, catalog, quarantine))
     write_json({**counts, "rules": _rules(outcomes)}, METRICS)
     report = paths.DATA_DOCS / "index.html"
-    logger.info("validate: checked %d rules; wrote %s and %s", len(outcomes), report, METRICS)
+    _log.info("validate: checked %d rules; wrote %s and %s", len(outcomes), report, METRICS)
     warned, failed = ([o for o in outcomes if not o.success and o.check.severity == kind] for kind in ("warn", "error"))
     if warned:
-        logger.warning("%d rule(s) of severity warn are broken:\n%s", len(warned), broken_rules(warned))
+        _log.warning("%d rule(s) of severity warn are broken:\n%s", len(warned), broken_rules(warned))
     if failed:
         raise UserError(f"the data breaks {len(failed)} rule(s):\n{broken_rules(failed)}\nThe full report is {report}.")
 

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from pipeline import git
-from pipeline.errors import UserError
-from pipeline.tracking.trees import working_tree
+from pipeline.core import git
+from pipeline.core.errors import UserError
+from pipeline.tracking.git_trees import working_tree
 
 PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "pillow", "nsfw-pipeline")
 _DIFF_LIMIT = 1_000_000  # characters

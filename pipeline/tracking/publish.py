@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths
-from pipeline.errors import UserError
+from pipeline.core import paths
+from pipeline.core.errors import UserError
 from pipeline.tracking import server
-from pipeline.tracking.facts import ID_TAG, PARENT_TAG, chunks, key, log_facts, milliseconds, run_tags
 from pipeline.tracking.jsonl import read_lines
-from pipeline.tracking.record import ARTIFACTS, METRICS_FILE, RECORD_FILE, SYSTEM_FILE, RunRecord
+from pipeline.tracking.mlflow_facts import ID_TAG, PARENT_TAG, chunks, key, log_facts, milliseconds, run_tags
+from pipeline.tracking.run_record import ARTIFACTS, METRICS_FILE, RECORD_FILE, SYSTEM_FILE, RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.tracking import main_project, pages, relocation
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.tracking import main_project, store_relocation, ui_pages
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -199,9 +199,12 @@ def _beside(uri: str) -> dict[str, Any]:
     # A server knows where its artifacts go; beside a sqlite file MLflow would take a folder of the working directory's.
     database = _database(uri)
     if database is None:
-        return {"tags": pages.EXPERIMENT_TAGS}
-    location = (database.parent / relocation.ARTIFACTS).as_uri()
-    return {"artifact_location": location, "tags": pages.EXPERIMENT_TAGS | {relocation.ROOT_TAG: str(database.parent)}}
+        return {"tags": ui_pages.EXPERIMENT_TAGS}
+    location = (database.parent / store_relocation.ARTIFACTS).as_uri()
+    return {
+        "artifact_location": location,
+        "tags": ui_pages.EXPERIMENT_TAGS | {store_relocation.ROOT_TAG: str(database.parent)},
+    }
 
 
 def _follow(uri: str) -> None:
@@ -209,7 +212,7 @@ def _follow(uri: str) -> None:
     if database is None:
         return
     try:
-        origin = relocation.follow(database)
+        origin = store_relocation.follow(database)
     except sqlite3.Error as error:
         raise Unreachable(
             f"{database} was moved or copied, and cannot be told where its artifacts lie ({error})"

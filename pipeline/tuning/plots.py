@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from pipeline.files import atomic
+from pipeline.core.files import atomic
 
 PAGE = "search.html"
 _PLOTS = {

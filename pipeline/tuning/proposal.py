@@ -10,9 +10,9 @@ from typing import Any
 
 import optuna
 
-from pipeline.errors import UserError
-from pipeline.params import Params
-from pipeline.tracking.live import LivePublisher
+from pipeline.core.errors import UserError
+from pipeline.params.root import Params
+from pipeline.tracking.live_publisher import LivePublisher
 from pipeline.tuning import runs, space, study, trial
 
 _DIGITS = 3  # significant ones of a value in params.yaml: the search knows no more

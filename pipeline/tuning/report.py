@@ -5,9 +5,10 @@ from typing import Any
 
 import optuna
 
-from pipeline import params_text, paths
-from pipeline.errors import UserError
-from pipeline.params import Params
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.params import editing
+from pipeline.params.root import Params
 from pipeline.tracking import server
 from pipeline.tracking.publish import runs_of
 from pipeline.tuning import proposal, study
@@ -114,7 +115,7 @@ def propose(params: Params, *, anyway: bool, tell: Callable[[str], None]) -> dic
         raise UserError(f"trial {best.number}, the best, has params.yaml's own values: there is nothing to change.")
     gain = proposal.confirm(searched, params, values, tell)
     proposal.refuse_noise(gain, anyway=anyway)
-    diff = params_text.write(changed)
+    diff = editing.write(changed)
     return {
         "trial": best.number,
         "gain": {"objective": gain.objective, "mean": gain.mean, "standard_error": gain.error, "by_seed": gain.by_seed},

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import TrialState
 
-from pipeline.params import Params
+from pipeline.params.root import Params
+from pipeline.registry.sync import sync
 from pipeline.tracking import server
-from pipeline.tracking.facts import PARENT_TAG
+from pipeline.tracking.mlflow_facts import PARENT_TAG
 from pipeline.tracking.publish import describe
-from pipeline.tracking.record import RunRecord
-from pipeline.tracking.sync import sync
+from pipeline.tracking.run_record import RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,13 +8,13 @@ from typing import Any
 
 import optuna
 
-from pipeline import files, paths
-from pipeline.errors import UserError
-from pipeline.model.interrupt import requests_to_stop
-from pipeline.params import Params
-from pipeline.tracking.live import tracked_run
-from pipeline.tracking.record import RunRecord
-from pipeline.tuning import crew, plots, runs, space, study, trial
+from pipeline.core import files, paths
+from pipeline.core.errors import UserError
+from pipeline.params.root import Params
+from pipeline.tracking.live_publisher import tracked_run
+from pipeline.tracking.run_record import RunRecord
+from pipeline.training.interrupt import requests_to_stop
+from pipeline.tuning import plots, runs, space, study, trial, worker_processes
 
 _log = logging.getLogger(__name__)
 
@@ -36,11 +36,11 @@ def search(params: Params, *, workers: int, joining: bool = False) -> optuna.Stu
     searched = study.join(storage, params) if joining else study.create(storage, params)
     with study.answering(todo.storage), requests_to_stop() as stop:
         if joining:
-            crew.run(searched, params, workers, searched.user_attrs.get(study.PARENT, ""), stop)
+            worker_processes.run(searched, params, workers, searched.user_attrs.get(study.PARENT, ""), stop)
             runs.publish()
             return searched
         with _tracked(searched, params) as record:
-            crew.run(searched, params, workers, record.id, stop, partial(_log_best, record, params))
+            worker_processes.run(searched, params, workers, record.id, stop, partial(_log_best, record, params))
             _conclude(searched, record)
     runs.reconcile(searched)
     return searched

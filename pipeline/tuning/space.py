@@ -9,9 +9,12 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.model.schedule import first_rate
-from pipeline.params import UNFREEZE_POINTS, Choices, Entry, Interval, Params, Piecewise, Schedule, parse_params
+from pipeline.params.backbone import UNFREEZE_POINTS
+from pipeline.params.root import Params, parse_params
+from pipeline.params.schedule import Piecewise, Schedule
+from pipeline.params.tune import Choices, Entry, Interval
 
 Values = dict[str, Any]
 Space = Mapping[str, Entry]

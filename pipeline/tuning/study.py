@@ -18,8 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from pipeline.errors import UserError
-from pipeline.params import Params, Tune
+from pipeline.core.errors import UserError
+from pipeline.params.root import Params
+from pipeline.params.tune import Tune
 from pipeline.tracking import lineage
 from pipeline.tracking.server import shown
 from pipeline.tuning import space, trial

@@ -18,17 +18,18 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipeline import paths, tables
+from pipeline.core import paths, tables
 from pipeline.evaluation.operating_point import unsafe_recall_at_precision
 from pipeline.evaluation.recall import epoch_metrics
-from pipeline.model import fit, network, rebuild, records, reproducible
-from pipeline.model.batches import Source
-from pipeline.model.embeddings import Embeddings
-from pipeline.model.validation import Validation
-from pipeline.params import Params
-from pipeline.stages.finetune import finetune
-from pipeline.stages.train import train_head
+from pipeline.model import determinism, network, rebuild
+from pipeline.params.root import Params
 from pipeline.tracking import lineage
+from pipeline.training import fit, packed_records
+from pipeline.training.batches import Source
+from pipeline.training.embeddings import Embeddings
+from pipeline.training.finetuning import finetune
+from pipeline.training.head import train_head
+from pipeline.training.validation_batches import Validation
 from pipeline.tuning import space
 
 INPUTS = (paths.SPLITS, paths.PACKED, paths.EMBEDDINGS)
@@ -52,13 +53,13 @@ def load(params: Params, share: float) -> Data:
     """Open validation and `share` of the train pictures, of each class the same part, the same in every search."""
     splits = tables.read_parquet(paths.SPLITS, ["sha256", "split", "label"])
     train = splits[splits["split"] == "train"]
-    files = records.packed_files(paths.PACKED, "train")
+    files = packed_records.packed_files(paths.PACKED, "train")
     if share < 1.0:
         train = train[train["sha256"].isin(chosen(train, share))]
         files = [str(_subset_file(files, train))]
     labels = train["label"].map(params.labels.names.index).to_numpy()
     size, memory_mb = params.backbone.size, params.finetune.memory_mb
-    val = records.packed_files(paths.PACKED, "val"), int((splits["split"] == "val").sum())
+    val = packed_records.packed_files(paths.PACKED, "val"), int((splits["split"] == "val").sum())
     head_train, head_val = (Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in ("train", "val"))
     opened = Source.open(files, len(labels), size, memory_mb)
     return Data(head_train, head_val, opened, labels, Validation(*val, size, memory_mb))
@@ -80,14 +81,14 @@ def _subset_file(files: Sequence[str], train: pd.DataFrame) -> Path:
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     path = paths.TUNE / f"subset-{key}.tfrecord"
     if not path.exists():
-        rows = records.read(files).as_numpy_iterator()
-        records.copy(path, (row for row in rows if records.sha256_of(row) in wanted))
+        rows = packed_records.read(files).as_numpy_iterator()
+        packed_records.copy(path, (row for row in rows if packed_records.sha256_of(row) in wanted))
     return path
 
 
 def train(params: Params, data: Data, report: fit.Report) -> Any:
     """Train the head, then fine-tune; return the model. `report` is told the epochs of the fine-tuning."""
-    reproducible.seed(params.seed)
+    determinism.seed(params.seed)
     measure = partial(measured, precision=params.tune.min_precision)
     embed = network.embedder(params.backbone)
     head = network.head(data.head_train.features.shape[-1], len(params.labels.names), params.train, params.seed)

@@ -17,12 +17,12 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from pipeline import errors, paths, processes
-from pipeline.errors import DivergedError, StopRequestedError, UserError
-from pipeline.model.interrupt import requests_to_stop
-from pipeline.params import Params, load_params
-from pipeline.tracking.live import LivePublisher
-from pipeline.tracking.record import RunRecord
+from pipeline.core import errors, paths, processes
+from pipeline.core.errors import DivergedError, StopRequestedError, UserError
+from pipeline.params.root import Params, load_params
+from pipeline.tracking.live_publisher import LivePublisher
+from pipeline.tracking.run_record import RunRecord
+from pipeline.training.interrupt import requests_to_stop
 from pipeline.tuning import runs, space, study, trial
 
 _IDLE_SECONDS = 0.5

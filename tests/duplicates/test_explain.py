@@ -1,14 +1,14 @@
 import json
 
 import pytest
-from copies import COPIES, decide, ingest, run, scene
-from pictures import encode, sha
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.console import app
+from pipeline.core.errors import UserError
 from pipeline.duplicates import explain
-from pipeline.errors import UserError
+from tests.support.copies import COPIES, decide, ingest, run, scene
+from tests.support.pictures import encode, sha
 
 ORIGINAL = encode(scene(1), "PNG")
 BLANK = encode(Image.new("RGB", (64, 64)), "PNG")

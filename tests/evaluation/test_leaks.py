@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from pictures import draw
 from PIL import Image
 
 from pipeline.evaluation import leaks
 from pipeline.images.distortions import DISTORTIONS
 from pipeline.images.resize import to_square
+from tests.support.pictures import draw
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.evaluation import rollups
-from pipeline.params import Evaluate, Policy
+from pipeline.params.evaluate import Evaluate, Policy
 
 NAMES, UNSAFE = ("drawings", "hentai", "neutral", "porn"), ("hentai", "porn")
 EVALUATE = Evaluate(**yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())["evaluate"])

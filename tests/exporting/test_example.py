@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lossless import lossless_jpeg
 from PIL import Image
 
 from pipeline.exporting import example, formats
 from pipeline.exporting.export import Job, export
 from pipeline.images.limits import Limits
-from pipeline.images.squares import Squaring
-from pipeline.params import load_params
-from pipeline.promotion.opening import open_model
+from pipeline.images.preprocessing import Squaring
+from pipeline.params.root import load_params
+from pipeline.registry.loading import open_model
+from tests.support.lossless import lossless_jpeg
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
 ALONE = """

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import paths, scoring
-from pipeline.errors import UserError
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.evidence import scoring
 from pipeline.exporting import export as exporting
 from pipeline.exporting import formats
 from pipeline.exporting.export import Export, Job
-from pipeline.params import Params, load_params
-from pipeline.promotion.opening import open_model
+from pipeline.params.root import Params, load_params
+from pipeline.registry.loading import open_model
 
 
 def export(params: Params, job: Job, asked: str = "challenger") -> Export:
@@ -59,7 +60,7 @@ def test_the_folder_holds_the_model_and_all_that_its_users_need(in_project, nsfw
 
 def test_the_parity_is_with_the_numbers_that_serve(limited, tmp_path):
     """The evidence's own, calibrated: not those of the same graph asked twice."""
-    from pipeline import tables
+    from pipeline.core import tables
     from pipeline.serving.decision import Decision
 
     done = export(limited(), Job("litert", out=tmp_path / "x"))
@@ -76,7 +77,7 @@ def test_the_parity_is_with_the_numbers_that_serve(limited, tmp_path):
 
 
 def test_past_the_limit_nothing_is_written_and_exit_is_1(nsfw, limited, monkeypatch, tmp_path):
-    monkeypatch.setattr("pipeline.params.load_params", lambda: limited(max_difference=1e-12))
+    monkeypatch.setattr("pipeline.params.root.load_params", lambda: limited(max_difference=1e-12))
     code, told, _ = nsfw("export", "--format", "litert", "--model", "1", "--out", str(tmp_path / "x"))
     assert code == 1
     assert "REFUSED: a probability differs by" in told

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from foreign_models import SIZE, network, save_keras, save_onnx, save_saved_model
 from onnx import helper
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.exporting import formats
 from pipeline.exporting.graph import SMALLEST_PROBABILITY, Source
 from pipeline.serving.decision import Decision
 from pipeline.serving.networks import Adapter, load_network
+from tests.support.foreign_models import SIZE, network, save_keras, save_onnx, save_saved_model
 
 UNIT = (1 / 255, 1 / 255, 1 / 255)
 ODD = {"scale": (1 / 255, 2 / 255, 3 / 255), "offset": (0.1, 0.2, 0.3), "channels": "bgr", "order": ((2,), (0, 1))}

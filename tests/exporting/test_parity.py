@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.exporting import parity
-from pipeline.params import Export
+from pipeline.params.export import Export
 from pipeline.serving.decision import Decision
 
 DECISION = Decision(("a", "b", "c"), ("b", "c"), threshold=0.5)

@@ -4,13 +4,13 @@ import zlib
 
 import numpy as np
 import pytest
-from pictures import draw, encode
 from PIL import Image
 
 from pipeline.images import colour
 from pipeline.images.colour import to_grey, to_rgb
 from pipeline.images.decode import decode
 from pipeline.images.limits import Limits
+from tests.support.pictures import draw, encode
 
 SIZE = (37, 29)
 

@@ -7,14 +7,14 @@ from functools import partial
 
 import numpy as np
 import pytest
-from lossless import lossless_jpeg
-from pictures import draw, encode
 from PIL import Image, ImageFile
-from verdicts import LIMITS, OWN_LIMITS, all_three, contradicts, in_small, mutated, wholly
 
 from pipeline.images import sandbox
 from pipeline.images.decode import decode, decode_small
 from pipeline.images.grey import small_grey
+from tests.support.lossless import lossless_jpeg
+from tests.support.pictures import draw, encode
+from tests.support.verdicts import LIMITS, OWN_LIMITS, all_three, contradicts, in_small, mutated, wholly
 
 COST = sandbox.Limits(60.0, 512)
 RNG = np.random.default_rng(11)

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import draw, encode, jpeg, png
 from PIL import Image
 
-from pipeline import expectations, params
 from pipeline.images import loading, sandbox
 from pipeline.images.decode import decode, decode_small
 from pipeline.images.grey import small_grey
 from pipeline.images.limits import DEFAULT_FORMATS, FORMATS, Limits, Rejected
+from pipeline.params import catalog, root
+from pipeline.validation import suites
+from tests.support.pictures import draw, encode, jpeg, png
 
 LIMITS = Limits(min_side=8)
 ROOT = Path(__file__).parents[2]
@@ -58,9 +59,9 @@ def test_every_format_and_mode_gives_its_own_pixels(rng, kind, mode, tolerance):
 
 def test_every_format_is_covered_above_and_known_to_params_and_to_the_catalogs_checks():
     assert set(FORMATS) == {"JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF", "TIFF"}
-    assert get_args(params.PictureFormat) == FORMATS
-    assert set(expectations.FORMATS) == {*FORMATS, "MPO"}
-    assert params.load_params(ROOT / "params.yaml").catalog.formats == DEFAULT_FORMATS
+    assert get_args(catalog.PictureFormat) == FORMATS
+    assert set(suites.FORMATS) == {*FORMATS, "MPO"}
+    assert root.load_params(ROOT / "params.yaml").catalog.formats == DEFAULT_FORMATS
 
 
 def test_cmyk_as_pillow_and_browsers_show_it(rng):

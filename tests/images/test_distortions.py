@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import draw
 from PIL import Image
 
 from pipeline.images.distortions import DISTORTIONS, grey, grid, half, jpeg50, mirrored, screenshot
+from tests.support.pictures import draw
 
 
 def pixels(image: Image.Image) -> np.ndarray:

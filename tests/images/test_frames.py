@@ -3,14 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pictures import draw, encode
 from PIL import Image
 
 from pipeline.images import frames
 from pipeline.images.decode import decode, decode_frames, decode_small
 from pipeline.images.frames import Scan, choose, representative
 from pipeline.images.limits import Limits, Rejected
-from pipeline.images.squares import Squaring
+from pipeline.images.preprocessing import Squaring
+from tests.support.pictures import draw, encode
 
 KINDS = ["GIF", "WEBP", "PNG", "AVIF"]
 LIMITS = Limits(formats=("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "MPO"))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lossless import lossless_jpeg
-from pictures import draw, encode
 
 from pipeline.images.jpeg_frame import read_frame
+from tests.support.lossless import lossless_jpeg
+from tests.support.pictures import draw, encode
 
 
 def segment(marker: int, body: bytes = b"") -> bytes:

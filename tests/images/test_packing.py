@@ -2,15 +2,16 @@ import io
 
 import numpy as np
 import pytest
-from pictures import draw, encode, jpeg, sha
 from PIL import Image
 
-from pipeline.errors import UserError
-from pipeline.images import sandbox, shards
+from pipeline.core.errors import UserError
+from pipeline.data import shards
+from pipeline.images import sandbox
 from pipeline.images.decode import decode
 from pipeline.images.limits import Limits
 from pipeline.images.packing import Packing, pack_all
 from pipeline.images.resize import to_square
+from tests.support.pictures import draw, encode, jpeg, sha
 
 COST = sandbox.Limits(seconds=20.0, memory_mb=1024)
 

@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
-from pictures import draw, encode, jpeg, png, sha
 
-from pipeline.errors import UserError
-from pipeline.images import rendering, sandbox, shards
+from pipeline.core.errors import UserError
+from pipeline.data import shards
+from pipeline.images import rendering, sandbox
 from pipeline.images.decode import decode
 from pipeline.images.distortions import DISTORTIONS
 from pipeline.images.limits import Limits
 from pipeline.images.rendering import PLAIN, Rendering, render_all
 from pipeline.images.resize import to_square
+from tests.support.pictures import draw, encode, jpeg, png, sha
 
 COST = sandbox.Limits(seconds=20.0, memory_mb=1024)
 

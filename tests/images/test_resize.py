@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from pictures import draw
 from PIL import Image
 
 from pipeline.images.resize import to_square
+from tests.support.pictures import draw
 
 
 @pytest.mark.parametrize("size", [(1, 1), (300, 20), (32, 32)])

@@ -6,10 +6,10 @@ from multiprocessing import active_children
 from multiprocessing.connection import wait
 
 import pytest
-from misbehaving import act
 
-from pipeline.images import pool, sandbox
+from pipeline.images import sandbox, worker_pool
 from pipeline.images.sandbox import Failure, Limits, run, submit
+from tests.support.misbehaving import act
 
 COST = Limits(seconds=1.0, memory_mb=256, workers=2)
 ONE = Limits(seconds=1.0, memory_mb=256, workers=1)
@@ -96,7 +96,7 @@ def test_a_pool_that_was_stopped_is_replaced():
 def test_workers_that_cannot_start_are_a_clear_error(tmp_path):
     script = tmp_path / "main.py"
     script.write_text(
-        "from pipeline.errors import run\nfrom pipeline.images import sandbox\n"
+        "from pipeline.core.errors import run\nfrom pipeline.images import sandbox\n"
         "if __name__ == '__mp_main__':\n    raise SystemExit(3)\n"
         "if __name__ == '__main__':\n    run(lambda: list(sandbox.run(len, ['a'], sandbox.Limits(1.0, 256, 2))))\n"
     )
@@ -120,7 +120,9 @@ def test_one_item_at_a_time_for_those_who_do_not_wait():
 
 def test_the_next_item_is_not_blamed_for_a_worker_that_died_of_the_one_before(monkeypatch):
     """The fork server may tell of a death a moment before its sentinel does: then a worker looks alive."""
-    monkeypatch.setattr(pool, "wait", lambda waited, seconds=None: [] if seconds == 0.0 else wait(waited, seconds))
+    monkeypatch.setattr(
+        worker_pool, "wait", lambda waited, seconds=None: [] if seconds == 0.0 else wait(waited, seconds)
+    )
     futures = [submit(act, what, ONE) for what in ("exit", "b", "exit", "c")]
     outcomes = [future.result(20) for future in futures]
     assert [outcomes[0].code, outcomes[1], outcomes[2].code, outcomes[3]] == ["crashed", "B", "crashed", "C"]

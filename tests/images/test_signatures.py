@@ -7,10 +7,10 @@ import zipfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import draw, encode
 
 from pipeline.images.limits import FORMATS
 from pipeline.images.signatures import identify, webp_canvas
+from tests.support.pictures import draw, encode
 
 
 def named(data: bytes) -> str | None:

@@ -3,8 +3,9 @@ import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from scipy.stats import ks_2samp, kstest
 
-from pipeline.model import augment, views
-from pipeline.params import Augment
+from pipeline.model import augment
+from pipeline.params.augment import Augment
+from pipeline.training import augmented_views
 
 SIZE = 48
 ARTICLE = Augment(rotation=30.0, shift=0.2, shear=12.0, zoom=0.2, flip=True, channel_shift=20.0, crop=0.0)
@@ -229,10 +230,13 @@ def test_a_channel_shift_stays_within_the_pictures_own_range(no_augmentation):
 
 def test_a_contents_views_do_not_depend_on_the_others():
     contents = [f"{number:064x}" for number in (3 << 200, 5 << 200, 7 << 200)]
-    together = views.draw_views(contents, 2, ARTICLE, SIZE, seed=1)
+    together = augmented_views.draw_views(contents, 2, ARTICLE, SIZE, seed=1)
     for place, content in enumerate(contents):
-        alone = views.draw_views([content], 2, ARTICLE, SIZE, seed=1)
+        alone = augmented_views.draw_views([content], 2, ARTICLE, SIZE, seed=1)
         np.testing.assert_array_equal(together[0][place], alone[0][0])
         assert together[1][place] == alone[1][0]
-    kinds = [together, *(views.draw_views(contents, view, ARTICLE, SIZE, seed) for view, seed in ((1, 1), (2, 2)))]
+    kinds = [
+        together,
+        *(augmented_views.draw_views(contents, view, ARTICLE, SIZE, seed) for view, seed in ((1, 1), (2, 2))),
+    ]
     assert len(np.unique(np.concatenate([channel for _, channel in kinds]))) == 9  # by content, view and seed

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.model import backbone, network, objective
-from pipeline.params import UNFREEZE_POINTS
+from pipeline.params.backbone import UNFREEZE_POINTS
 
 
 @pytest.fixture(scope="module")

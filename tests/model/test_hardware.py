@@ -41,7 +41,7 @@ def test_a_gpu_that_tensorflow_leaves_idle_is_named(gpu, hidden, warned, monkeyp
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if hidden:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    monkeypatch.setattr("pipeline.tensorflow_log.has_gpu", lambda: gpu)
+    monkeypatch.setattr("pipeline.core.tensorflow_log.has_gpu", lambda: gpu)
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _: [])
     hardware.strategy()
     assert ("TensorFlow uses none" in caplog.text) == warned

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.model import backbone, network, objective
 
 

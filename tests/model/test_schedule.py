@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.model import schedule
-from pipeline.params import Cosine, Exponential, Piecewise
+from pipeline.params.schedule import Cosine, Exponential, Piecewise
 
 rates = st.floats(1e-5, 1.0)
 runs = st.tuples(st.integers(1, 7), st.integers(1, 6))  # steps an epoch, epochs

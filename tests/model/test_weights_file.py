@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.model import backbone
 from pipeline.model import weights_file as files
-from pipeline.params import MOBILENET_ALPHAS
+from pipeline.params.backbone import MOBILENET_ALPHAS
 
 INCEPTION = {"name": "inception_v3", "alpha": 1.0, "size": 299}
 URLS = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -145,7 +145,7 @@ def check_way_out(message: str, source: files.Published) -> None:
 
 REAL = """
 import sys
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.model import backbone
 from pipeline.params import Backbone
 for line in sys.argv[1:]:

@@ -5,16 +5,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tracking_helpers import begin
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
 from pipeline.promotion import agreement
+from pipeline.registry.model_versions import register
+from pipeline.registry.package import Candidate
+from pipeline.registry.sync import sync
 from pipeline.stages.register import document
-from pipeline.tracking.package import Candidate
-from pipeline.tracking.registry import register
-from pipeline.tracking.sync import sync
+from tests.support.tracking_helpers import begin
 
 
 @pytest.fixture

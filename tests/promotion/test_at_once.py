@@ -10,19 +10,19 @@ import time
 from contextlib import suppress
 
 import pytest
-import versions
 
-from pipeline.errors import UserError
-from pipeline.params import load_params
+from pipeline.core.errors import UserError
+from pipeline.params.root import load_params
 from pipeline.promotion import promoting
 from pipeline.promotion.history import history
-from pipeline.tracking import ledger
+from pipeline.registry import ledger
+from tests.support import versions
 
 # Promotes what it is told, in a folder of its own, so that no lock of this machine is shared; answers in lines of JSON.
 RACER = """if True:
     import json, sys
-    from pipeline.errors import UserError
-    from pipeline.params import load_params
+    from pipeline.core.errors import UserError
+    from pipeline.params.root import load_params
     from pipeline.promotion import promoting
     from pipeline.tracking import server
     server.prepare_environment()

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.promotion import promoting
+from pipeline.promotion.formatting import gate_lines, plain
 from pipeline.promotion.history import history
-from pipeline.promotion.showing import gate_lines, plain
-from pipeline.tracking import ledger
+from pipeline.registry import ledger
 
 
 def told(params) -> str:

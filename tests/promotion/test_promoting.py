@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from versions import predictions
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.evaluation import gates
-from pipeline.params import load_params
-from pipeline.promotion import promoting
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.params.root import load_params
+from pipeline.promotion import gates, promoting
 from pipeline.promotion.history import history
-from pipeline.tracking import ledger
+from pipeline.registry import ledger
+from tests.support.versions import predictions
 
 
 def by_name(outcome):

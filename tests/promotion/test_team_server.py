@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import paths
+from pipeline.core import paths
 from pipeline.promotion import promoting
 from pipeline.promotion.history import history
 

@@ -8,13 +8,13 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from test_nsfw_serve import one, ready, served
-from test_registry import model_bytes
-from versions import NAMES
 
-from pipeline.batch import running
-from pipeline.ingest.variants import BROKEN, UNUSUAL, encode
-from pipeline.promotion.opening import open_model
+from pipeline.batch_scoring import scoring
+from pipeline.registry.loading import open_model
+from pipeline.sample.variants import BROKEN, UNUSUAL, encode
+from tests.support.registered_models import model_bytes
+from tests.support.served import one, ready, served
+from tests.support.versions import NAMES
 
 __all__ = ["model_bytes", "one"]  # fixtures
 
@@ -55,7 +55,7 @@ def told(decisions: pd.Series) -> list[str]:
 
 def by_score(params, folder: Path, out: Path) -> pd.DataFrame:
     """`nsfw score`'s rows, one a file, in the files' order."""
-    running.score(open_model(params), params, running.Job((os.fsencode(folder),), out))
+    scoring.score(open_model(params), params, scoring.Job((os.fsencode(folder),), out))
     return pd.read_parquet(out).rename(columns={f"p_{name}": name for name in NAMES})
 
 

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.promotion import tracing
 from pipeline.promotion.tracing import trace
 

@@ -12,7 +12,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.images.decode import decode
 from pipeline.images.resize import to_square
 from pipeline.serving.classifier import Classifier

@@ -2,12 +2,12 @@ import json
 
 import numpy as np
 import pytest
-from foreign_models import SIZE, network, onnx_answer, pixels, save_keras, save_onnx, save_saved_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.serving.networks import Adapter, load_network
+from tests.support.foreign_models import SIZE, network, onnx_answer, pixels, save_keras, save_onnx, save_saved_model
 
 UNIT = (1 / 255, 1 / 255, 1 / 255)
 

@@ -2,9 +2,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json
 from pipeline.stages import audit
 
 

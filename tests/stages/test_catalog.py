@@ -9,18 +9,19 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import LABELS, draw, encode, jpeg, png, scrape, sha
 from PIL import Image
 
-from pipeline import paths, tables
-from pipeline.errors import UserError
-from pipeline.images import measure, sandbox, shards
+from pipeline.catalog import measure
+from pipeline.core import paths, tables
+from pipeline.core.errors import UserError
+from pipeline.data import folder as folders
+from pipeline.data import shards, sightings
+from pipeline.duplicates.fingerprint import VIEWS, fingerprint
+from pipeline.images import sandbox
 from pipeline.images.decode import decode_small
-from pipeline.images.fingerprint import VIEWS, fingerprint
-from pipeline.ingest import folder as folders
-from pipeline.ingest import sightings
-from pipeline.params import load_params
+from pipeline.params.root import load_params
 from pipeline.stages import catalog
+from tests.support.pictures import LABELS, draw, encode, jpeg, png, scrape, sha
 
 OUTS = (paths.CATALOG, paths.QUARANTINE, paths.FINGERPRINTS)
 CONTENTS = [sha(name) for name in "abcd"]

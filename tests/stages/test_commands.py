@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import paths
-from pipeline.files import read_json
+from pipeline.core import paths
+from pipeline.core.files import read_json
 from pipeline.model import backbone, network
-from pipeline.params import load_params
+from pipeline.params.root import load_params
 
 
 def test_summary_reads_what_the_stages_wrote(in_project, nsfw):

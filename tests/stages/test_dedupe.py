@@ -1,16 +1,15 @@
 import numpy as np
 import pandas as pd
 import pytest
-from copies import COPIES, app, change, decide, ingest, outs, phone, report, run, scene
-from pictures import LABELS, encode, sha
 from PIL import Image, ImageDraw
 
-from pipeline import files, paths, tables
-from pipeline.annotations import schemas
-from pipeline.errors import UserError
-from pipeline.ingest import sightings
-from pipeline.params import load_params
+from pipeline.core import files, paths, tables
+from pipeline.core.errors import UserError
+from pipeline.data import annotation_files, sightings
+from pipeline.params.root import load_params
 from pipeline.stages import dedupe, split
+from tests.support.copies import COPIES, app, change, decide, ingest, outs, phone, report, run, scene
+from tests.support.pictures import LABELS, encode, sha
 
 ORIGINAL = encode(scene(1), "PNG")
 VARIANTS = {name: make(scene(1)) for name, make in COPIES.items()}
@@ -158,7 +157,7 @@ def test_a_row_that_decides_nothing_is_named_by_its_line(project, row):
     paths.DATA.mkdir()
     decide((sha("a"), "drop"), row)
     with pytest.raises(UserError, match=r"line 3.*(cats|abc)"):
-        schemas.decisions(paths.DECISIONS, LABELS)
+        annotation_files.decisions(paths.DECISIONS, LABELS)
 
 
 def gone(quality):
@@ -229,7 +228,7 @@ def test_decisions_and_reports_that_change_nothing_are_counted_and_named(conflic
     ingest({"porn/broken.png": ORIGINAL[:60]}, "second")
     broken, other = sha(ORIGINAL[:60]), sha(others(1)["neutral/other0.png"])
     rows = [(sha("nobody"), "", "porn"), (broken, "", "drop"), (other, "porn", "drawings"), (other, "drawings", "sexy")]
-    lines = [",".join(schemas.DECISIONS), *(f"{one},{old},{new},ann,,2026-01-02," for one, old, new in rows)]
+    lines = [",".join(annotation_files.DECISIONS), *(f"{one},{old},{new},ann,,2026-01-02," for one, old, new in rows)]
     text = "\n".join(lines)
     for one, _, _ in rows:
         text = text.replace(one, one.upper())

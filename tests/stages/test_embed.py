@@ -2,14 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import paths
-from pipeline.errors import UserError
+from pipeline.core import paths
+from pipeline.core.errors import UserError
 from pipeline.images.decode import decode
 from pipeline.images.resize import to_square
 from pipeline.model import network
-from pipeline.model.embeddings import Embeddings
-from pipeline.params import load_params
+from pipeline.params.root import load_params
 from pipeline.stages import embed
+from pipeline.training.embeddings import Embeddings
 
 FEATURES = 1280
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline import paths
-from pipeline.evaluation import figures
-from pipeline.files import read_json
+from pipeline.core import paths
+from pipeline.core.files import read_json
+from pipeline.evaluation import headline_metrics
 from pipeline.images.decode import decode
 from pipeline.images.resize import to_square
 from pipeline.model import network
@@ -114,7 +114,7 @@ def test_what_is_not_known_is_no_metric():
         "operating_points": {"unsafe": {"recall": None, "threshold": 0.5, "false_positive_rate": 0.1}},
         "robustness": {"worst": None},
     }
-    assert figures.headline(measured, found) == {
+    assert headline_metrics.headline(measured, found) == {
         "recall.macro": 0.5,
         "recall.worst_class": 0.5,
         "top1_accuracy": 0.6,

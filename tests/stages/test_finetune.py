@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.model import backbone, network, records
-from pipeline.model.validation import Validation
-from pipeline.params import load_params
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.model import backbone, network
+from pipeline.params.root import load_params
 from pipeline.stages import finetune
-from pipeline.tracking.record import RunRecord
+from pipeline.tracking.run_record import RunRecord
+from pipeline.training import packed_records
+from pipeline.training.validation_batches import Validation
 
 
 def epochs(record: RunRecord) -> list[dict[str, float]]:
@@ -151,7 +152,7 @@ def test_however_it_is_computed_the_model_is_the_same_kind(project_copy, options
     moved = [not np.array_equal(left, right) for left, right in zip(model.get_weights(), before, strict=True)]
     assert any(moved)
     assert not all(moved)
-    val = Validation(records.packed_files(paths.PACKED, "val"), 1, 32, 64)
+    val = Validation(packed_records.packed_files(paths.PACKED, "val"), 1, 32, 64)
     recall = [(val.predict(model).argmax(axis=1)[val.truth == k] == k).mean() for k in range(3)]
     summary = record.metrics()[-1]["metrics"]
     assert np.mean(recall) == pytest.approx(summary["best_val_macro_recall"], abs=0.1)  # in half precision it was

@@ -4,7 +4,8 @@ import logging
 import re
 
 import pytest
-from trained_project import run
+
+from tests.support.trained_project import run
 
 LINES = {
     "catalog": r"catalog: \d+ pictures, 1 files in build/quarantine.csv",

@@ -6,19 +6,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import LABELS, draw, encode, jpeg, png, scrape, sha
 from PIL import Image
 
-from pipeline import paths, tables
-from pipeline.errors import UserError
-from pipeline.images import sandbox, shards
+from pipeline.core import paths, tables
+from pipeline.core.errors import UserError
+from pipeline.data import folder as folders
+from pipeline.data import shards
+from pipeline.images import sandbox
 from pipeline.images.decode import decode
 from pipeline.images.limits import Limits
 from pipeline.images.packing import Packing
 from pipeline.images.resize import to_square
-from pipeline.ingest import folder as folders
-from pipeline.params import load_params
+from pipeline.params.root import load_params
 from pipeline.stages import pack
+from tests.support.pictures import LABELS, draw, encode, jpeg, png, scrape, sha
 
 SPLITS = {"train": 9, "val": 4, "test": 1}
 
@@ -109,11 +110,11 @@ def rows_of(split: str) -> list[tuple[str, int, bytes]]:
     """A split's (sha256, label index, encoded picture), in stored order."""
     import tensorflow as tf
 
-    from pipeline.model import records
+    from pipeline.training import packed_records
 
     fields = [
         tf.train.Example.FromString(row.numpy()).features.feature
-        for row in records.read(records.packed_files(paths.PACKED, split))
+        for row in packed_records.read(packed_records.packed_files(paths.PACKED, split))
     ]
     return [
         (

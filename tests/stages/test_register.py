@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.evaluation.gates import NAMES
-from pipeline.files import write_json
-from pipeline.params import Params, load_params
-from pipeline.promotion.service import fetch_model
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
+from pipeline.params.root import Params, load_params
+from pipeline.promotion.gates import NAMES
+from pipeline.registry.model_versions import register as plainly
+from pipeline.registry.verification import fetch_model
 from pipeline.stages import register
 from pipeline.tracking import server
 from pipeline.tracking.lineage import digest
-from pipeline.tracking.record import RunRecord
-from pipeline.tracking.registry import register as plainly
+from pipeline.tracking.run_record import RunRecord
 
 EVALUATION = {
     "frozen": {"accuracy": 0.8, "macro_recall": 0.79},

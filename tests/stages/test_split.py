@@ -2,14 +2,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import LABELS, sha
 
-from pipeline import files, paths, tables
-from pipeline.annotations import schemas
-from pipeline.errors import UserError
-from pipeline.ingest import sightings
-from pipeline.params import Fractions
+from pipeline.core import files, paths, tables
+from pipeline.core.errors import UserError
+from pipeline.data import annotation_files, sightings
+from pipeline.params.split import Fractions
 from pipeline.stages import split
+from tests.support.pictures import LABELS, sha
 
 FRACTIONS = Fractions(train=0.7, val=0.15, test=0.15)
 clusters = st.lists(st.integers(0, 10_000).map(str), unique=True, min_size=1, max_size=60)
@@ -104,7 +103,7 @@ def write_inputs(per_label: int, report: str = "", tags: str = "") -> None:
     seen = deduped.assign(origin=deduped["sha256"], source="batch", bytes=1, status="stored", reason="")
     seen = seen.assign(fetched_at=pd.Timestamp("2026-01-01", tz="UTC"))
     tables.write_parquet(sightings.frame(seen.to_dict("records")), paths.SIGHTINGS / "0001-batch.parquet")
-    paths.REPORTS.write_text(f"{','.join(schemas.REPORTS)}\n{report}", encoding="utf-8")
+    paths.REPORTS.write_text(f"{','.join(annotation_files.REPORTS)}\n{report}", encoding="utf-8")
     paths.SLICES.write_text(f"sha256,slice\n{tags}", encoding="utf-8")
 
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json
 from pipeline.model import network
-from pipeline.model.embeddings import Embeddings
-from pipeline.params import load_params
+from pipeline.params.root import load_params
 from pipeline.stages import train
-from pipeline.tracking.record import RunRecord
+from pipeline.tracking.run_record import RunRecord
+from pipeline.training.embeddings import Embeddings
 
 NAMES = ("drawings", "neutral", "porn")
 METRICS = {

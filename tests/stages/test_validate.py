@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline import paths, tables
-from pipeline.data_docs import facts, index_page, run_suites
-from pipeline.errors import UserError
-from pipeline.expectations import Check, Outcome, Suite
-from pipeline.params import load_params
+from pipeline.core import paths, tables
+from pipeline.core.errors import UserError
+from pipeline.params.root import load_params
 from pipeline.stages import validate
+from pipeline.validation.data_docs import facts, index_page, run_suites
+from pipeline.validation.suites import Check, Outcome, Suite
 
 NAMES = ("drawings", "hentai", "neutral", "porn", "sexy")
 PER_LABEL = 6
@@ -298,7 +298,7 @@ def test_nothing_is_left_beside_the_site_when_writing_fails(tmp_path: Path, monk
     def full(outcomes: list[Outcome], facts: list[tuple[str, str]]) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipeline.data_docs.index_page", full)
+    monkeypatch.setattr("pipeline.validation.data_docs.index_page", full)
     with pytest.raises(OSError, match="No space"):
         run_suites([Suite("s", pd.DataFrame({"a": [1]}), ("a",), (check,))], tmp_path / "docs")
     assert [p.name for p in tmp_path.iterdir()] == ["docs"]

@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from system_helpers import DEAD, PICTURES, SAVE_WEIGHTS, SEED, Project, make
+
+from tests.support.system_helpers import DEAD, PICTURES, SAVE_WEIGHTS, SEED, Project, make
 
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory) -> tuple[Path, Path]:
     """The scrape and its truth."""
-    from pipeline.ingest.sample import draw_sample
+    from pipeline.sample.sample import draw_sample
 
     folder = tmp_path_factory.mktemp("sample")
     draw_sample(folder / "raw", folder / "truth.csv", seed=SEED, pictures=PICTURES)

@@ -11,13 +11,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-HTTP = Path(__file__).parents[1] / "serving" / "http"
+from tests.support.http_fakes import picture
+
+ROOT = Path(__file__).parents[2]
 ROUNDS, SECONDS, CONNECTIONS = 3, 6.0, 2
 SERVE = """
 import asyncio, sys
 sys.path.insert(0, {folder!r})
 if __name__ == "__main__":  # workers import this module too
-    from http_fakes import Source, limits, running
+    from tests.support.http_fakes import Source, limits, running
     listening = running._listen("127.0.0.1", 0, 100)
     print(listening.getsockname()[1], flush=True)
     asyncio.run(running._serve(Source(), limits(workers=2, queue=None), listening, wait=False))
@@ -28,7 +30,7 @@ if __name__ == "__main__":  # workers import this module too
 def url(tmp_path):
     """A service with the project's own limits, in a process of its own; decoders are real, its model is not."""
     script = tmp_path / "main.py"
-    script.write_text(SERVE.format(folder=str(HTTP)), encoding="utf-8")
+    script.write_text(SERVE.format(folder=str(ROOT)), encoding="utf-8")
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
     try:
         found = f"http://127.0.0.1:{int(process.stdout.readline())}"
@@ -48,9 +50,6 @@ def post(client: httpx.Client, url: str, content: bytes) -> httpx.Response:
 
 def good_client(url: str, seconds: float) -> tuple[float, int]:
     """Ask again and again; return the 95th percentile in s of the answers, and how many were no answer."""
-    sys.path.insert(0, str(HTTP))
-    from http_fakes import picture
-
     content, took, refused, end = picture(200, 600), [], 0, time.monotonic() + seconds
     with httpx.Client() as client:
         while time.monotonic() < end:

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from system_helpers import Project, plain_environment
+
+from tests.support.system_helpers import Project, plain_environment
 
 KILLS = int(os.environ.get("NSFW_KILLS", "2"))
 EPOCHS = 8 * KILLS  # it must not get to its end before the last kill

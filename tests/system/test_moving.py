@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from system_helpers import Project
+
+from tests.support.system_helpers import Project
 
 pytestmark = pytest.mark.slow
 

@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
-from system_helpers import Project
 
 from pipeline.promotion.agreement import MOVE
+from tests.support.system_helpers import Project
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,9 @@ from shutil import copyfile, copytree, ignore_patterns
 
 import pytest
 import yaml
-from foreign_models import network, save_tfjs
-from system_helpers import REPOSITORY, Project, plain_environment
+
+from tests.support.foreign_models import network, save_tfjs
+from tests.support.system_helpers import REPOSITORY, Project, plain_environment
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +75,7 @@ class Shell:
         program = home / "bin" / "nsfw"
         program.parent.mkdir()
         # The installed command would import this repository's package, not the project's.
-        code = "import sys; sys.path.insert(0, ''); from pipeline.cli import main; main()"
+        code = "import sys; sys.path.insert(0, ''); from pipeline.cli.console import main; main()"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n', encoding="utf-8")
         program.chmod(0o755)
         plain = plain_environment()

@@ -21,8 +21,9 @@ import psutil
 import pytest
 import yaml
 from mlflow import MlflowClient
-from postgres_server import postgres
-from system_helpers import Project, plain_environment
+
+from tests.support.postgres_server import postgres
+from tests.support.system_helpers import Project, plain_environment
 
 __all__ = ["postgres"]  # a fixture
 
@@ -165,7 +166,7 @@ def begin(project: Project, *arguments: str) -> subprocess.Popen:
     # A shell's background job ignores Ctrl-C, and so would what it starts: tests are run there too.
     hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.Popen(
-        [sys.executable, "-c", f"{hears}; from pipeline.cli import main; main()", "tune", *arguments],
+        [sys.executable, "-c", f"{hears}; from pipeline.cli.console import main; main()", "tune", *arguments],
         cwd=project.root,
         env=plain | {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}"},
         stdout=subprocess.DEVNULL,

@@ -33,7 +33,7 @@ def ui(synced, tmp_path_factory):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     with log.open("wb") as opened:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from pipeline.cli import main; main()", "ui", "--port", str(port)],
+            [sys.executable, "-c", "from pipeline.cli.console import main; main()", "ui", "--port", str(port)],
             cwd=project.root,
             env=environment,
             stdout=opened,

@@ -3,12 +3,12 @@
 from types import SimpleNamespace
 
 import pytest
-from tracking_helpers import finished, runs
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.tracking import server
-from pipeline.tracking.live import tracked_run
+from pipeline.tracking.live_publisher import tracked_run
 from pipeline.tracking.publish import publish
+from tests.support.tracking_helpers import finished, runs
 
 
 def experiments(location: str | None) -> SimpleNamespace:

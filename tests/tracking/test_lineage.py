@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline.tracking import lineage
-from pipeline.tracking.live import commit_doubt
+from pipeline.tracking.live_publisher import commit_doubt
 
 
 def git(*arguments):

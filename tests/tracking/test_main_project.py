@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import paths
-from pipeline.tracking import main_project, registry, server
+from pipeline.core import paths
+from pipeline.registry import model_versions
+from pipeline.tracking import main_project, server
 
 
 @pytest.fixture
@@ -74,4 +75,4 @@ def test_other_servers_stay(experiment, monkeypatch):
     for uri in ("http://127.0.0.1:5000", "postgresql://h/db", "sqlite:////data/mlflow.db"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         assert server.tracking_uri() == uri
-    assert registry._EXPERIMENT
+    assert model_versions._EXPERIMENT

@@ -6,15 +6,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from tracking_helpers import begin, finished, runs, steps
 
-from pipeline import paths
-from pipeline.errors import StopRequestedError
+from pipeline.core import paths
+from pipeline.core.errors import StopRequestedError
+from pipeline.registry.sync import sync
 from pipeline.tracking import server
-from pipeline.tracking.live import LivePublisher, tracked_run
+from pipeline.tracking.live_publisher import LivePublisher, tracked_run
 from pipeline.tracking.publish import Publication, publish
-from pipeline.tracking.record import RunRecord
-from pipeline.tracking.sync import sync
+from pipeline.tracking.run_record import RunRecord
+from tests.support.tracking_helpers import begin, finished, runs, steps
 
 
 def test_a_finished_record_is_all_there(client):
@@ -205,7 +205,7 @@ def test_sync_publishes_everything_and_keeps_what_a_living_process_needs(client)
 
 def test_sync_ends_the_run_of_a_process_that_died_and_clears_it_away(client):
     code = (
-        "from pipeline.tracking.record import RunRecord\n"
+        "from pipeline.tracking.run_record import RunRecord\n"
         "RunRecord.start('train', params={}, inputs=[]).log_epoch(0, {'l': 1.0})"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -223,7 +223,7 @@ def test_sync_ends_the_run_of_a_process_that_died_and_clears_it_away(client):
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.tracking.live import tracked_run
+from pipeline.tracking.live_publisher import tracked_run
 with tracked_run("finetune", params={"seed": 1}, inputs=[], resumable=Path("checkpoints")) as record:
     record.log_epoch(0, {"val_loss": 1.0})
     record.log_epoch(1, {"val_loss": 0.9})

@@ -8,12 +8,12 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from tracking_helpers import begin, finished, runs, steps
 
+from pipeline.registry.sync import sync
 from pipeline.tracking import server
-from pipeline.tracking.live import LivePublisher, tracked_run
+from pipeline.tracking.live_publisher import LivePublisher, tracked_run
 from pipeline.tracking.publish import publish
-from pipeline.tracking.sync import sync
+from tests.support.tracking_helpers import begin, finished, runs, steps
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_server_that_dies_after_training_is_completed_by_sync(mlflow_server, c
 
 @pytest.mark.slow
 def test_a_server_that_comes_back_gets_the_rest_while_it_trains(mlflow_server, monkeypatch, caplog):
-    monkeypatch.setattr("pipeline.tracking.live._FIRST_RETRY_SECONDS", 0.3)
+    monkeypatch.setattr("pipeline.tracking.live_publisher._FIRST_RETRY_SECONDS", 0.3)
     record = begin()
     import mlflow
 

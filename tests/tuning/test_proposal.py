@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import params_text
-from pipeline.errors import UserError
-from pipeline.params import load_params, parse_params
+from pipeline.core.errors import UserError
+from pipeline.params import editing
+from pipeline.params.root import load_params, parse_params
 from pipeline.tuning import proposal, space
 from pipeline.tuning.proposal import Gain
 
@@ -16,7 +16,7 @@ TEXT = PARAMS.read_text(encoding="utf-8")
 
 
 def test_nothing_changed_is_the_same_file_to_the_byte():
-    assert params_text.rewritten(TEXT, {}) == TEXT
+    assert editing.rewritten(TEXT, {}) == TEXT
 
 
 def test_comments_and_order_stay(tmp_path):
@@ -24,7 +24,7 @@ def test_comments_and_order_stay(tmp_path):
     path.write_text(TEXT, encoding="utf-8")
     params = load_params(path)
     values = {"train.dropout.0": 0.31, "train.l2": 1e-5, space.KIND: "cosine", "finetune.schedule.initial": 0.002}
-    diff = params_text.write(proposal.changes(values, params), path)
+    diff = editing.write(proposal.changes(values, params), path)
     written = path.read_text(encoding="utf-8")
     assert load_params(path) == space.apply(values, params)
     assert list(yaml.safe_load(written)) == list(yaml.safe_load(TEXT))
@@ -37,7 +37,7 @@ def test_comments_and_order_stay(tmp_path):
 
 
 def test_a_small_float_is_a_number_for_every_reader():
-    text = params_text.rewritten(TEXT, {"train.l2": 1e-06})
+    text = editing.rewritten(TEXT, {"train.l2": 1e-06})
     assert parse_params(yaml.safe_load(text)).train.l2 == 1e-06
 
 

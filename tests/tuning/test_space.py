@@ -8,9 +8,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import params_text
-from pipeline.errors import UserError
-from pipeline.params import Cosine, Exponential, Params, Piecewise, load_params, parse_params
+from pipeline.core.errors import UserError
+from pipeline.params import editing
+from pipeline.params.root import Params, load_params, parse_params
+from pipeline.params.schedule import Cosine, Exponential, Piecewise
 from pipeline.tuning import proposal, space, trial
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -79,9 +80,7 @@ def test_whatever_is_drawn_makes_sound_params_and_reads_back_from_the_file(seed)
     values = proposal.rounded(drawn(chosen, seed, 1)[0])
     applied = space.apply(values, chosen)
     changed = proposal.changes(values, chosen)
-    text = params_text.rewritten(
-        yaml.safe_dump(chosen.model_dump(by_alias=True, mode="json"), sort_keys=False), changed
-    )
+    text = editing.rewritten(yaml.safe_dump(chosen.model_dump(by_alias=True, mode="json"), sort_keys=False), changed)
     assert parse_params(yaml.safe_load(text)) == applied
 
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.params import Params, load_params
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.params.root import Params, load_params
 from pipeline.tuning import study, trial
 
 

@@ -10,11 +10,12 @@ import pytest
 from optuna.trial import TrialState
 from tensorflow.io import encode_png
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.model.records import packed_files, pictures, write
-from pipeline.params import Choices, Params, load_params
-from pipeline.tracking.record import RunRecord
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.params.root import Params, load_params
+from pipeline.params.tune import Choices
+from pipeline.tracking.run_record import RunRecord
+from pipeline.training.packed_records import packed_files, pictures, write
 from pipeline.tuning import search, study, trial, worker
 from pipeline.tuning.worker import Orders
 

@@ -1,0 +1,1 @@
+"""Scores of any number of pictures, written to one table."""

@@ -1,0 +1,150 @@
+"""The rows of a scoring, and the file that they end in: parquet, csv or jsonl, the same rows in the same order."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import UserError
+from pipeline.core.files import atomic, check_target
+from pipeline.serving.decision import UNSAFE
+
+STAMP = "stamp"  # of a part alone: what tells that an input is still the same
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def schema(labels: Sequence[str]) -> pa.Schema:
+    """Return the columns of a part. Where an input could not be read, numbers and decision are null.
+
+    `frames` is how many a picture has (a still: 1), `frames_scored` how many of them the model looked at, and
+    `deciding_frame` the number, from 0, of the one that the row's probabilities, score and decision are about.
+    """
+    text, number, whole = pa.string(), pa.float64(), pa.int64()
+    columns = [("path", text), ("sha256", text), *((f"p_{label}", number) for label in labels), ("unsafe", number)]
+    columns += [("threshold", number), ("decision", text)]
+    columns += [("frames", whole), ("frames_scored", whole), ("deciding_frame", whole)]
+    columns += [("error", text), ("model", text), (STAMP, text)]
+    return pa.schema(columns)
+
+
+@dataclass
+class Tally:
+    """What the rows of a result say, counted."""
+
+    rows: int = 0
+    unreadable: Counter[str] = field(default_factory=Counter)
+    flagged: int = 0
+
+    def add(self, table: pa.Table) -> None:
+        """Count the rows of a part."""
+        self.rows += table.num_rows
+        self.unreadable.update(error.partition(":")[0] for error in table["error"].to_pylist() if error)
+        self.flagged += table["decision"].to_pylist().count(UNSAFE)
+
+    @property
+    def scored(self) -> int:
+        """How many inputs have probabilities."""
+        return self.rows - self.unreadable.total()
+
+
+class Writer(Protocol):
+    """Takes the rows part by part."""
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows."""
+
+    def __enter__(self) -> Self:
+        """Open the file."""
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+
+
+def check(out: Path) -> None:
+    """Say which formats there are.
+
+    Raises:
+        UserError: the name asks for another one, or no file can be written there.
+
+    """
+    check_target(out)
+    if out.suffix not in _WRITERS:
+        raise UserError(f"{out}: a result ends in {', '.join(_WRITERS)}")
+
+
+def assemble(tables: Iterable[pa.Table], out: Path, labels: Sequence[str]) -> Tally:
+    """Write all parts, in order, to `out`, whole or not at all; return what they say."""
+    tally = Tally()
+    columns = schema(labels).remove(schema(labels).get_field_index(STAMP))
+    with atomic(out) as temporary, _WRITERS[out.suffix](temporary, columns) as writer:
+        for table in tables:
+            tally.add(table)
+            writer.write(table.drop_columns([STAMP]))
+    return tally
+
+
+class _Text:
+    """Lines of UTF-8; the first one, if any, before the rows."""
+
+    def __init__(self, path: Path, columns: pa.Schema) -> None:
+        self._stack = ExitStack()
+        self._path, self._columns = path, columns
+
+    def __enter__(self) -> Self:
+        self._file = self._stack.enter_context(self._path.open("w", encoding="utf-8", newline=""))
+        self._begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _begin(self) -> None:
+        """Write what stands before the rows."""
+
+
+class _Jsonl(_Text):
+    def write(self, table: pa.Table) -> None:
+        self._file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
+
+
+class _Csv(_Text):
+    """Texts in quotes, numbers bare, nothing where there is none.
+
+    A text that a spreadsheet would take for a formula (a file's name can be one) gets a ' before it, as OWASP advises.
+    """
+
+    def _begin(self) -> None:
+        self._rows = csv.writer(self._file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        self._rows.writerow(self._columns.names)
+
+    def write(self, table: pa.Table) -> None:
+        self._rows.writerows(self._cells(table))
+
+    def _cells(self, table: pa.Table) -> Iterator[list[Any]]:
+        for row in table.to_pylist():
+            yield ["'" + cell if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in row.values()]
+
+
+class _Parquet:
+    def __init__(self, path: Path, columns: pa.Schema) -> None:
+        self._path, self._columns = path, columns
+
+    def __enter__(self) -> Self:
+        self._file = pq.ParquetWriter(self._path, self._columns)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, table: pa.Table) -> None:
+        self._file.write_table(table)
+
+
+_WRITERS: dict[str, Any] = {".parquet": _Parquet, ".csv": _Csv, ".jsonl": _Jsonl}

@@ -1,0 +1,1 @@
+"""What is known of each content: measured in one decode."""

@@ -1,0 +1,31 @@
+"""The table of all fingerprints: the shards' results one after the other, a shard in memory at a time."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core import files
+
+SCHEMA = pa.schema(
+    [("sha256", pa.string()), ("hashes", pa.binary()), ("thumbnail", pa.binary()), ("contrast", pa.float64())]
+)
+
+
+def gather(results: Sequence[Path], contents: Collection[str], path: Path) -> None:
+    """Write the fingerprints of `contents` out of the tables `results`, in their order; each once.
+
+    Not sorted as a whole: that would cost a growing scrape more than its new part.
+    """
+    wanted = set(contents)
+    with files.atomic(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
+        for place in results:
+            table = pq.read_table(place, columns=[*SCHEMA.names, "reason"], pre_buffer=False)
+            names = table["sha256"].to_pylist()
+            rows = [
+                row for row, reason in enumerate(table["reason"].to_pylist()) if not reason and names[row] in wanted
+            ]
+            wanted -= {names[row] for row in rows}
+            if rows:
+                writer.write_table(table.select(SCHEMA.names).take(pa.array(rows)).cast(SCHEMA))

@@ -1,0 +1,1 @@
+"""The `nsfw` command, one module a group of commands."""

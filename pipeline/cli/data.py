@@ -1,0 +1,92 @@
+"""The commands about data/: its versions, and what is taken down."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.models import Json, tell
+
+data_app = typer.Typer(no_args_is_help=True, help="What data/ holds, and what leaves it.")
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Add these commands to the `nsfw` command, under a heading of its help."""
+    app.command("show", rich_help_panel=panel)(show)
+    app.add_typer(data_app, name="data", rich_help_panel=panel)
+
+
+def show(
+    sha256: Annotated[str, typer.Argument(metavar="SHA256", help="A picture's; its beginning will do.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the picture, as it was taken in, to a new file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell all that is known of a picture: files, labels, copies, split, predictions, decisions."""
+    from pipeline.core.errors import UserError
+    from pipeline.data import project
+    from pipeline.overview import picture
+    from pipeline.params.root import load_params
+
+    project.check_root()
+    if out is not None and out.exists():
+        raise UserError(f"{out} exists already. Name a new file.")
+    known = picture.collect(sha256, load_params().labels.names)
+    lines = picture.describe(known)
+    if out is not None:
+        picture.write(known["sha256"], out)
+        lines.append(f"wrote {out}")
+    tell(known, lines, as_json=as_json)
+
+
+@data_app.callback()
+def _group() -> None:
+    """What data/ holds, and what leaves it."""
+
+
+@data_app.command("versions")
+def versions(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Commits, the latest first.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Tell which raw scrape, deduplicated set and splits each commit names, with counts."""
+    from pipeline.data import history as of_commits
+    from pipeline.data import project
+
+    project.check_root()
+    rows = of_commits.collect(limit)
+    tell(of_commits.to_document(rows), of_commits.describe(rows), as_json=as_json)
+
+
+@data_app.command("remove")
+def remove(
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept for ever beside the hash.")],
+    sha256: Annotated[
+        list[str] | None, typer.Option("--sha256", metavar="HEX", help="A picture's; repeatable.")
+    ] = None,
+    origin: Annotated[
+        str | None, typer.Option(help="A file's path below its folder; exact, or a pattern with *.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="All of a source, or, with --origin, only there.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what it would do, and write nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take pictures down for good: their bytes leave data/, their hashes stay, and no later ingest takes them."""
+    if not sha256 and origin is None and source is None:
+        raise typer.BadParameter("say which: --sha256 HEX, --origin TEXT or --source NAME")
+    if sha256 and (origin is not None or source is not None):
+        raise typer.BadParameter("--sha256 goes with neither --origin nor --source")
+    reason = " ".join(reason.split())
+    if not reason:
+        raise typer.BadParameter("--reason is empty: say why")
+    from pipeline.data import project
+    from pipeline.params.root import load_params
+    from pipeline.takedown import takedown
+    from pipeline.takedown.shard_removal import Selector
+    from pipeline.tracking.server import prepare_environment
+
+    project.check_root()
+    prepare_environment()
+    found = takedown.remove(load_params(), Selector(tuple(sha256 or ()), origin, source), reason, dry_run=dry_run)
+    tell(found, takedown.describe(found), as_json=as_json)

@@ -1,0 +1,51 @@
+"""Where everything lies, relative to the project's root (stages and commands run there)."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+
+# The raw scrape: tracked by data.dvc, written by `nsfw` acts only.
+DATA = Path("data")
+SHARDS = DATA / "shards"
+SIGHTINGS = DATA / "sightings"
+DECISIONS = DATA / "decisions.csv"
+REPORTS = DATA / "reports.csv"
+SLICES = DATA / "slices.csv"
+
+# Stage outputs: DVC deletes them before a stage runs.
+BUILD = Path("build")
+CODE = BUILD / "code"
+CATALOG = BUILD / "catalog.parquet"
+QUARANTINE = BUILD / "quarantine.csv"
+FINGERPRINTS = BUILD / "fingerprints.parquet"
+DEDUPED = BUILD / "deduped.parquet"
+DUPLICATES = BUILD / "duplicates.parquet"
+CONFLICTS = BUILD / "conflicts.csv"
+SET_ASIDE = BUILD / "set_aside.csv"
+SPLITS = BUILD / "splits.parquet"
+PACKED = BUILD / "packed"
+EMBEDDINGS = BUILD / "embeddings"
+HEAD = BUILD / "head"
+FINETUNED = BUILD / "finetuned"
+PREDICTIONS = BUILD / "predictions.parquet"
+EVIDENCE = BUILD / "evidence"
+REGISTERED = BUILD / "registered.json"
+
+METRICS = Path("metrics")
+PLOTS = Path("plots")
+REPORTS_DIR = Path("reports")
+DATA_DOCS = REPORTS_DIR / "data_docs"
+DUPLICATES_REPORT = REPORTS_DIR / "duplicates.html"
+LABEL_ISSUES = REPORTS_DIR / "label_issues.csv"
+
+# Shortcuts to the same bytes, and run records on their way to MLflow: survive a rerun, never versioned.
+CACHE = Path(".cache")
+MEMBERS_CACHE = CACHE / "members.parquet"
+CATALOG_CACHE = CACHE / "catalog"
+EMBEDDINGS_CACHE = CACHE / "embeddings"
+RUNS = CACHE / "runs"
+CHECKPOINTS = CACHE / "checkpoints"
+TUNE = CACHE / "tune"
+EVIDENCE_CACHE = CACHE / "evidence"
+
+MODEL_FILE = "model.keras"

@@ -1,0 +1,1 @@
+"""The raw scrape in data/: sightings, shards of bytes, people's annotations, and who may write them."""

@@ -1,0 +1,105 @@
+"""The three files: their columns, and what each cell may be.
+
+    rows = schemas.decisions(paths.DECISIONS, params.labels.names)
+    label_by_sha256 = schemas.latest(rows)
+
+All are append-only. Of a picture's decisions the last row wins; each report stays a regression case.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.core import csv_rows
+from pipeline.core.csv_rows import Column, quoted
+
+DECISIONS = ("sha256", "old_label", "new_label", "reviewer", "reason", "decided_at", "model_version")
+REPORTS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
+SLICES = ("sha256", "slice")
+DROP = "drop"
+
+
+def decisions(path: Path, labels: Sequence[str]) -> pd.DataFrame:
+    """Return `sha256, old_label, new_label, reviewer, reason, decided_at, model_version, line`: texts, and an int.
+
+    `new_label` is one of `labels`, or `drop`; `old_label` is whatever it was, for labels come and go.
+
+    Raises:
+        UserError: the file cannot be read, or has wrong rows.
+
+    """
+    checks = {"new_label": _one_of((*labels, DROP)), "decided_at": _date}
+    return csv_rows.read(path, _columns(DECISIONS, checks, required=("new_label",)))
+
+
+def latest(rows: pd.DataFrame) -> pd.Series:
+    """Return the label (or `drop`) that people decided on last, by sha256."""
+    return rows.drop_duplicates("sha256", keep="last").set_index("sha256")["new_label"]
+
+
+def reports(path: Path, labels: Sequence[str]) -> pd.DataFrame:
+    """Return `sha256, expected_label, slice, ticket, reported_at, line`: texts, and an int.
+
+    Raises:
+        UserError: the file cannot be read, has wrong rows, or expects two labels of one picture.
+
+    """
+    checks = {"expected_label": _one_of(labels), "reported_at": _date}
+    rows = csv_rows.read(path, _columns(REPORTS, checks, required=("expected_label",)))
+    first = rows.drop_duplicates("sha256").set_index("sha256")
+    before = rows["sha256"].map(first["expected_label"])
+    contrary = rows[before != rows["expected_label"]]
+    csv_rows.refuse(
+        path,
+        [
+            (line, f"expected_label {label} contradicts line {first.loc[sha256, 'line']}, which has {other}; keep one")
+            for line, sha256, label, other in zip(
+                contrary["line"], contrary["sha256"], contrary["expected_label"], before[contrary.index], strict=True
+            )
+        ],
+    )
+    return rows
+
+
+def slices(path: Path) -> pd.DataFrame:
+    """Return `sha256, slice, line`: texts, and an int; a picture may lie in several slices.
+
+    Raises:
+        UserError: the file cannot be read, or has wrong rows.
+
+    """
+    return csv_rows.read(path, _columns(SLICES, {}, required=("slice",)))
+
+
+def _columns(
+    names: Sequence[str], checks: dict[str, Callable[[str], str]], required: Sequence[str]
+) -> tuple[Column, ...]:
+    checks = {"sha256": _sha256} | checks
+    return tuple(Column(name, checks.get(name, str), name in ("sha256", *required)) for name in names)
+
+
+def _sha256(cell: str) -> str:
+    digest = cell.lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ValueError(f"is {quoted(cell)}, not 64 hexadecimal digits")
+    return digest
+
+
+def _one_of(allowed: Sequence[str]) -> Callable[[str], str]:
+    def parse(cell: str) -> str:
+        if cell not in allowed:
+            raise ValueError(f"is {quoted(cell)}; allowed: {', '.join(allowed)}")
+        return cell
+
+    return parse
+
+
+def _date(cell: str) -> str:
+    try:
+        datetime.fromisoformat(cell)
+    except ValueError:
+        raise ValueError(f"is {quoted(cell)}, not a date like 2026-01-31 or 2026-01-31T12:00:00Z") from None
+    return cell

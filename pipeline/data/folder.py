@@ -1,0 +1,209 @@
+"""Take a folder of labelled pictures, DIR/<label>/**, into data/: bytes once, a sighting for each file.
+
+Killed at any moment and run again, it ends in the same state: see pipeline/data/batch_writer.py.
+"""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.core import files
+from pipeline.core.errors import UserError
+from pipeline.data import annotation_files, batch_names, batch_writer, folder_advice, removed_contents, sightings, walk
+
+MAX_FILE_BYTES = 64 * 2**20
+
+_ANNOTATIONS = {
+    "decisions.csv": annotation_files.DECISIONS,
+    "reports.csv": annotation_files.REPORTS,
+    "slices.csv": annotation_files.SLICES,
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file below DIR: its label is the first folder's name, None for a file that lies in no folder."""
+
+    entry: walk.Entry
+    label: str | None
+    origin: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What lies below a folder: its files, by path, and how many hidden ones were passed over, by name."""
+
+    root: Path
+    files: list[File]
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Count the files."""
+        return len(self.files)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What an ingest did: new sightings, of them contents stored for the first time, and files refused.
+
+    `batch` is None where nothing was new. `removed`: files whose content was taken down for good.
+    """
+
+    batch: str | None
+    sighted: int
+    stored: int
+    refused: int
+    shards: int
+    removed: int = 0
+
+
+def scan(root: Path, labels: Iterable[str], *, follow_links: bool = False) -> Scan:
+    """List every file below `root`, sorted by its path's bytes, whatever its name; hidden ones are counted.
+
+    Raises:
+        UserError: `root` is no folder, holds nothing that could be taken, or has a label that is not in `labels`.
+
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder. Give one that holds a folder for each label.")
+    walked = walk.walk(os.fsencode(root), follow_links=follow_links)
+    listed = [_file(entry) for entry in walked.entries]
+    if listed and not listed[0].origin:
+        raise UserError(f"{root} cannot be read ({listed[0].entry.problem}).")
+    known = list(labels)
+    folder_advice.check_labels(root, sorted({file.label for file in listed if file.label is not None}), known)
+    if not any(file.label is not None and not file.entry.problem for file in listed):
+        raise UserError(folder_advice.nothing_taken(root, known, [_refusal(file) for file in listed], walked.skipped))
+    return Scan(root, listed, walked.skipped)
+
+
+def ingest(
+    scanned: Scan,
+    data: Path,
+    source: str,
+    *,
+    max_bytes: int = MAX_FILE_BYTES,
+    progress: Callable[[Sequence[File]], Iterable[File]] = iter,
+) -> Taken:
+    """Append what is new of a scan to `data` as one batch, and return what was done.
+
+    A content stored before is sighted, not stored again; a file sighted before from the same folder of the same source
+    with the same bytes is not sighted again. A content that was taken down is never stored.
+
+    Raises:
+        UserError: not one file could be taken; nothing is written then.
+
+    """
+    prepare(data)
+    seen, removed = sightings.load(data / "sightings"), removed_contents.reasons(data / "sightings")
+    writer = batch_writer.Writer(data, known=set(seen.loc[seen["status"] == "stored", "sha256"]))
+    old = _identities(seen)
+    rows, refusals, count = [], list[str](), Counter[str]()
+    root = os.path.realpath(os.fsencode(scanned.root))
+    for file in progress(scanned.files):
+        row, content = _take(root, file, source, max_bytes, removed)
+        count[str(row["status"])] += 1
+        refusals += [str(row["reason"])] if row["reason"] else []
+        if (row["sha256"], row["label"], row["origin"], source) in old:
+            continue
+        rows.append(row)
+        if content is not None:
+            writer.add(str(row["sha256"]), _extension(file.origin), content)
+    if not count["stored"]:
+        writer.discard()
+        raise UserError(folder_advice.nothing_taken(scanned.root, (), refusals, scanned.skipped))
+    batch = writer.commit(batch_names.next_number(data / "sightings"), source, sightings.frame(rows)) if rows else None
+    refused = sum(row["status"] == "refused" for row in rows)
+    return Taken(batch, len(rows), writer.stored, refused, writer.shards, count[sightings.REMOVED])
+
+
+def describe(scanned: Scan, taken: Taken) -> list[str]:
+    """Return lines that tell what an ingest did."""
+    lines = [
+        f"{len(scanned)} files: {taken.sighted} new sightings, {taken.stored} new contents in {taken.shards} shards"
+    ]
+    if taken.refused:
+        lines.append(
+            f"{taken.refused} files were refused; their rows in data/sightings say why, and build/quarantine.csv will"
+        )
+    if taken.removed:
+        lines.append(f"{taken.removed} files hold pictures that were taken down for good: their bytes were not stored")
+    return [*lines, folder_advice.describe_skipped(scanned.skipped)] if scanned.skipped else lines
+
+
+def _identities(seen: pd.DataFrame) -> set[tuple[str | None, ...]]:
+    columns = seen[["sha256", "label", "origin", "source"]].astype(object)
+    return set(columns.where(columns.notna(), None).itertuples(index=False, name=None))
+
+
+def prepare(data: Path) -> None:
+    """Create what `data` must hold; end, or remove, what a killed run left half-done."""
+    for name in ("shards", "sightings"):
+        (data / name).mkdir(parents=True, exist_ok=True)
+    batch_writer.recover(data)
+    for leftover in sorted(data.rglob(".*.tmp")):
+        leftover.unlink()
+    for name, columns in _ANNOTATIONS.items():
+        if not (data / name).exists():
+            with files.atomic(data / name) as temporary:
+                temporary.write_text(",".join(columns) + "\n", encoding="utf-8")
+
+
+def check_source(name: str) -> str:
+    """Return `name` if it can name a batch, else raise UserError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UserError(
+            f"--source {name!r}: use up to 64 letters, digits, '.', '_' and '-', for example 'reddit-2026-11'."
+        )
+    return name
+
+
+def default_source(root: Path) -> str:
+    """Return a batch name made of the folder's own name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip("-._")[:64] or "folder"
+
+
+def _file(entry: walk.Entry) -> File:
+    origin = entry.shown.decode("utf-8", "backslashreplace")
+    label, slash, _ = origin.partition("/")
+    return File(entry, label if slash or entry.is_folder else None, origin)
+
+
+def _refusal(file: File) -> str:
+    return file.entry.problem or ("" if file.label else "no_label: lies in no label's folder")
+
+
+def _take(
+    root: bytes, file: File, source: str, max_bytes: int, removed: dict[str, str]
+) -> tuple[dict[str, object], bytes | None]:
+    reason = _refusal(file)
+    content = walk.read(root, file.entry.below, -1 if reason else max_bytes)
+    data = content.data
+    sha256 = None if data is None else hashlib.sha256(data).hexdigest()
+    status = "refused" if sha256 is None else "stored"
+    if sha256 in removed:
+        status, data, reason = sightings.REMOVED, None, removed[str(sha256)]
+    row: dict[str, object] = {
+        "sha256": sha256,
+        "label": file.label,
+        "origin": file.origin,
+        "source": source,
+        # A file's own time, not the clock's: ingesting again gives the same row.
+        "fetched_at": datetime.fromtimestamp(content.modified, UTC),
+        "bytes": content.size,
+        "status": status,
+        "reason": reason or content.problem,
+    }
+    return row, data
+
+
+def _extension(origin: str) -> str:
+    suffix = Path(origin).suffix.lower()
+    return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""

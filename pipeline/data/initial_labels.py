@@ -1,0 +1,62 @@
+"""The first step of a project of one's own: its labels, in params.yaml."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.core import paths, yaml_document
+from pipeline.core.errors import UserError
+from pipeline.params import editing
+from pipeline.params.root import parse_params
+
+_BACKBONES = {
+    "the article's": "{name: inception_v3, alpha: 1.0, weights: imagenet, size: 299, rescaling: null}",
+    "small and fast": "{name: mobilenet_v2, alpha: 1.0, weights: imagenet, size: 224, rescaling: null}",
+}
+# The course of docs/training.md's table for flower photographs; params.yaml's own is for the drawn sample.
+_FINETUNE = (
+    "unfreeze: block_6             # MobileNetV2; mixed5 for Inception v3",
+    "epochs: 5",
+    "schedule: {kind: exponential, initial: 0.0005, rate: 0.7, every_epochs: 1.0, warmup_epochs: 0.5}",
+)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What was written: the diff of params.yaml, empty where it held these labels already."""
+
+    labels: tuple[str, ...]
+    unsafe: tuple[str, ...]
+    diff: str
+
+    def lines(self) -> list[str]:
+        """Return it for a terminal, with what to type next."""
+        names = ",".join(self.labels)
+        head = self.diff.splitlines() or [f"{paths.PARAMS} holds these labels already"]
+        return [
+            *head,
+            "",
+            "for photographs (the sample's backbone is a small one, of 96 px), in params.yaml:",
+            *(f"  backbone: {section}   # {name}" for name, section in _BACKBONES.items()),
+            "  weights of your own: `nsfw import-weights model.json OUT.weights.h5` prints the section",
+            "  finetune:   # the course measured on photographs, docs/training.md; then `nsfw tune`",
+            *(f"    {line}" for line in _FINETUNE),
+            "",
+            f"next: nsfw ingest folder DIR --source NAME --fresh      DIR/<label>/**, of {names}",
+            f"      git add {paths.PARAMS} data.dvc && git commit     before training, so that it can be rebuilt",
+            "      dvc repro && nsfw summary",
+        ]
+
+
+def begin(labels: Sequence[str], unsafe: Sequence[str]) -> Begun:
+    """Write the labels into params.yaml, comments kept; nothing is written where they are not right.
+
+    Raises:
+        UserError: a label is no name, there twice, or `unsafe` is none or all of them.
+
+    """
+    changed = {"labels.names": list(labels), "labels.unsafe": list(unsafe)}
+    before = yaml_document.read(paths.PARAMS, way_out="Run this in the project's root.")
+    if not isinstance(before, dict) or not isinstance(before.get("labels"), dict):
+        raise UserError(f"{paths.PARAMS} has no section `labels`. `git checkout {paths.PARAMS}` brings it back.")
+    parse_params(before | {"labels": {"names": list(labels), "unsafe": list(unsafe)}}, str(paths.PARAMS))
+    return Begun(tuple(labels), tuple(unsafe), editing.write(changed))

@@ -1,0 +1,118 @@
+"""The project around `data/`: who may write to it, what it holds, and its version in DVC."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from pipeline.core import files, paths
+from pipeline.core.errors import UserError
+from pipeline.data import completeness, dvc_pointer, removed_contents, sightings
+
+_SAMPLE_REMOTE = "sample"  # in .dvc/config: the folder .dvc/sample
+
+
+def check_root() -> None:
+    """Raise UserError unless this is a project's root, with DVC."""
+    if not (paths.PARAMS.is_file() and Path(".dvc").is_dir()):
+        raise UserError(
+            f"{Path.cwd()} is not the project's root (params.yaml and .dvc/). Change to it and run this again."
+        )
+
+
+def check_outside(folder: Path) -> None:
+    """Raise UserError where `folder` lies in data/: --fresh would delete it, and DVC would track it twice."""
+    if folder.resolve().is_relative_to(paths.DATA.resolve()):
+        raise UserError(f"{folder} lies in data/, which only `nsfw` writes. Move it elsewhere and run this again.")
+
+
+@contextmanager
+def only_one() -> Iterator[None]:
+    """Hold the project's ingest lock.
+
+    Raises:
+        UserError: another ingest holds it.
+
+    """
+    paths.CACHE.mkdir(exist_ok=True)
+    with (paths.CACHE / "ingest.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "another `nsfw ingest` is at work (or `nsfw data remove`) in this project. Wait for it to end."
+            ) from None
+        yield
+
+
+def make_room(source: str, *, fresh: bool, keep_sample: bool) -> None:
+    """See to it that `data/` may take a batch of `source`: complete, and not the sample mixed with real pictures.
+
+    Raises:
+        UserError: the user has to choose, or to fetch data/ first.
+
+    """
+    if fresh:
+        _check_removals()
+        if paths.DATA.exists():
+            add_data()  # what is begun anew stays in DVC's cache
+            _empty(paths.DATA)
+        return
+    if dvc_pointer.POINTER.exists() and not paths.SIGHTINGS.is_dir():
+        raise UserError(
+            "data.dvc tracks a data/ that is not here. Fetch it with `dvc pull data.dvc`, or begin anew with --fresh."
+        )
+    for leftover in completeness.check(paths.DATA):
+        leftover.unlink()
+    sources = {source, *sightings.load(paths.SIGHTINGS)["source"]}
+    if sightings.SAMPLE_SOURCE in sources and len(sources) > 1 and not keep_sample:
+        held = "holds other pictures than" if source == sightings.SAMPLE_SOURCE else "still holds"
+        raise UserError(
+            f"data/ {held} the bundled sample: drawings by a program, which would teach a model of real "
+            "pictures nothing and spoil its test set.\n"
+            "  --fresh        begin an empty data/ (what it holds stays in DVC's cache)\n"
+            "  --keep-sample  mix them all the same"
+        )
+
+
+def _check_removals() -> None:
+    """Raise UserError where data.dvc names removals that are not here: begun anew, data/ would take those contents."""
+    named = dvc_pointer.files_of(str(dvc_pointer.out().get("md5", ""))) or {}
+    acts = [name for name in named if name.startswith(f"sightings/{removed_contents.FOLDER}/")]
+    if lacking := [name for name in acts if not (paths.DATA / name).exists()]:
+        raise UserError(
+            f"{len(lacking)} records of what was taken down for good are not here, and --fresh must keep them. "
+            "Fetch them with `dvc pull data.dvc` and run this again."
+        )
+
+
+def _empty(data: Path) -> None:
+    """Delete all of `data` but the record of what was taken down for good, which no later ingest may take again."""
+    for path in sorted(data.iterdir()):
+        if path != data / "sightings":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for table in sorted((data / "sightings").glob("*.parquet")):
+        table.unlink()
+
+
+def add_data() -> None:
+    """Version data/ in DVC (writes data.dvc).
+
+    The bundled sample's bytes lie in the repository's own remote, `sample`; nobody else's pictures are to go there.
+
+    Raises:
+        UserError: DVC refuses.
+
+    """
+    done = dvc_pointer.dvc("add", str(paths.DATA))  # --quiet hides errors too
+    if done.returncode:
+        raise UserError(f"`dvc add data` failed: {done.stderr.strip() or done.stdout.strip()}")
+    pointer = yaml.safe_load(dvc_pointer.POINTER.read_text(encoding="utf-8"))
+    pointer["outs"][0].pop("remote", None)
+    if set(sightings.load(paths.SIGHTINGS)["source"]) == {sightings.SAMPLE_SOURCE}:
+        pointer["outs"][0]["remote"] = _SAMPLE_REMOTE
+    with files.atomic(dvc_pointer.POINTER) as temporary:
+        temporary.write_text(yaml.safe_dump(pointer, sort_keys=False), encoding="utf-8")

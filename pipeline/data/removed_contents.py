@@ -1,0 +1,51 @@
+"""Contents that were taken down for good: data/sightings/removed/*.csv, a file for each act, append-only.
+
+They lie among the sightings, which every stage that reads sightings depends on already; each act has a file of its own,
+so that two branches' acts merge. A row: `sha256, reason, removed_at, removed_by, selector`.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.core import tables
+from pipeline.core.errors import UserError
+
+FOLDER = "removed"
+COLUMNS = ("sha256", "reason", "removed_at", "removed_by", "selector")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def load(sightings: Path) -> pd.DataFrame:
+    """Return every row of every act, in the order of the acts; texts.
+
+    Raises:
+        UserError: a row whose sha256 is none.
+
+    """
+    parts = []
+    for path in sorted((sightings / FOLDER).glob("*.csv")):
+        rows = tables.read_csv(path, COLUMNS)[list(COLUMNS)]
+        for line, sha256 in enumerate(rows["sha256"], start=2):
+            if not _SHA256.fullmatch(sha256):
+                raise UserError(f"{path}, line {line}: {sha256!r} is no sha256. `dvc checkout data` brings it back.")
+        parts.append(rows)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS), dtype="str")
+
+
+def reasons(sightings: Path) -> dict[str, str]:
+    """Return why a content was removed, `removed: ...`, by sha256; the first act's reason stands."""
+    rows = load(sightings).drop_duplicates("sha256", keep="first")
+    return {sha256: f"removed: {reason}" for sha256, reason in zip(rows["sha256"], rows["reason"], strict=True)}
+
+
+def record(sightings: Path, rows: pd.DataFrame) -> Path:
+    """Write an act's rows, all of one moment, as a new file named by moment and content; return its path."""
+    digest = hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
+    moment = re.sub(r"[-:]", "", str(rows["removed_at"].iloc[0]))
+    path = sightings / FOLDER / f"{moment}-{digest[:12]}.csv"
+    tables.write_csv(rows[list(COLUMNS)], path)
+    return path

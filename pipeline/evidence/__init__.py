@@ -1,0 +1,1 @@
+"""Everything that is known of a model on the test set, as one document."""

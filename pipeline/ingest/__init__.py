@@ -1,1 +1,0 @@
-"""The untrusted world into `data/`."""

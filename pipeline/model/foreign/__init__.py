@@ -1,1 +1,0 @@
-"""Models that others made: each format is inspected before anything is loaded from it."""

@@ -1,0 +1,1 @@
+"""Models from elsewhere: inspected before they are loaded, then registered."""

@@ -1,0 +1,155 @@
+"""reports/index.html: one page that leads to every report of the last run, and says which commit and data it is of.
+
+Written by `nsfw summary`, not by a stage: what it says of the registry and of git is of this moment, and so is never
+cached. It needs no network and runs no script.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.core import files, paths
+from pipeline.overview.summary import NOTHING_GAINED, describe_recall
+from pipeline.registry import descriptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+INDEX = paths.REPORTS_DIR / "index.html"
+MODEL_CARD = paths.REPORTS_DIR / "model_card.html"
+
+# file, title, what it tells, what makes it
+_REPORTS = (
+    (MODEL_CARD, "Model card", "gates, review workload, recall with intervals, robustness, slices", "nsfw summary"),
+    (paths.REPORTS_DIR / "article.md", "The article's table", "frozen and fine-tuned, by class", "dvc repro evaluate"),
+    (paths.LABEL_ISSUES, "Suspicious labels", "likely wrong ones, the likeliest first", "dvc repro audit"),
+    (paths.DUPLICATES_REPORT, "Duplicates", "conflicts and clusters of copies, blurred", "dvc repro dedupe"),
+    (paths.CONFLICTS, "Conflicts", "one picture under several labels: a person decides", "dvc repro dedupe"),
+    (paths.QUARANTINE, "Quarantine", "files that are no usable picture, with the reason", "dvc repro catalog"),
+    (paths.SET_ASIDE, "Set aside", "placeholders and the like, with the reason", "dvc repro dedupe"),
+    (paths.DATA_DOCS / "index.html", "Data Docs", "what Great Expectations checked", "dvc repro validate"),
+    (Path("dvc_plots/index.html"), "Plots", "recall, confusion matrix, curves by epoch", "dvc plots show"),
+)
+
+_TEMPLATE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Reports: {{ model }}</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 68rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.7rem; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
+table { border-collapse: collapse; } th, td { border: 1px solid #d0d7de; padding: .3rem .7rem; text-align: left; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; } code { background: #f3f5f7; padding: .1em .3em; }
+.problem { background: #fde8df; padding: .5rem .8rem; } .facts td:first-child, .absent { color: #57606a; }
+</style></head><body>
+<h1>{{ model }}</h1>
+{% for problem in problems %}<p class="problem">{{ problem }}</p>
+{% endfor %}
+<h2>Test set, {{ "{:,}".format(pictures) }} pictures, labels as scraped</h2>
+<table><tr><th>recall</th><th>frozen backbone</th><th>fine-tuned</th></tr>
+{% for name, before, after in recall %}
+<tr><td>{{ name }}</td><td class="number">{{ before }}</td><td class="number">{{ after }}</td></tr>
+{% endfor %}
+</table>
+{% if gates %}
+<p>Gates: {{ gates }}.</p>
+{% endif %}
+<h2>Reports</h2>
+<table><tr><th>report</th><th>tells</th></tr>
+{% for link, title, tells, command, exists in reports %}
+<tr><td>{% if exists %}<a href="{{ link }}">{{ title }}</a>{% else %}<span class="absent">{{ title }}</span>{% endif %}
+</td><td>{{ tells }}{% if not exists %} (not made yet: <code>{{ command }}</code>){% endif %}</td></tr>
+{% endfor %}
+<tr><td>MLflow</td><td>runs, registered versions and their history: <code>make ui</code></td></tr>
+</table>
+<h2>Made from</h2>
+<table class="facts">
+{% for name, value in facts %}
+<tr><td>{{ name }}</td><td>{{ value }}</td></tr>
+{% endfor %}
+</table>
+</body></html>
+"""
+
+
+def write(figures: Mapping[str, Any], card: Path | None) -> None:
+    """Write the page, and the model card beside it.
+
+    Args:
+        figures: What `summary.collect` returns.
+        card: The registered version's model card; None where it cannot be fetched.
+
+    """
+    if card is None:
+        MODEL_CARD.unlink(missing_ok=True)  # rather none than another version's
+    else:
+        shutil.copyfile(card, MODEL_CARD)
+    files.write_text(render(figures), INDEX)
+
+
+def registered_card(model: Mapping[str, Any]) -> Path | None:
+    """Return this machine's copy of a registered version's model card; None where it has none.
+
+    Args:
+        model: Its name, its version, and whether the registration is pending.
+
+    """
+    from pipeline.registry import evidence_store
+    from pipeline.tracking import server
+    from pipeline.tracking.absent import or_none
+
+    def look() -> Path | None:
+        with server.session() as client:
+            version = or_none(lambda: client.get_model_version(model["model"], str(model["version"])))
+            return None if version is None else evidence_store.copy_of(version)
+
+    try:
+        folder = None if model["pending"] else server.patiently(look)
+    except Exception:  # noqa: BLE001 -- MLflow's client raises whatever it likes: the other reports are there all the same
+        return None
+    return None if folder is None else folder / "model_card.html"
+
+
+def render(figures: Mapping[str, Any]) -> str:
+    """Return the page; every value is escaped."""
+    import jinja2
+
+    model, gates = figures["model"], figures["gates"]
+    version = "not registered yet" if model["pending"] else f"version {model['version']}, alias {model['alias']}"
+    gained = NOTHING_GAINED if figures["kept_start"] else ""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.from_string(_TEMPLATE).render(
+        model=f"{model['model']}, {version}",
+        problems=[text for text in (figures["problem"], gained, figures["weak_suspicions"]) if text],
+        pictures=figures["test_pictures"],
+        recall=describe_recall(figures),
+        gates=None if gates is None else descriptions.verdict(gates["gates"]),
+        reports=[(_link(path), title, tells, command, path.is_file()) for path, title, tells, command in _REPORTS],
+        facts=_facts(figures),
+    )
+
+
+def _link(path: Path) -> str:
+    inside = path.is_relative_to(paths.REPORTS_DIR)
+    return path.relative_to(paths.REPORTS_DIR).as_posix() if inside else f"../{path.as_posix()}"
+
+
+def _facts(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    trained, now = figures["trained_from"], figures["working_tree"]
+    return [
+        ("model trained from commit", _commit(trained)),
+        ("model trained from data.dvc", trained["data_md5"] or "not versioned"),
+        ("reports written at commit", _commit(now)),
+        ("data.dvc now", now["data_md5"] or "not versioned"),
+        ("files sighted", f"{figures['sighted']:,}"),
+        ("pictures kept", f"{figures['kept']:,}"),
+    ]
+
+
+def _commit(state: Mapping[str, Any]) -> str:
+    if state["commit"] is None:
+        return "unknown"
+    return f"{state['commit']}{', with uncommitted changes' if state['dirty'] else ''}"

@@ -1,0 +1,44 @@
+"""`nsfw serve`."""
+
+import os
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.params.section import MOST_MB, Count, Positive, Section
+
+
+class Serve(Section):
+    """The HTTP service: what a picture, a request and all of them together may cost; 1 MB is 2^20 bytes.
+
+    `queue` bounds the pictures in hand (being decoded, waiting, in the network): past it a request gets a 429.
+    """
+
+    batch: Annotated[int, Field(ge=1, le=256)]
+    linger_ms: Annotated[float, Field(ge=0.0, le=1000.0)]
+    queue: Count | None
+    workers: Annotated[int, Field(ge=1, le=256)]
+    quick_seconds: Positive
+    seconds: Positive
+    memory_mb: Annotated[int, Field(ge=64, le=MOST_MB)]
+    pictures: Annotated[int, Field(ge=1, le=1000)]
+    picture_mb: Positive
+    request_mb: Positive
+    bodies_mb: Positive
+    header_seconds: Positive
+    body_seconds: Positive
+    answer_seconds: Positive
+    connections: Count
+    poll_seconds: Positive
+    grace_seconds: Annotated[float, Field(ge=0.0)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.picture_mb <= self.request_mb <= self.bodies_mb:
+            raise ValueError("picture_mb, request_mb and bodies_mb must not descend: a picture fits a request")
+        return self
+
+    @property
+    def room(self) -> int:
+        """How many pictures may be in hand: as said, or as many as this process may use cores."""
+        return self.queue or max(2, len(os.sched_getaffinity(0)))

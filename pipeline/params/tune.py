@@ -1,0 +1,70 @@
+"""The search of hyperparameters."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from pipeline.params.section import Count, Positive, Section
+
+
+class Interval(Section):
+    """Numbers from low to high: whole ones where both are; evenly by logarithm, or in steps, where said."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: Positive | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low is {self.low:g}, which is not below high, {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low is {self.low:g}; with log: true it must be above 0")
+        if self.log and self.step is not None:
+            raise ValueError("log: true and step exclude each other")
+        return self
+
+
+class Choices(Section):
+    """One of these."""
+
+    choices: tuple[str | int | float | bool | None, ...] = Field(min_length=1)
+
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(map(repr, self.choices))) < len(self.choices):
+            raise ValueError("choices holds a value twice")
+        return self
+
+
+def _form(entry: Any) -> str:
+    return "choices" if isinstance(entry, Choices) or (isinstance(entry, dict) and "choices" in entry) else "interval"
+
+
+Entry = Annotated[Annotated[Interval, Tag("interval")] | Annotated[Choices, Tag("choices")], Discriminator(_form)]
+
+
+class Tune(Section):
+    """The search by `nsfw tune`: what it may change (`space`, by dotted key), what it wants, what a trial may cost."""
+
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    storage: Annotated[str, Field(min_length=1)]
+    trials: Count
+    objective: Literal["macro_recall", "unsafe_recall", "log_loss"]
+    min_precision: Annotated[float, Field(gt=0.0, lt=1.0)]
+    second: Literal["latency_ms", "size_mb"] | None
+    sampler: Literal["tpe", "random"]
+    pruner: Literal["median", "hyperband"] | None
+    startup_trials: Count
+    subset: Annotated[float, Field(gt=0.0, le=1.0)]
+    head_epochs: Count
+    epochs: Count
+    min_steps: Count
+    confirm_seeds: Annotated[int, Field(ge=2)]
+    space: dict[str, Entry]

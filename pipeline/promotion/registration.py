@@ -1,0 +1,174 @@
+"""A version with its evidence: what `evaluate` found, the run's facts, speed, the gate table and the model card.
+
+The evaluation is a stage's output, the same bytes on every machine; speed and gates are of this moment, and so are
+written here, beside the registry, and never into what DVC caches.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_object, write_json, write_text
+from pipeline.evaluation import speed
+from pipeline.images.limits import Limits
+from pipeline.params.root import Params
+from pipeline.promotion import judging, model_card, rescoring
+from pipeline.promotion.gates import Gate
+from pipeline.registry import evidence_store, state
+from pipeline.registry.model_versions import Bundle, Registration, register
+from pipeline.registry.package import Candidate
+from pipeline.serving.decision import Decision
+from pipeline.tracking import server
+from pipeline.tracking.lineage import digest
+from pipeline.tracking.publish import describe
+from pipeline.tracking.run_record import RunRecord
+
+_OF_NOTE = (
+    "import.", "seed", "backbone.alpha", "backbone.weights", "train.dropout", "train.l2",
+    "finetune.epochs", "finetune.unfreeze", "finetune.schedule.",
+)  # fmt: skip
+_ROUNDS = 40  # pictures that speed is measured on
+
+
+def register_with_evidence(
+    candidate: Candidate, evaluation: Path, params: Params, *, only_forward: bool = False
+) -> tuple[Registration, Sequence[Gate]]:
+    """Register a candidate with the evidence in `evaluation` (evidence.json, predictions.parquet, plots).
+
+    The version carries the evidence's decision (temperature and threshold) and the catalog's limits of a picture.
+    Returns the registration, and the gate table against whoever is production now; [] if MLflow does not answer.
+
+    Raises:
+        UserError: there is no evidence, it is another model's, or the candidate's folder holds no run record.
+
+    """
+    document = read_object(evaluation / evidence_store.DOCUMENT)
+    sha256 = digest(candidate.model_file)
+    if document.get("model_sha256") != sha256:
+        raise UserError(
+            f"{evaluation / evidence_store.DOCUMENT} is about model {str(document.get('model_sha256'))[:12]}, "
+            f"but {candidate.model_file} is {sha256[:12]}. Run `dvc repro evaluate`."
+        )
+    candidate = replace(candidate, decision=_decision(document, evaluation), limits=limits(params))
+    facts = _facts(candidate, sha256)
+    with _folder(evaluation) as folder:
+        write_json(facts, folder / evidence_store.FACTS)
+        table = _judge(folder, params)
+        markdown = model_card.render(document, _for_card(facts, table))
+        write_text(markdown, folder / "model_card.md")
+        write_text(model_card.html(markdown, f"{candidate.name} {sha256[:12]}"), folder / "model_card.html")
+        bundle = Bundle(folder, digest(evaluation), [gate.to_document() for gate in table])
+        done = register(candidate, only_forward=only_forward, bundle=bundle)
+    return done, table
+
+
+def built_decision(evaluation: Path) -> dict[str, Any] | None:
+    """Return the temperature and threshold that the evidence in a folder gives; None where it gives none.
+
+    Raises:
+        UserError: there is no evidence, or it cannot be used.
+
+    """
+    return _decision(read_object(evaluation / evidence_store.DOCUMENT), evaluation)
+
+
+def _decision(document: Mapping[str, Any], evaluation: Path) -> dict[str, Any] | None:
+    try:
+        decision = Decision.from_evidence(document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{evaluation / evidence_store.DOCUMENT} holds no operating point that can be used ({error!r}). "
+            "Run `dvc repro -f evaluate`."
+        ) from None
+    return None if decision is None else decision.to_document()
+
+
+def limits(params: Params) -> dict[str, Any]:
+    """Return what a picture may be, for a version's spec: what the catalog took is what serving takes."""
+    return asdict(Limits(**params.catalog.limits))
+
+
+@contextmanager
+def _folder(evaluation: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "evidence"
+        shutil.copytree(evaluation, folder)
+        yield folder
+
+
+def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
+    """Return what is known of a model beside its answers: run, lineage, params, size, and its speed right now."""
+    record = RunRecord.load(candidate.folder)
+    lineage = record.document.get("lineage") or {}
+    git: Mapping[str, Any] = lineage.get("git") or {}
+    return {
+        "model": candidate.name,
+        "model_sha256": sha256,
+        "record_id": record.id,
+        "run_status": record.status,
+        "kept_start": record.kept_start,
+        "imported": record.kind == "import",
+        "adapter": None if candidate.adapter is None else dict(candidate.adapter),
+        "decision": candidate.decision,
+        "trained_at": record.document.get("finished_at"),
+        "git_commit": git.get("commit"),
+        "git_problem": git.get("problem"),
+        "git_dirty": git.get("dirty"),
+        "git_tree": git.get("tree"),
+        "untracked": git.get("untracked") or [],
+        "data_md5": lineage.get("data_md5"),
+        "params": record.document.get("params") or {},
+        "inputs": record.document.get("inputs") or [],
+        "size_mb": round(_bytes(candidate.model_file) / 1e6, 3),
+        "speed": _speed(candidate, lineage.get("hardware") or {}),
+    }
+
+
+def _for_card(facts: Mapping[str, Any], table: Sequence[Gate]) -> dict[str, Any]:
+    origin = facts["params"].get("import.file") if facts["imported"] else None
+    named = {"commit": facts["git_commit"], "run": facts["record_id"], "imported": origin}
+    named |= {name: facts[name] for name in ("model", "data_md5", "trained_at", "speed", "size_mb", "kept_start")}
+    # The others stand with the run.
+    named["params"] = {name: value for name, value in facts["params"].items() if name.startswith(_OF_NOTE)}
+    backbone = facts["params"].get("backbone.name")
+    return named | {"backbone": backbone, "gates": [gate.to_document() for gate in table]}
+
+
+def _bytes(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+
+
+def _speed(candidate: Candidate, hardware: Mapping[str, Any]) -> dict[str, Any]:
+    measured = speed.measure(rescoring.score_of(candidate), candidate.size, _ROUNDS)
+    gpus = ", ".join(hardware.get("gpus") or []) or "no GPU"
+    return {**measured, "hardware": f"{hardware.get('cpu')}, {hardware.get('cores')} cores, {gpus}"}
+
+
+def _judge(folder: Path, params: Params) -> list[Gate]:
+    try:
+        challenger = evidence_store.load(folder, None, digest(folder))
+        return server.patiently(lambda: _judge_now(challenger, params))
+    except (server.Unreachable, UserError):
+        return []
+    except Exception as error:  # noqa: BLE001 -- MLflow's client raises whatever it likes; the registration will tell
+        describe(error)
+        return []
+
+
+def _judge_now(challenger: evidence_store.Dossier, params: Params) -> list[Gate]:
+    production = None
+    with server.session() as client:
+        try:
+            now = state.read(client, params.register_)
+        except UserError:  # nothing is registered yet
+            return judging.table(challenger, None, params, production_version=None)
+        production = judging.dossier(client, now.model, now.production)
+    rescore = rescoring.rescorer(params)
+    return judging.table(challenger, production, params, production_version=now.production, rescore=rescore)

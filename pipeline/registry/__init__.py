@@ -1,0 +1,1 @@
+"""The model registry: versions, evidence, the ledger of production, and verification."""

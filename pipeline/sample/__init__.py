@@ -1,0 +1,1 @@
+"""The bundled sample: a benign scrape, drawn from numbers alone."""

@@ -1,0 +1,182 @@
+"""The process around the application: readiness, signals, and the way out."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from pipeline.core.errors import UserError
+from pipeline.images import sandbox
+from pipeline.params.serve import Serve
+from pipeline.service.answering import Service, told
+from pipeline.service.app import application
+from pipeline.service.connections import Protocol
+from pipeline.service.current_model import Follower, Source
+from pipeline.service.decoding import Decoders
+from pipeline.service.metrics import Metrics
+
+_log = logging.getLogger("nsfw.serve")
+
+_NOTICE_SECONDS = 1.0  # between /readyz saying no and the end of listening: open connections are told to close
+_HEAD_BYTES = 2**15
+_KEEP_SECONDS = 15
+_SEND_BYTES = 2**17
+_SWITCH_SECONDS = 0.0005  # Python's 5 ms, at each of four changes of thread, would be most of a picture's time
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server: a first SIGTERM or SIGINT drains and ends with exit code 0, a second one ends it now."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._leave = 0.0
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals, without raising them once more at the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 -- uvicorn's
+        """Begin to drain, or stop at once."""
+        if self._leave:
+            self.should_exit = self.force_exit = True
+            return
+        self._leave = time.monotonic() + _NOTICE_SECONDS
+        self._drain()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell whether to leave: once the notice is over."""
+        return await super().on_tick(counter) or bool(self._leave and time.monotonic() >= self._leave)
+
+
+def serve(source: Source, limits: Serve, *, host: str, port: int, wait: bool = False) -> None:
+    """Serve until a signal comes.
+
+    Args:
+        source: where models come from.
+        limits: params.yaml's section serve.
+        host: address to listen at.
+        port: 0 takes a free one; the log says which.
+        wait: where nothing can be served at first, wait for it.
+
+    Raises:
+        UserError: nothing can be served at first, or the port is taken.
+
+    """
+    listening = _listen(host, port, limits.connections)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    problem = asyncio.run(_serve(source, limits, listening, wait=wait))
+    sandbox.stop()
+    _log.info("stopped")
+    if problem:
+        raise UserError(problem)
+
+
+def _listen(host: str, port: int, backlog: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol said, asyncio sets TCP_NODELAY on what is accepted; without, each answer waits 40 ms for an ACK.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # The connections inherit it: what a client does not read is not to fill the kernel's memory, megabytes each.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+        listening.bind((host, port))
+        listening.listen(min(backlog, 2048))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise UserError(f"cannot listen at {host}, port {port} ({error}). --host and --port say where.") from None
+    return listening
+
+
+async def _serve(source: Source, limits: Serve, listening: socket.socket, *, wait: bool) -> str:
+    """Serve; return why nothing could be, or ""."""
+    metrics = Metrics()
+    follower = Follower(source, seconds=limits.poll_seconds, batch=limits.batch, told=told(metrics))
+    cost = sandbox.Limits(seconds=limits.seconds, memory_mb=limits.memory_mb, workers=limits.workers)
+    service = Service(limits, Decoders(cost, quick_seconds=limits.quick_seconds), follower, metrics)
+    server = Server(_config(service, limits), functools.partial(_drain, service))
+    problems: list[str] = []
+
+    def begin() -> None:
+        problem = _get_ready(service, wait=wait)
+        if problem:
+            problems.append(problem)
+            server.should_exit = True
+
+    threading.Thread(target=begin, name="start", daemon=True).start()
+    host, port, *_ = listening.getsockname()
+    _log.info("listening", extra={"host": host, "port": port})
+    await server.serve(sockets=[listening])
+    follower.stop()
+    service.batcher.close()
+    return "".join(problems)
+
+
+def _config(service: Service, limits: Serve) -> uvicorn.Config:
+    protocol: Any = functools.partial(
+        Protocol,
+        head_seconds=limits.header_seconds,
+        answer_seconds=limits.answer_seconds,
+        most=limits.connections,
+    )
+    return uvicorn.Config(
+        application(service),
+        http=protocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_SECONDS,
+        timeout_graceful_shutdown=max(1, round(limits.grace_seconds)),
+        h11_max_incomplete_event_size=_HEAD_BYTES,
+    )
+
+
+def _get_ready(service: Service, *, wait: bool) -> str:
+    """Load, check and warm what is in production, and start the workers; return why it cannot be done, or ""."""
+    follower = service.follower
+    try:
+        while not follower.look():
+            if not wait:
+                return follower.problem
+            time.sleep(service.limits.poll_seconds)
+        model = follower.model
+        if model is None:
+            return "there is no model"
+        service.decoders.start(model.squaring)
+    except UserError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 -- the main thread has to be told, whatever it is
+        _log.exception("the start failed")
+        return f"the service cannot start ({type(error).__name__}: {error})"
+    service.admission.ready = True
+    _log.info("ready", extra={"model": model.name, "version": model.version})
+    follower.start()
+    return ""
+
+
+def _drain(service: Service) -> None:
+    service.admission.draining = True
+    _log.info("stopping", extra={"pictures": service.admission.pictures})

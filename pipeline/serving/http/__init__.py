@@ -1,1 +1,0 @@
-"""The classifier as an HTTP service: admission, decoding, batches, and the model that follows production."""

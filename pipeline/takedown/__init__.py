@@ -1,0 +1,1 @@
+"""Taking pictures down for good: from data/, and an account of what learned from them."""

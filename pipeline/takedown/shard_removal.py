@@ -1,0 +1,111 @@
+"""Take pictures down for good: record it first, then let the bytes leave the shards.
+
+Killed at any moment and run again, it ends in the same state: a content counts as removed from the moment that the act
+is recorded, and `purge` takes out whatever recorded content still lies in a shard.
+"""
+
+import fnmatch
+import getpass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.data import completeness, removed_contents, shards
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Which contents: by sha256 (any number), or by the origin (exact, or a pattern with `*`) and source of a file."""
+
+    sha256: tuple[str, ...] = ()
+    origin: str | None = None
+    source: str | None = None
+
+    def __str__(self) -> str:
+        """Return it as its options."""
+        named = [f"--sha256 {sha256}" for sha256 in self.sha256]
+        named += [f"--origin {self.origin}"] if self.origin is not None else []
+        return " ".join(named + ([f"--source {self.source}"] if self.source is not None else []))
+
+
+def select(seen: pd.DataFrame, selector: Selector) -> pd.DataFrame:
+    """Return every sighting of the selected contents: of each, also those that the selector does not name.
+
+    Raises:
+        UserError: nothing is selected, or a sha256 that was never seen.
+
+    """
+    known = seen[seen["sha256"].notna()]
+    chosen = _by_sha256(known, selector.sha256) if selector.sha256 else _by_place(known, selector)
+    return known[known["sha256"].isin(chosen)].sort_values(["sha256", "source", "origin"], ignore_index=True)
+
+
+def _by_sha256(known: pd.DataFrame, given: Sequence[str]) -> set[str]:
+    wanted = [sha256.strip().lower() for sha256 in given]
+    for sha256 in wanted:
+        if not _SHA256.fullmatch(sha256):
+            raise UserError(f"--sha256 {sha256!r} is not 64 hexadecimal digits. Nothing was removed.")
+    if strangers := sorted(set(wanted) - set(known["sha256"])):
+        raise UserError(f"no file with sha256 {', '.join(strangers[:_NAMED])} was ever seen. Nothing was removed.")
+    return set(wanted)
+
+
+def _by_place(known: pd.DataFrame, selector: Selector) -> set[str]:
+    rows = known
+    if selector.source is not None:
+        rows = rows[rows["source"] == selector.source]
+        if rows.empty:
+            names = ", ".join(sorted(known["source"].unique()))
+            raise UserError(f"data/ holds no source {selector.source!r}, but: {names}. Nothing was removed.")
+    if selector.origin is not None:
+        exact = rows["origin"] == selector.origin
+        pattern = re.compile(fnmatch.translate(selector.origin))
+        rows = rows[exact if exact.any() else rows["origin"].map(lambda origin: bool(pattern.match(origin)))]
+        if rows.empty:
+            raise UserError(
+                f"no file was seen at {selector.origin!r}. An origin is the path below the ingested folder, "
+                "neutral/a.jpg, or a pattern of it, '*/a.jpg'. Nothing was removed."
+            )
+    return set(rows["sha256"])
+
+
+def record(sightings: Path, sha256: Sequence[str], reason: str, selector: str) -> list[str]:
+    """Record those of `sha256` that are not yet; return them."""
+    new = sorted(set(sha256) - set(removed_contents.load(sightings)["sha256"]))
+    if new:
+        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        about = {"reason": reason, "removed_at": moment, "removed_by": _who(), "selector": selector}
+        removed_contents.record(sightings, pd.DataFrame({"sha256": new}).assign(**about))
+    return new
+
+
+def affected(sha256: set[str]) -> dict[str, int]:
+    """Return how many of these contents each shard of data/ holds, of those that hold any."""
+    held, _ = completeness.contents(paths.SHARDS)
+    counts = {name: len(contents & sha256) for name, contents in held.items()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def purge() -> dict[str, int]:
+    """Let every recorded content leave the shards of data/; return how many left each shard that was rewritten."""
+    gone = set(removed_contents.load(paths.SIGHTINGS)["sha256"])
+    counts = affected(gone)
+    for name in counts:
+        shards.drop(paths.SHARDS / name, gone)
+    return counts
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, in a container
+        return "unknown"

@@ -1,0 +1,133 @@
+"""`nsfw data remove`: take pictures down for good, and tell what learned from them, what is like them, what is left."""
+
+from typing import Any
+
+import pandas as pd
+
+from pipeline.core import paths, tables
+from pipeline.core.errors import UserError
+from pipeline.data import completeness, dvc_pointer, folder, project, sightings
+from pipeline.params.root import Params
+from pipeline.takedown import leftovers, shard_removal
+from pipeline.takedown.shard_removal import Selector
+
+_SHOWN = 10
+
+
+def remove(params: Params, selector: Selector, reason: str, *, dry_run: bool = False) -> dict[str, Any]:
+    """Remove what is selected from data/ and version that; or, with `dry_run`, only tell.
+
+    Keys: selector, reason, dry_run, pictures (sha256, files), new (how many were not removed before), shards (contents
+    by shard that held any), near (as `near_copies` has it), versions and versions_problem, left (as
+    `leftovers.collect` has it; null in a dry run).
+
+    Raises:
+        UserError: data/ is not whole, or nothing is selected.
+
+    """
+    if not paths.SIGHTINGS.is_dir():
+        raise UserError("there is no data/ here. Fetch it with `dvc pull data.dvc` and run this again.")
+    with project.only_one():
+        completeness.check(paths.DATA)
+        if not dry_run:
+            folder.prepare(paths.DATA)  # a batch whose ingest was killed at its very end counts
+        seen = sightings.load(paths.SIGHTINGS)
+        files = shard_removal.select(seen, selector)
+        chosen = set(files["sha256"])
+        new = len(set(files.loc[files["status"] != sightings.REMOVED, "sha256"]))
+        near, problem = near_copies(seen, chosen)
+        shards = shard_removal.affected(chosen)
+        if not dry_run:
+            shard_removal.record(paths.SIGHTINGS, sorted(chosen), reason, str(selector))
+            shard_removal.purge()
+            leftovers.forget(chosen)
+            project.add_data()
+    versions, versions_problem = _versions(params, chosen)
+    return {
+        "selector": str(selector),
+        "reason": reason,
+        "dry_run": dry_run,
+        "pictures": _pictures(files),
+        "new": new,
+        "shards": shards,
+        "near": near,
+        "near_problem": problem,
+        "versions": versions,
+        "versions_problem": versions_problem,
+        "left": None if dry_run else leftovers.collect(chosen),
+    }
+
+
+def _pictures(files: pd.DataFrame) -> list[dict[str, Any]]:
+    files = files.assign(file=files["source"] + ": " + files["origin"])
+    return [{"sha256": sha256, "files": rows.tolist()} for sha256, rows in files.groupby("sha256")["file"]]
+
+
+def near_copies(seen: pd.DataFrame, chosen: set[str]) -> tuple[list[dict[str, Any]], str]:
+    """Return pictures that `dedupe` found to be one with the chosen ones, and are not chosen; or why nobody can tell.
+
+    Keys: sha256, of (the chosen ones of its cluster), cluster, distance (bits, to the cluster's representative; null
+    for the one that is learned from), files.
+    """
+    try:
+        kept = tables.read_parquet(paths.DEDUPED, ["sha256", "cluster"])
+        copies = tables.read_parquet(paths.DUPLICATES, ["sha256", "cluster", "kind", "distance"])
+    except UserError:
+        return [], f"{paths.DUPLICATES} is not here: `dvc repro dedupe` before a removal finds near copies"
+    rows = pd.concat([copies[copies["kind"] == "near"], kept]).drop_duplicates("sha256")
+    gone = chosen | set(seen.loc[seen["status"] == sightings.REMOVED, "sha256"])
+    near = rows[rows["cluster"].isin(rows.loc[rows["sha256"].isin(chosen), "cluster"]) & ~rows["sha256"].isin(gone)]
+    found = []
+    for row in near.sort_values(["cluster", "distance", "sha256"]).to_dict("records"):
+        of = sorted(set(rows.loc[rows["cluster"] == row["cluster"], "sha256"]) & chosen)
+        files = seen.loc[seen["sha256"] == row["sha256"], "origin"].tolist()
+        distance = None if pd.isna(row["distance"]) else int(row["distance"])
+        found.append(
+            {"sha256": row["sha256"], "of": of, "cluster": row["cluster"], "distance": distance, "files": files}
+        )
+    unknown = len(chosen - set(rows["sha256"]))
+    return found, f"{unknown} of them are not among what the last `dvc repro` compared" if unknown else ""
+
+
+def _versions(params: Params, chosen: set[str]) -> tuple[list[dict[str, Any]], str]:
+    from pipeline.takedown import learned_versions
+    from pipeline.tracking import server
+    from pipeline.tracking.publish import describe
+
+    try:
+        return server.patiently(lambda: learned_versions.learned(params, chosen)), ""
+    except UserError as error:
+        return [], str(error)
+    except Exception as error:  # noqa: BLE001 -- the removal is done: whatever MLflow raises is told beside it
+        return [], f"MLflow cannot be asked ({describe(error)}): run this again once it answers"
+
+
+def describe(found: dict[str, Any]) -> list[str]:
+    """Return a removal for a terminal."""
+    from pipeline.takedown import learned_versions
+
+    head = f"{len(found['pictures'])} pictures, {found['new']} of them not removed before"
+    lines = [f"would remove {head}:" if found["dry_run"] else f"removed {head}:"]
+    lines += _some([f"  {row['sha256']}  {', '.join(row['files'])}" for row in found["pictures"]])
+    lines += [f"  {count} {'lie in' if found['dry_run'] else 'left'} {name}" for name, count in found["shards"].items()]
+    lines.append(
+        f"near copies, which stay: {len(found['near'])}"
+        + (f" ({found['near_problem']})" if found["near_problem"] else "")
+    )
+    for row in found["near"]:
+        how = "the one learned from" if row["distance"] is None else f"{row['distance']} bits"
+        lines.append(f"  {row['sha256']}  {how}, of {row['of'][0][:12]}: {', '.join(row['files'])}")
+    if found["near"]:
+        lines.append("  look at them, and remove what is the same: nsfw data remove --sha256 ...")
+    lines.append(
+        f"registered versions: {found['versions_problem']}" if found["versions_problem"] else "registered versions:"
+    )
+    lines += learned_versions.lines(found["versions"])
+    if found["left"] is None:
+        return [*lines, "nothing was written: without --dry-run it is"]
+    commit = f"next: git add {dvc_pointer.POINTER} && git commit -m 'Remove pictures'"
+    return [*lines, *leftovers.describe(found["left"]), commit, "      dvc repro"]
+
+
+def _some(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"  and {len(lines) - _SHOWN} more: see --json"]

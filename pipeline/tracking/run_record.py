@@ -1,0 +1,267 @@
+"""The run record: a folder on disk that tells all about one training run. MLflow is a view of it.
+
+    with RunRecord.start("train", params=params, inputs=[paths.SPLITS]) as record:
+        record.log_epoch(0, {"val_loss": 0.7})
+        model.save(record.model_path)
+    record.copy_to(paths.HEAD)
+
+    record.json     id, kind, name, started_at, finished_at, status, reason, params, tags, lineage, inputs, process
+    metrics.jsonl   one line an epoch
+    system.jsonl    samples of the machine
+    artifacts/      pictures, tables
+    model.keras
+
+While it runs, the record lives outside DVC's outputs (`.cache/runs/<id>/`); each line is on disk when its call returns.
+"""
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from pipeline.core import paths
+from pipeline.core.errors import StopRequestedError, UserError
+from pipeline.core.files import read_json, write_json
+from pipeline.tracking import jsonl, lineage
+from pipeline.tracking.owner_process import is_alive, this_process
+
+Kind = Literal["train", "finetune", "tune", "trial", "import"]
+RECORD_FILE = "record.json"
+METRICS_FILE = "metrics.jsonl"
+SYSTEM_FILE = "system.jsonl"
+ARTIFACTS = "artifacts"
+DIFF_ARTIFACT = "code.diff"
+
+
+class RunRecord:
+    """One run's folder. As a context manager it finishes the record, or fails it with the exception's text."""
+
+    def __init__(self, folder: Path, document: dict[str, Any]) -> None:
+        self.folder = folder
+        self.document = document
+        self._logged: set[tuple[int | None, str]] = set()  # by the processes before this one, if it goes on
+
+    @classmethod
+    def start(
+        cls,
+        kind: Kind,
+        *,
+        params: Mapping[str, Any],
+        inputs: Sequence[Path],
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        root: Path = paths.RUNS,
+        resumable: Path | None = None,
+    ) -> Self:
+        """Begin a record under `root`; digests of `inputs` and the lineage are taken now.
+
+        Args:
+            kind: which training stage this is.
+            params: nested as in params.yaml; kept flat, under dotted keys.
+            inputs: the tables and folders that the run reads.
+            name: what people call the run; the kind and the time if None.
+            tags: more to find it by.
+            root: where running records live.
+            resumable: a folder whose existence means that this run, should it die, will go on.
+
+        Raises:
+            UserError: an input does not exist.
+
+        """
+        now = datetime.now(UTC)
+        record_id = f"{now:%Y%m%dT%H%M%SZ}-{kind}-{secrets.token_hex(4)}"
+        document = {
+            "id": record_id,
+            "kind": kind,
+            "name": name or f"{kind} {now:%Y-%m-%d %H:%M:%S}",
+            "started_at": now.isoformat(),
+            "finished_at": None,
+            "status": "RUNNING",
+            "reason": "",
+            "params": flatten(params),
+            "tags": dict(tags or {}),
+            "lineage": lineage.capture(),
+            "inputs": [lineage.describe_input(path) for path in inputs],
+            "process": this_process(),
+            "resumed": 0,
+            "resumable": None if resumable is None else str(resumable),
+        }
+        record = cls(root / record_id, document)
+        diff = lineage.git_diff()
+        if diff:
+            record.artifact(DIFF_ARTIFACT).write_text(diff, encoding="utf-8")
+        record._write()
+        return record
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a record, running or finished.
+
+        Raises:
+            UserError: the folder holds none, or a broken one.
+
+        """
+        document = read_json(folder / RECORD_FILE)
+        if not isinstance(document, dict) or not {"id", "kind", "status", "started_at"} <= document.keys():
+            raise UserError(f"{folder / RECORD_FILE} is not a run record. Delete {folder} and run `dvc repro`.")
+        return cls(folder, document)
+
+    def reopen(self) -> None:
+        """Go on with a record whose process died; what it logged already is not logged again."""
+        for file in (METRICS_FILE, SYSTEM_FILE):
+            jsonl.drop_torn_line(self.folder / file)
+        self._logged = {(line["epoch"], name) for line in self.metrics() for name in line["metrics"]}
+        self.document |= {
+            "status": "RUNNING",
+            "reason": "",
+            "finished_at": None,
+            "process": this_process(),
+            "resumed": int(self.document.get("resumed", 0)) + 1,
+        }
+        self._write()
+
+    @property
+    def id(self) -> str:
+        """The record's identity, in MLflow too (tag `nsfw.record_id`)."""
+        return str(self.document["id"])
+
+    @property
+    def kind(self) -> str:
+        """`train`, `finetune`; `tune` for a search, `trial` for one of its trainings; `import`: a model of others."""
+        return str(self.document["kind"])
+
+    @property
+    def status(self) -> str:
+        """RUNNING, FINISHED, FAILED or KILLED, as last written."""
+        return str(self.document["status"])
+
+    @property
+    def owned(self) -> bool:
+        """Whether the process that began this record still lives."""
+        return is_alive(self.document.get("process", {}), self.folder)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a run that died goes on with this record when its stage runs again."""
+        folder = self.document.get("resumable")
+        return bool(folder) and Path(str(folder)).is_dir()
+
+    @property
+    def system_samples(self) -> int:
+        """How many samples of the machine there are."""
+        return len(jsonl.read_lines(self.folder / SYSTEM_FILE)[0])
+
+    @property
+    def model_path(self) -> Path:
+        """Where the run's model belongs."""
+        return self.folder / paths.MODEL_FILE
+
+    def artifact(self, name: str) -> Path:
+        """Return the path to write the artifact `name` (may hold /) to; its folder exists."""
+        path = self.folder / ARTIFACTS / name
+        if not path.resolve().is_relative_to((self.folder / ARTIFACTS).resolve()):
+            raise ValueError(f"artifact name {name!r} leaves the record")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+        """Add one epoch's metrics; they are on disk when this returns. `step` is the epoch if None."""
+        self._log(METRICS_FILE, {"epoch": epoch, "step": epoch if step is None else step}, metrics)
+
+    def log_summary(self, metrics: Mapping[str, float]) -> None:
+        """Add metrics of the whole run, which belong to no epoch. Name them unlike the epochs'."""
+        self._log(METRICS_FILE, {"epoch": None, "step": 0}, metrics)
+
+    def log_system(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one sample of the machine."""
+        self._log(SYSTEM_FILE, {"step": step}, metrics)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every line of metrics.jsonl, in order."""
+        return jsonl.read_lines(self.folder / METRICS_FILE)[0]
+
+    @property
+    def kept_start(self) -> bool:
+        """Whether no epoch was better than the model that the training began with."""
+        return self.summary().get("best_epoch", 0.0) < 0  # epochs count from 0
+
+    def summary(self) -> dict[str, float]:
+        """Return the metrics of the whole run, the last of each name."""
+        return {
+            key: value for line in self.metrics() if line["epoch"] is None for key, value in line["metrics"].items()
+        }
+
+    def finish(self) -> None:
+        """Mark the run as done."""
+        self._end("FINISHED", "")
+
+    def fail(self, reason: str) -> None:
+        """Mark the run as failed, and why."""
+        self._end("FAILED", reason)
+
+    def stop(self, reason: str) -> None:
+        """Mark the run as ended before its time, on purpose, and why."""
+        self._end("KILLED", reason)
+
+    def copy_to(self, out: Path) -> None:
+        """Put a copy of the record into the folder `out` (hard links where the file system has them)."""
+        files = [file for file in sorted(self.folder.rglob("*")) if file.is_file() and file.name != RECORD_FILE]
+        for file in [*files, self.folder / RECORD_FILE]:  # record.json last: with it the copy is whole
+            target = out / file.relative_to(self.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            try:
+                os.link(file, target)
+            except OSError:
+                shutil.copyfile(file, target)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.status != "RUNNING":
+            return
+        if kind is None:
+            self.finish()
+            return
+        with suppress(OSError):  # a full disk, say: the first error is the one to tell
+            if isinstance(value, StopRequestedError):
+                self._end("KILLED", str(value))
+            else:
+                self.fail(f"{kind.__name__}: {value}" if str(value) else kind.__name__)
+
+    def _log(self, file: str, head: dict[str, Any], metrics: Mapping[str, float]) -> None:
+        values = {
+            name: float(value) for name, value in metrics.items() if (head.get("epoch"), name) not in self._logged
+        }
+        if not values:
+            return
+        line = {**head, "timestamp_ms": time.time_ns() // 1_000_000, "metrics": values}
+        jsonl.append(line, self.folder / file)
+
+    def _end(self, status: str, reason: str) -> None:
+        self.document |= {"status": status, "reason": reason, "finished_at": datetime.now(UTC).isoformat()}
+        self._write()
+
+    def _write(self) -> None:
+        # A new inode each time: a hard link of an earlier state (DVC's cache may hold one) keeps its bytes.
+        write_json(self.document, self.folder / RECORD_FILE)
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return `nested` with dotted keys; lists and single values stay as they are."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,1 @@
+"""Training: packed pictures and embeddings to weights, resumable."""

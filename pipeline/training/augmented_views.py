@@ -1,0 +1,16 @@
+"""Augmented views for embedding: drawn by content, so that a picture's views never depend on the others."""
+
+import numpy as np
+
+from pipeline.model import augment
+from pipeline.params.augment import Augment
+
+
+def draw_views(contents: list[str], view: int, ranges: Augment, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw view number `view` (from 1) of each content, named by sha256; shapes as in `augment.draw`."""
+    draws = [augment.draw(_rng(content, view, seed), 1, ranges, size) for content in contents]
+    return np.concatenate([warp for warp, _ in draws]), np.concatenate([channel for _, channel in draws])
+
+
+def _rng(content: str, view: int, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, view, int(content[:16], 16)])

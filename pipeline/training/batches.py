@@ -1,0 +1,100 @@
+"""What an epoch trains on: shuffled, augmented, the same for the same seed and epoch, from any place on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.model import augment
+from pipeline.params.augment import Augment
+from pipeline.training import packed_records
+from pipeline.training.embeddings import Embeddings
+
+_SHUFFLE_BYTES = 512 * 2**20
+
+
+def from_embeddings(
+    train: Embeddings, batch_size: int, seed: int, epoch: int, *, skip: int = 0, weights: np.ndarray | None = None
+) -> Any:
+    """Return an epoch's batches of (features, label): each picture once, by a view of it drawn at random.
+
+    The first `skip` pictures are passed over. `weights`, by label index, makes it (features, label, weight).
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(train.label))
+    view = rng.integers(0, len(train.features), len(order))
+    label = train.label[order[skip:]]
+    columns = [train.features[view[skip:], order[skip:]], label]
+    if weights is not None:
+        columns.append(weights[label])
+    return tf.data.Dataset.from_tensor_slices(tuple(columns)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A split's packed pictures: streamed from `files`, or `kept` decoded (pictures uint8 (n, s, s, 3), labels (n))."""
+
+    files: tuple[str, ...]
+    pictures: int
+    size: int
+    kept: tuple[Any, Any] | None
+
+    @classmethod
+    def open(cls, files: Sequence[str], pictures: int, size: int, memory_mb: int) -> "Source":
+        """Decode the pictures now if they take no more than `memory_mb` MiB; decoding each epoch anew costs more."""
+        kept = None
+        if packed_records.fit_in_memory(pictures, size, memory_mb):
+            parts = list(packed_records.pictures(files, size, 256))
+            kept = tf.concat([part[0] for part in parts], 0), tf.concat([part[1] for part in parts], 0)
+        return cls(tuple(files), pictures, size, kept)
+
+    def rows(self, rng: np.random.Generator, skip: int, batch_size: int) -> Any:
+        """Return batches of (pictures uint8, labels) in an order drawn from `rng`, from number `skip` on."""
+        if self.kept is not None:
+            pixels, labels = self.kept
+            order = tf.data.Dataset.from_tensor_slices(rng.permutation(self.pictures)[skip:]).batch(batch_size)
+            return order.map(lambda at: (tf.gather(pixels, at), tf.gather(labels, at)), tf.data.AUTOTUNE)
+        buffer = min(self.pictures, max(1, _SHUFFLE_BYTES // (self.size * self.size * 3)))
+        stored = packed_records.read([str(name) for name in rng.permutation(list(self.files))])
+        shuffled = stored.shuffle(buffer, seed=int(rng.integers(2**31)), reshuffle_each_iteration=False)
+        rows = shuffled.skip(skip)  # seen before the run was interrupted: passed over undecoded
+        return rows.map(lambda row: packed_records.parse(row, self.size)[:2], tf.data.AUTOTUNE).batch(batch_size)
+
+
+def from_pictures(
+    source: Source,
+    ranges: Augment,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    *,
+    skip: int = 0,
+    weights: np.ndarray | None = None,
+    warp: bool = True,
+) -> Any:
+    """Return an epoch's batches of (augmented 0..255 pixels, label): each picture once, in a new order and form.
+
+    The first `skip` pictures are passed over. `weights`, by label index, makes it (pixels, label, weight). Without
+    `warp`, the pixels come as ((pictures uint8, coefficients, channel shifts), label): the model is to augment them.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    draws = tuple(part[skip:] for part in augment.draw(rng, source.pictures, ranges, source.size))
+    drawn = tf.data.Dataset.from_tensor_slices(draws).batch(batch_size)
+    by_label = None if weights is None else tf.constant(weights, tf.float32)
+
+    def finish(row: Any, draw: Any) -> Any:
+        pictures, label = row
+        pixels = _warped(pictures, *draw) if warp else (pictures, *draw)
+        return (pixels, label) if by_label is None else (pixels, label, tf.gather(by_label, label))
+
+    zipped = tf.data.Dataset.zip((source.rows(rng, skip, batch_size), drawn))
+    batched = zipped.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+    return packed_records.of_length(batched, source.pictures - skip, batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _warped(pictures: Any, coefficients: Any, channel: Any) -> Any:
+    """Return `augment.apply` as an operation of a tf.data pipeline."""
+    pixels = tf.numpy_function(augment.apply, [pictures, coefficients, channel], tf.float32, stateful=False)
+    return tf.ensure_shape(pixels, pictures.shape)

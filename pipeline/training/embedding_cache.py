@@ -1,0 +1,209 @@
+"""Features that were computed before, so that a new picture embeds itself only; always the bytes that a new run gives.
+
+.cache/embeddings/<recipe>/<sha256 of the file>.npz holds rows of `key` (m), `view` (m) and `features` float32 (m, d).
+Files are added and never changed. A file whose bytes are not what its name says is deleted, and its rows are embedded
+again. A key is a picture's content and packed bytes; a recipe is all else that features depend on.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from pipeline.core import code_digests, files
+from pipeline.model import augment
+from pipeline.params.root import Params
+from pipeline.training import augmented_views, packed_records
+from pipeline.training.embeddings import Embeddings
+
+KEPT_RECIPES = 3
+_PART_BYTES = 32 * 2**20  # of features in a file: what a killed run loses at most, and what is read at a time
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddingCache:
+    """The rows of one recipe on disk."""
+
+    def __init__(self, root: Path, recipe: str) -> None:
+        """Open a recipe's folder under `root`, as the one used last; delete all but the last used three."""
+        self.folder = root / recipe
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.touch()
+        others = [folder for folder in root.iterdir() if folder.is_dir() and folder != self.folder]
+        others.sort(key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
+        for old in others[KEPT_RECIPES - 1 :]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def fill(self, keys: Sequence[str], features: np.ndarray) -> np.ndarray:
+        """Copy what is kept of `keys` (n) into `features` (views, n, d), in place.
+
+        Returns bool (views, n): what is missing still.
+        """
+        missing = np.ones(features.shape[:2], bool)
+        place_of = {key: place for place, key in enumerate(keys)}
+        for key, view, kept in filter(None, map(_read, sorted(self.folder.glob("*.npz")))):
+            place = np.array([place_of.get(name, -1) for name in key.tolist()], int)
+            use = (place >= 0) & (view < len(features))
+            features[view[use], place[use]] = kept[use]
+            missing[view[use], place[use]] = False
+        return missing
+
+    def add(self, keys: Sequence[str], features: np.ndarray, which: np.ndarray) -> None:
+        """Keep those rows of `features` (views, n, d) that `which` (bool, views, n) marks, as one new file."""
+        view, place = np.nonzero(which)
+        buffer = io.BytesIO()
+        np.savez(buffer, key=np.array(keys)[place], view=view, features=features[view, place])
+        data = buffer.getbuffer()
+        with files.atomic(self.folder / f"{hashlib.sha256(data).hexdigest()}.npz") as temporary:
+            temporary.write_bytes(data)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return a file's key, view and features, or None if it is damaged or gone."""
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() == path.stem:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                return arrays["key"], arrays["view"], arrays["features"]
+        path.unlink()
+        reason = "is damaged, and deleted"
+    except OSError as error:
+        reason = f"is not readable ({error})"
+    _log.warning("%s %s: what it held is embedded again.", path, reason)
+    return None
+
+
+def recipe(model: Any, params: Params) -> str:
+    """Digest everything but the picture that a view's features depend on.
+
+    That is the network, as it is (layers and weights, wherever these came from) and as it computes here (the features
+    of one batch of noise, for another processor rounds another way); the augmentation; and the code that joins them.
+    """
+    settings = [params.augment.model_dump(), params.seed, params.embed.batch_size]
+    versions = [keras.__version__, tf.__version__, np.__version__]
+    digest = hashlib.sha256(json.dumps([settings, versions, model.to_json()]).encode())
+    digest.update(code_digests.digest("pipeline.training.embedding_cache").encode())
+    for weight in model.get_weights():
+        digest.update(weight.tobytes())
+    shape = (params.embed.batch_size, params.backbone.size, params.backbone.size, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    contents = [f"{number:064x}" for number in range(len(noise))]
+    digest.update(_features(model, noise, contents, 1, params).tobytes())
+    return digest.hexdigest()
+
+
+def embed(model: Any, packed: Sequence[str], params: Params, cache: EmbeddingCache, name: str) -> Embeddings:
+    """Return the features of a split's pictures, as they are and in augmented views: kept ones, and new ones to keep.
+
+    Args:
+        model: from 0..255 pixels to features, as `network.embedder` makes it.
+        packed: the split's files.
+        params: seed, backbone, augment, embed.
+        cache: of `recipe(model, params)`.
+        name: of the split, on the progress bar.
+
+    """
+    contents, keys, labels = _identities(packed)
+    features = np.empty((1 + params.embed.views, len(keys), model.output_shape[-1]), np.float32)
+    missing = cache.fill(keys, features)
+    new = np.logical_or.reduce(missing, axis=0)
+    unsaved = np.zeros_like(missing)
+    progress = f"embed {name}: {new.sum()} of {len(new)} new"
+    try:
+        with tqdm(total=int(new.sum()), desc=progress, unit="picture", disable=None, leave=False) as bar:
+            for places, pictures in _pictures(packed, new, params):
+                named = [contents[place] for place in places]
+                for view in np.flatnonzero(missing[:, places].any(axis=1)):
+                    features[view, places] = _features(model, pictures, named, int(view), params)
+                unsaved[:, places] = missing[:, places]
+                if unsaved.sum() * features[0, 0].nbytes >= _PART_BYTES:
+                    cache.add(keys, features, unsaved)
+                    unsaved[:] = False
+                bar.update(len(places))
+    finally:  # an interrupted run goes on from there
+        if unsaved.any():
+            cache.add(keys, features, unsaved)
+    return Embeddings(features, np.array(contents), labels)
+
+
+def _identities(packed: Sequence[str]) -> tuple[list[str], list[str], np.ndarray]:
+    """Return every row's content, key and label index, in stored order, without decoding a picture."""
+    contents, keys, labels = [], [], []
+    for row in packed_records.read(packed).as_numpy_iterator():
+        fields = tf.train.Example.FromString(row).features.feature
+        content = fields["sha256"].bytes_list.value[0]
+        contents.append(content.decode())
+        keys.append(hashlib.sha256(content + fields["picture"].bytes_list.value[0]).hexdigest())
+        labels.append(fields["label"].int64_list.value[0])
+    return contents, keys, np.array(labels, np.int64)
+
+
+def _pictures(packed: Sequence[str], wanted: np.ndarray, params: Params) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the wanted rows' places and pictures, uint8 (m, size, size, 3), a batch at a time; decode no others."""
+    rows = tf.data.Dataset.zip((packed_records.read(packed), tf.data.Dataset.from_tensor_slices(wanted)))
+    chosen = rows.filter(lambda _row, want: want).map(
+        lambda row, _want: packed_records.parse(row, params.backbone.size)[0], num_parallel_calls=tf.data.AUTOTUNE
+    )
+    batches = chosen.batch(params.embed.batch_size).prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+    places = np.flatnonzero(wanted)
+    for start in range(0, len(places), params.embed.batch_size):
+        yield places[start : start + params.embed.batch_size], next(batches)
+
+
+def _features(model: Any, pictures: np.ndarray, contents: Sequence[str], view: int, params: Params) -> np.ndarray:
+    """Return float32 (m, d), for at most a batch of m pictures, and a view of them (0: as they are).
+
+    The network only ever sees whole batches, filled up with the same pictures again: the bits of a picture's features
+    depend on how many are computed together (not on which, nor in what order).
+    """
+    full = [row % len(contents) for row in range(params.embed.batch_size)]
+    batch: Any = pictures[full]
+    if view:
+        named = [contents[row] for row in full]
+        draws = augmented_views.draw_views(named, view, params.augment, params.backbone.size, params.seed)
+        batch = augment.apply(batch, *draws)
+    features: np.ndarray = model.predict_on_batch(batch)[: len(contents)]
+    return features
+
+
+def steady(model: Any, batch_size: int) -> Any:
+    """Return the model, or, where a picture's bits depend on its row in a batch, one that takes each row alone.
+
+    So it is on CPUs without AVX-512. On a GPU bits may differ anyhow, and the model is left as it is.
+    """
+    if tf.config.list_logical_devices("GPU"):
+        return model
+    noise = np.random.default_rng(0).integers(0, 256, (batch_size, *model.input_shape[1:]), np.uint8)
+    first = model.predict_on_batch(noise)
+    turns = sorted({1, batch_size // 2} - {0})
+    turned = [model.predict_on_batch(np.roll(noise, turn, axis=0)) for turn in turns]
+    same = all(np.array_equal(np.roll(first, turn, axis=0), rows) for turn, rows in zip(turns, turned, strict=True))
+    return model if same else _RowByRow(model)
+
+
+class _RowByRow:
+    """A model whose batches go through it a row at a time."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+        self._rows = tf.function(
+            lambda pixels: tf.map_fn(lambda row: model(row[None], training=False)[0], pixels), input_signature=signature
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def predict_on_batch(self, batch: Any) -> np.ndarray:
+        """Return float32 (n, d) features of (n, size, size, 3) pixels."""
+        return np.asarray(self._rows(np.asarray(batch, np.float32)))

@@ -1,0 +1,40 @@
+"""Pooled backbone features on disk: one .npz a split, `features` (views, n, features) and `sha256`, `label` (n)."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core import files
+from pipeline.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A split's features: float32 (views, n, features), view 0 the clean picture; sha256 (n); label index (n)."""
+
+    features: np.ndarray
+    sha256: np.ndarray
+    label: np.ndarray
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        with files.atomic(path) as temporary, temporary.open("wb") as opened:
+            np.savez(opened, features=self.features, sha256=self.sha256, label=self.label)
+
+    @classmethod
+    def load(cls, path: Path) -> "Embeddings":
+        """Read the file (no pickle).
+
+        Raises:
+            UserError: it is missing or broken.
+
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(arrays["features"], arrays["sha256"], arrays["label"])
+        except FileNotFoundError:
+            raise UserError(files.missing(path)) from None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is not readable ({error}). {files.REBUILD.format(path=path)}") from None

@@ -1,0 +1,112 @@
+"""The workers of a search on this machine: processes that are started, watched, replaced and ended."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import optuna
+
+from pipeline.core import paths
+from pipeline.core.errors import StopRequestedError, UserError
+from pipeline.params.root import Params
+from pipeline.tuning import study
+from pipeline.tuning.progress import Progress
+from pipeline.tuning.worker import Orders
+
+_LOOK_SECONDS = 0.5
+_END_SECONDS = 30.0  # for a worker to end in good order
+_RESTARTS = 3  # of workers that die, before the search gives up
+_STOPPED = "the search was asked to stop; what was finished is kept, and `nsfw tune --study {study}` goes on."
+
+_log = logging.getLogger(__name__)
+
+
+def run(
+    searched: optuna.Study,
+    params: Params,
+    count: int,
+    parent: str,
+    stop: Callable[[], bool],
+    log: Callable[[study.Standing], None] | None = None,
+) -> None:
+    """Keep so many workers at it until the study is finished; `log` is told each time that trials have finished."""
+    todo = params.tune
+    if study.standing(searched, todo.trials).finished >= todo.trials:
+        return
+    orders = Orders(todo.storage, todo.study, todo.trials, parent)
+    running = [_start(orders, number, count) for number in range(count)]
+    restarts = 0
+    with Progress(searched, todo.trials, log) as progress:
+        try:
+            while progress.look().finished < todo.trials:
+                if stop():
+                    raise StopRequestedError(_STOPPED.format(study=todo.study))
+                for number, process in enumerate(running):
+                    if process.poll() in (None, 0):
+                        continue
+                    if restarts == _RESTARTS or process.returncode == 1:
+                        raise UserError(f"a worker gave up; {_log_file(number)} ends: {_last_line(number)}")
+                    restarts += 1
+                    _log.warning("worker %d died (%d): another takes its place", number + 1, process.returncode)
+                    running[number] = _start(orders, number, count)
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            _end(running)
+
+
+def _start(orders: Orders, number: int, count: int) -> subprocess.Popen[str]:
+    """Start a worker with its share of the processors; it hears of a Ctrl-C from us, once."""
+    threads = str(max(1, len(os.sched_getaffinity(0)) // count))
+    own = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": threads}
+    # Several workers may share a GPU: each takes what it needs, not all.
+    environment = os.environ | own | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    _log_file(number).parent.mkdir(parents=True, exist_ok=True)
+    with _log_file(number).open("a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.tuning.worker"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+    if process.stdin is not None:  # left open: it ends with us, whatever ends us
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(asdict(orders)) + "\n")
+            process.stdin.flush()
+    return process
+
+
+def _end(running: Sequence[subprocess.Popen[str]]) -> None:
+    """Ask the workers to stop after their batch, and wait for them."""
+    for process in running:
+        if process.poll() is None:
+            process.terminate()
+    end = time.monotonic() + _END_SECONDS
+    for process in running:
+        try:
+            process.wait(max(0.1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for process in running:
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+
+
+def _log_file(number: int) -> Path:
+    return paths.TUNE / f"worker-{number + 1}.log"
+
+
+def _last_line(number: int) -> str:
+    lines = _log_file(number).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else "(nothing)"

@@ -1,0 +1,1 @@
+"""What the tables promise, held against them by Great Expectations."""

@@ -1,0 +1,227 @@
+"""Run the suites with Great Expectations and write its Data Docs: pages that open offline and run no script.
+
+Great Expectations' own pages load styles and scripts from eight hosts, build their index by script, carry the moment
+of the run, and show cell values as they are: a file name out of a scrape could be a script. So values are escaped
+before they go in, what comes from elsewhere is taken out, a content policy forbids the rest, and the index, which says
+each rule's severity, is written here. Equal data gives equal bytes.
+"""
+
+import datetime as dt
+import hashlib
+import html
+import logging
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.validation.suites import ROWS_NAMED, Check, Outcome, Suite
+
+if TYPE_CHECKING:
+    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.expectations.expectation import Expectation
+
+# A run is known by its data, not by its moment.
+RUN_NAME, RUN_TIME = "validate", dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+SEVERITIES = {"error": "critical", "warn": "warning"}
+SITE = "data_docs"
+_SOURCES_NAMED = 20
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 76rem; margin: 0 auto; padding: 1rem; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
+th, td { border: 1px solid #ccc; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+td[colspan], .show-scrollbars { overflow-wrap: anywhere; }
+h1, h2, h3, h4, h5, h6 { margin: 1rem 0 .3rem; font-size: 1.1rem; }
+ol.breadcrumb { list-style: none; padding: 0; } ol.breadcrumb li { display: inline; margin-right: 1rem; }
+nav ul { columns: 4; } .alert { background: #eef1f4; padding: .3rem .6rem; }
+.badge { background: #e4e7ea; padding: 0 .3em; }
+.collapse { display: none; } .collapse:target, li .collapse { display: block; } .card.mb-3, footer { display: none; }
+.fa-check-circle::before { content: "\\2713"; color: #00734d; }
+.fa-times::before { content: "\\2717"; color: #b23c00; }
+.fa-exclamation-triangle::before { content: "\\26A0"; }
+li .collapse [style] { color: inherit !important; }
+.failed { background: #fde8df; } .warned { background: #fff6d6; }
+"""
+_ELSEWHERE = re.compile(
+    r"<script\b.*?</script\s*>|<link\b[^>]*>|<style\b.*?</style\s*>|<img\b[^>]*>|<footer\b.*?</footer\s*>",
+    re.DOTALL | re.IGNORECASE,
+)
+_UUID = re.compile(r"(?<=-collapse-body-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def run_suites(suites: Sequence[Suite], directory: Path, facts: Sequence[tuple[str, str]] = ()) -> list[Outcome]:
+    """Run `suites`, replace `directory` by their Data Docs, and return what became of each rule.
+
+    `facts`: names and values that say which data this is, for the top of the first page.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as scratch:
+        site = Path(scratch) / directory.name
+        outcomes, moments = _run(suites, site.resolve())
+        _finish_pages(site, moments)
+        (site / "index.html").write_text(index_page(outcomes, facts), encoding="utf-8")
+        shutil.rmtree(directory, ignore_errors=True)
+        site.rename(directory)
+    return outcomes
+
+
+def _run(suites: Sequence[Suite], site: Path) -> tuple[list[Outcome], list[str]]:
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its import alone logs 200 lines
+    import great_expectations as gx
+    from great_expectations.core.run_identifier import RunIdentifier
+
+    context = _context(site)
+    source = context.data_sources.add_pandas("pipeline")
+    outcomes: list[Outcome] = []
+    moments = []
+    for suite in suites:
+        frame = suite.frame.reset_index(drop=True)  # rows are found again by their position
+        batch = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
+        rules = context.suites.add(
+            gx.ExpectationSuite(suite.name, expectations=[_expectation(c) for c in suite.checks])
+        )
+        validation = context.validation_definitions.add(
+            gx.ValidationDefinition(name=suite.name, data=batch, suite=rules)
+        )
+        result = validation.run(
+            batch_parameters={"dataframe": _shown(frame)},
+            result_format={"result_format": "SUMMARY", "partial_unexpected_count": ROWS_NAMED},
+            run_id=RunIdentifier(run_name=RUN_NAME, run_time=RUN_TIME),
+        ).to_json_dict()
+        moments.append(result["meta"]["batch_markers"]["ge_load_time"])
+        by_rule = {item["expectation_config"]["meta"]["rule"]: item for item in result["results"]}
+        outcomes += [_outcome(suite, frame, check, by_rule[check.rule]) for check in suite.checks]
+    context.build_data_docs(site_names=[SITE])
+    return outcomes, moments
+
+
+def _context(site: Path) -> "EphemeralDataContext":
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # it sets itself to INFO
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(enable=False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)}
+    context.add_data_docs_site(
+        site_name=SITE, site_config={"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": store}
+    )
+    return context
+
+
+def _expectation(check: Check) -> "Expectation":
+    import great_expectations.expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
+    arguments = dict(check.arguments)
+    if check.when is not None:
+        arguments["row_condition"] = Column(check.when[0]) == check.when[1]
+    # The pages show notes, but no severity of their own.
+    notes = f"{check.rule}: {check.promise}. Severity: **{check.severity}**."
+    kind = getattr(gxe, check.expectation)
+    return kind(**arguments, severity=SEVERITIES[check.severity], meta={"rule": check.rule}, notes=notes)
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    texts = frame.select_dtypes(include=["str", "object"]).columns
+    return frame.assign(**{name: frame[name].map(html.escape, na_action="ignore") for name in texts})
+
+
+def _outcome(suite: Suite, frame: pd.DataFrame, check: Check, item: dict[str, Any]) -> Outcome:
+    if item["exception_info"].get("exception_message"):
+        raise RuntimeError(f"{suite.name}.{check.rule} could not be checked: {item['exception_info']}")
+    result = item["result"]
+    if "column" not in check.arguments:
+        missing = sorted((result.get("details") or {}).get("mismatched", {}).get("missing", []))
+        rows = tuple(f"lacks the column {name}" for name in missing)
+        return Outcome(suite.name, check, item["success"], float(len(rows)), len(rows), rows)
+    places = [int(place) for place in result.get("partial_unexpected_index_list") or []][:ROWS_NAMED]
+    rows = tuple(_name(frame.iloc[place], suite.named_by, check.arguments["column"]) for place in places)
+    return Outcome(
+        suite.name, check, item["success"], _observed(frame, check, result), result["unexpected_count"], rows
+    )
+
+
+def _observed(frame: pd.DataFrame, check: Check, result: dict[str, Any]) -> float | None:
+    if check.observe is None:
+        return float(result["unexpected_count"])
+    values = frame[check.arguments["column"]].dropna()
+    return None if values.empty else float(values.agg(check.observe))
+
+
+def _name(row: pd.Series, named_by: Sequence[str], column: str) -> str:
+    """Name a row for a person. repr() keeps control characters of hostile names off the terminal."""
+    shown = row.reindex(list(dict.fromkeys((*named_by, column)))).dropna()
+    values = [value.item() if isinstance(value, np.generic) else value for value in shown.tolist()]
+    return ", ".join(f"{name} {value!r}" for name, value in zip(shown.index, values, strict=True))
+
+
+def _finish_pages(site: Path, moments: Sequence[str]) -> None:
+    shutil.rmtree(site / "static")
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for moment in moments:
+            text = text.replace(moment, RUN_NAME)
+        text = _UUID.sub("more", _ELSEWHERE.sub("", text))
+        page.write_text(text.replace("<head>", f"<head>{_head()}", 1), encoding="utf-8")
+
+
+def _head() -> str:
+    return f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><style>{STYLE}</style>'
+
+
+def index_page(outcomes: Sequence[Outcome], facts: Sequence[tuple[str, str]] = ()) -> str:
+    """Return the site's first page: which data, then a row a rule, broken ones with their rows and the way out."""
+    stamp = RUN_TIME.strftime("%Y%m%dT%H%M%S.%fZ")
+    known = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in facts)
+    parts = [f"<table>{known}</table>"] if facts else []
+    for name in dict.fromkeys(outcome.suite for outcome in outcomes):
+        link = f"validations/{name}/{RUN_NAME}/{stamp}/pipeline-{name}.html"
+        rows = "".join(_row(outcome) for outcome in outcomes if outcome.suite == name)
+        head = "<tr><th>rule</th><th>promise</th><th>severity</th><th>result</th><th>observed</th><th>limit</th></tr>"
+        parts.append(f'<h2>{name} (<a href="{link}">details</a>)</h2><table>{head}{rows}</table>')
+    broken = sum(not outcome.success for outcome in outcomes)
+    title = f"Data Docs: {len(outcomes)} rules, {broken} broken"
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{_head()}<title>{title}</title></head>'
+        f"<body><h1>{title}</h1>{''.join(parts)}</body></html>\n"
+    )
+
+
+def facts(sightings: pd.DataFrame, catalog: pd.DataFrame, quarantine: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return which data is checked: the same for the same data, whatever commit it is in.
+
+    The digest is that of the contents' sha256, sorted, a line each.
+    """
+    contents = "\n".join(sorted(catalog["sha256"].dropna().astype("str"))) if "sha256" in catalog else ""
+    files = sightings["source"].value_counts().sort_index() if "source" in sightings else pd.Series(dtype="int64")
+    sources = ", ".join(f"{name} ({count:,} files)" for name, count in files.head(_SOURCES_NAMED).items())
+    if len(files) > _SOURCES_NAMED:
+        sources += f" and {len(files) - _SOURCES_NAMED:,} more"
+    return [
+        ("sources", sources),
+        ("files sighted", f"{len(sightings):,}"),
+        ("pictures catalogued", f"{len(catalog):,}, digest {hashlib.sha256(contents.encode()).hexdigest()[:16]}"),
+        ("files quarantined", f"{len(quarantine):,} (build/quarantine.csv)"),
+        ("commit and data.dvc", "in reports/index.html, written by nsfw summary; of all commits: nsfw data versions"),
+    ]
+
+
+def _row(outcome: Outcome) -> str:
+    check = outcome.check
+    result, shade = ("ok", "") if outcome.success else ("broken", "failed" if check.severity == "error" else "warned")
+    numbers = ["" if value is None else f"{value:g}" for value in (outcome.observed, check.limit)]
+    cells = [check.rule, check.promise, check.severity, result, *numbers]
+    line = f'<tr class="{shade}">' + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+    if outcome.success:
+        return line
+    listed = "<br>".join(html.escape(row) for row in outcome.listed())
+    return f'{line}<tr class="{shade}"><td></td><td colspan="5">{listed}<br>{html.escape(check.way_out)}</td></tr>'

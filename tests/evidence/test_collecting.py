@@ -1,0 +1,122 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline.core import paths, tables
+from pipeline.core.errors import UserError
+from pipeline.evaluation import calibration
+from pipeline.evaluation import predictions as table
+from pipeline.evaluation.recall import summary
+from pipeline.evidence import collecting
+from pipeline.params.evaluate import Policy
+from pipeline.params.root import load_params
+from pipeline.tracking.lineage import digest
+
+NAMES = ["drawings", "neutral", "porn"]
+
+
+def by_colour(pictures: np.ndarray) -> np.ndarray:
+    odds = np.exp(pictures.mean(axis=(1, 2)) / 40)
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def predictions(in_project) -> pd.DataFrame:
+    return tables.read_parquet(paths.PREDICTIONS)
+
+
+@pytest.fixture
+def document(in_project) -> dict:
+    """What the stage wrote."""
+    return json.loads((paths.EVIDENCE / collecting.DOCUMENT).read_text(encoding="utf-8"))
+
+
+def test_the_stage_writes_the_whole_document(document, predictions):
+    assert set(document) == {
+        "schema", "labels", "unsafe", "size", "confidence", "test", "summary", "bootstrap", "calibration",
+        "target_recall", "operating_points", "policy", "robustness", "slices", "raw", "cleaned", "reports", "leaks",
+        "model_sha256",
+    }  # fmt: skip
+    test = predictions[predictions["split"] == "test"]
+    assert document["schema"] == 1
+    assert document["model_sha256"] == digest(paths.FINETUNED / paths.MODEL_FILE)
+    assert (document["labels"], document["unsafe"], document["size"]) == (NAMES, ["porn"], 32)
+    assert document["test"] == {
+        "digest": table.digest(test),
+        "pictures": len(test),
+        "by_label": test["label"].value_counts().reindex(NAMES).to_dict(),
+    }
+    assert "NaN" not in (paths.EVIDENCE / collecting.DOCUMENT).read_text()
+
+
+def test_its_figures_are_those_of_the_predictions(document, predictions):
+    val, test = (table.arrays(predictions[predictions["split"] == split], NAMES) for split in ("val", "test"))
+    assert document["summary"] == summary(*test, NAMES, ("porn",), 0.95)
+    temperature, tested = calibration.choose_temperature(*val, 1)
+    assert document["calibration"] == calibration.report(*test, temperature) | {"held_out": tested}
+    point = document["operating_points"]["unsafe"]
+    scores = calibration.apply(val[0], temperature)[:, 2]
+    assert point["val_recall"] == (scores[val[1] == 2] >= point["threshold"]).mean() >= 0.95
+    low, high = document["bootstrap"]["macro_recall"]
+    assert low <= document["summary"]["macro_recall"] <= high
+    assert document["robustness"]["plain"]["recall"] == document["summary"]["recall"]
+    assert document["cleaned"]["summary"] == document["summary"] == document["raw"]["summary"]
+    source = next(row for row in document["slices"]["rows"] if row["family"] == "source")
+    assert (source["slice"], source["pictures"]) == ("test", document["test"]["pictures"])
+    assert document["leaks"]["test_pictures"] == document["test"]["pictures"]
+    assert document["leaks"]["straddling"] == 0
+
+
+def test_predictions_and_plots_lie_beside_it(predictions, in_project):
+    pd.testing.assert_frame_equal(tables.read_parquet(paths.EVIDENCE / collecting.TABLE), predictions)
+    for name in ("pr", "reliability", "confusion"):
+        with Image.open(paths.EVIDENCE / f"plots/{name}.png") as image:
+            assert min(image.size) > 300
+
+
+def test_an_imported_model_of_another_size_passes_through_the_same_twice_alike(in_project, tmp_path):
+    params = load_params()
+    found = collecting.predictions_from_shards(by_colour, 24, ("val", "test"), params)
+    for name in ("one", "two"):
+        collecting.write(collecting.collect(by_colour, 24, found, params), found, tmp_path / name)
+    for path in (path for path in (tmp_path / "one").rglob("*") if path.is_file()):
+        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+    document = json.loads((tmp_path / "one/evidence.json").read_text())
+    assert document["size"] == 24
+    assert document["robustness"]["plain"]["unsafe_recall"] == document["summary"]["unsafe"]["recall"]
+
+
+def test_decisions_reports_and_tags_reach_the_document(project_copy):
+    """Test pictures: one relabelled, one reported, some tagged."""
+    params = load_params()
+    found = tables.read_parquet(paths.PREDICTIONS)
+    test = found[found["split"] == "test"].reset_index(drop=True)
+    first, second = test["sha256"][:2]
+    other = next(name for name in NAMES if name != test["label"][0])
+    found.loc[found["sha256"] == first, "label"] = other
+    paths.DECISIONS.write_text(
+        "sha256,old_label,new_label,reviewer,reason,decided_at,model_version\n"
+        f"{first},{test['label'][0]},{other},kim,,,\n{'0' * 64},porn,drop,kim,,,\n"
+    )
+    said = table.answers(test, NAMES)[1]
+    wrong = next(name for name in NAMES if name != said)
+    paths.REPORTS.write_text(f"sha256,expected_label,slice,ticket,reported_at\n{second},{wrong},,T-7,\n")
+    paths.SLICES.write_text("sha256,slice\n" + "".join(f"{sha},night\n" for sha in test["sha256"][:4]))
+    changed = {"policy": Policy(block=("porn",)), "prevalence": None}
+    params = params.model_copy(update={"evaluate": params.evaluate.model_copy(update=changed)})
+    document = collecting.collect(by_colour, 24, found, params)
+    assert (document["raw"]["relabelled"], document["raw"]["dropped"]) == (1, 0)  # what was dropped is not in data
+    assert document["raw"]["summary"] != document["cleaned"]["summary"]
+    assert document["reports"]["wrong"] == [{"sha256": second, "expected_label": wrong, "said": said, "ticket": "T-7"}]
+    night = [row for row in document["slices"]["rows"] if row["family"] == "tag"]
+    assert [(row["slice"], row["pictures"]) for row in night] == [("night", 4)]
+    assert list(document["operating_points"]) == ["unsafe", "block"]
+    assert document["operating_points"]["block"]["at_prevalence"] is None
+
+
+def test_without_test_pictures_it_says_where_to_look(predictions):
+    with pytest.raises(UserError, match="no picture to measure"):
+        collecting.collect(by_colour, 24, predictions[predictions["split"] == "val"], load_params())

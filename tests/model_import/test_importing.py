@@ -1,0 +1,304 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from onnx import TensorProto, numpy_helper
+
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.images import sandbox
+from pipeline.model_import import importing
+from pipeline.model_import.options import Said
+from pipeline.params.root import Params, load_params
+from pipeline.registry.loading import open_model
+from pipeline.registry.package import Candidate, requirements
+from pipeline.serving.networks import load_network
+from pipeline.tracking import lineage
+from pipeline.tracking.mlflow_facts import run_tags
+from pipeline.tracking.run_record import RunRecord
+from tests.support import foreign_models
+from tests.support.foreign_models import (
+    CLASSES,
+    SIZE,
+    edit_config,
+    network,
+    onnx_answer,
+    pixels,
+    save_calls,
+    save_keras,
+    save_onnx,
+    save_tfjs,
+)
+
+SAVE = {name: getattr(foreign_models, f"save_{name}") for name in ("tfjs", "keras", "saved_model", "onnx")}
+
+
+@pytest.fixture
+def params(project) -> Params:
+    """Of a project that is the working directory, with three labels."""
+    document = yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8"))
+    document["labels"] = {"names": list(CLASSES), "unsafe": ["porn"]}
+    paths.PARAMS.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return load_params()
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Inspections run in this process, so that a loader that is called there is seen."""
+    monkeypatch.setattr(sandbox, "run", lambda function, items, limits: map(function, items))
+
+
+@pytest.fixture
+def theirs(tmp_path) -> Path:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("kind", SAVE)
+def test_a_sound_model_of_each_format_answers_like_its_source(kind, params, theirs, here):
+    found = importing.prepare(SAVE[kind](theirs), params, Said(rescaling="unit"))
+    assert (found.format, found.size, found.classes, found.stated) == (kind, SIZE, CLASSES, "params")
+    answer = load_network(found.model_file, found.adapter, found.size, 3)(pixels())
+    unit = pixels().astype(np.float32) / 255
+    wanted = onnx_answer(unit) if kind == "onnx" else network().predict(unit, verbose=0)
+    np.testing.assert_allclose(answer, wanted, atol=1e-5)
+    record = RunRecord.load(found.folder)
+    assert (record.kind, record.status) == ("import", "FINISHED")
+    assert run_tags(record)["mlflow.source.name"] == "nsfw import-model"
+    assert record.document["params"]["import.sha256"] == found.sha256
+    assert record.document["params"]["import.rescaling"] == "unit"
+    if kind != "tfjs":
+        assert lineage.digest(found.model_file) == found.sha256
+
+
+def test_their_order_becomes_ours(params, theirs, here):
+    said = Said(rescaling="unit", classes=("porn", "drawings", "neutral"))
+    found = importing.prepare(save_onnx(theirs), params, said)
+    answer = load_network(found.model_file, found.adapter, SIZE, 3)(pixels())
+    np.testing.assert_allclose(answer, onnx_answer(pixels() / 255)[:, [1, 2, 0]], atol=1e-5)
+
+
+def test_the_same_import_is_one_record_and_another_word_makes_another(params, theirs, here):
+    path = save_onnx(theirs)
+    first = importing.prepare(path, params, Said(rescaling="unit"))
+    assert importing.prepare(path, params, Said(rescaling="unit")) == first
+    other = importing.prepare(path, params, Said(rescaling="symmetric"))
+    assert other.folder != first.folder
+    assert len(list(paths.RUNS.iterdir())) == 2
+
+
+def _lambda(folder: Path) -> Path:
+    inputs = keras.Input((SIZE, SIZE, 3))
+    inner = keras.Sequential([keras.layers.Lambda(lambda x: x)])
+    features = keras.layers.GlobalAveragePooling2D()(inner(inputs))
+    return save_keras(folder, keras.Model(inputs, keras.layers.Dense(3, "softmax")(features)))
+
+
+def _python(folder: Path) -> Path:
+    return save_calls(folder, lambda x: tf.numpy_function(np.negative, [x], tf.float32))
+
+
+def _external(model) -> None:
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+
+
+def _pickle(folder: Path) -> Path:
+    (folder / "theirs.keras").write_bytes(b"\x80\x04K\x01.")
+    return folder / "theirs.keras"
+
+
+def _cut(folder: Path) -> Path:
+    path = save_keras(folder)
+    path.write_bytes(path.read_bytes()[:9000])
+    return path
+
+
+def _wide(folder: Path) -> Path:
+    return edit_config(
+        save_keras(folder), lambda c: c["config"]["layers"][0]["config"].update(batch_shape=[None, 32, 64, 3])
+    )
+
+
+def _outside(folder: Path) -> Path:
+    return save_tfjs(folder, edit=lambda document: document["weightsManifest"][0].update(paths=["../x"]))
+
+
+BAD = {
+    "truncated": (_cut, {}, "cut short"),
+    "pickle": (_pickle, {}, "Python pickle"),
+    "nested Lambda": (_lambda, {}, "holds a Lambda"),
+    "wrong shape": (_wide, {}, "not that of square RGB"),
+    "PyFunc": (_python, {}, "PyFunc"),
+    "external data": (lambda folder: save_onnx(folder, edit=_external), {}, "another file"),
+    "shard outside": (_outside, {}, "shard name"),
+    "too many classes": (lambda folder: save_keras(folder, network(classes=5)), {}, "5 outputs for the 3 classes"),
+    "class order": (
+        lambda folder: save_onnx(folder, edit=lambda model: model.metadata_props.add(key="labels", value="a,b,c")),
+        {"classes": ("b", "a", "c")},
+        "own classes are a, b, c; --classes says b, a, c",
+    ),
+    "checksum": (save_onnx, {"sha256": "f" * 64}, "its SHA-256 is"),
+    "too large": (lambda folder: save_keras(folder, network(classes=60_000)), {"max_mb": 1}, "--max-mb"),
+    "rescaling unsaid": (save_onnx, {"rescaling": None}, "--rescaling"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_model_is_refused_before_it_is_loaded_and_leaves_nothing(name, params, theirs, here, monkeypatch):
+    make, words, reason = BAD[name]
+    path = make(theirs)
+    for loader in ("keras.saving.load_model", "tensorflow.saved_model.load", "onnxruntime.InferenceSession"):
+        monkeypatch.setattr(loader, lambda *_, **__: pytest.fail("loaded"))
+    for loader in ("importing.load_network", "importing.register_with_evidence", "loading.convert"):
+        monkeypatch.setattr(f"pipeline.model_import.{loader}", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(UserError, match=reason) as refusal:
+        importing.import_model(path, params, Said(**{"rescaling": "unit"} | words))
+    assert "theirs" in str(refusal.value)
+    assert not paths.CACHE.exists()
+
+
+def test_logits_must_be_said(params, theirs, here):
+    def no_softmax(model):
+        del model.graph.node[3]
+        model.graph.node[2].output[0] = "p"
+
+    path = save_onnx(theirs, edit=no_softmax)
+    with pytest.raises(UserError, match=r"no probabilities\. If they are logits, say --outputs logits"):
+        importing.prepare(path, params, Said(rescaling="unit"))
+    assert not list(paths.CACHE.rglob("*"))
+    found = importing.prepare(path, params, Said(rescaling="unit", outputs="logits"))
+    answer = load_network(found.model_file, found.adapter, SIZE, 3)(pixels())
+    np.testing.assert_allclose(answer, onnx_answer(pixels() / 255), atol=1e-5)
+
+
+def test_a_model_that_gives_no_answer_is_refused(params, theirs, here):
+    def other_width(model):
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((4, 3), np.float32), "w"))
+
+    with pytest.raises(UserError, match=r"theirs\.onnx is refused: "):
+        importing.prepare(save_onnx(theirs, edit=other_width), params, Said(rescaling="unit"))
+
+
+def test_an_answer_that_is_not_finite_is_refused(params, theirs, here):
+    path = save_onnx(theirs, edit=lambda model: model.graph.initializer[1].__setattr__("raw_data", b"\xff" * 12))
+    with pytest.raises(UserError, match="finite"):
+        importing.prepare(path, params, Said(rescaling="unit"))
+
+
+def _dies(_: object) -> None:
+    os._exit(9)
+
+
+def test_an_inspection_that_crashes_is_a_refusal(params, theirs, monkeypatch):
+    """In a real process of its own."""
+    path = save_onnx(theirs)
+    monkeypatch.setattr("pipeline.model_import.loading.inspect", _dies)
+    with pytest.raises(UserError, match="reading it ended in crashed"):
+        importing.prepare(path, params, Said(rescaling="unit"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "package"), [("keras", "keras"), ("saved_model", "tensorflow"), ("onnx", "onnxruntime")]
+)
+def test_a_version_needs_its_own_formats_library(kind, package, params, theirs, here):
+    found = importing.prepare(SAVE[kind](theirs), params, Said(rescaling="unit"))
+    asked = importing.candidate(found, params, {}, name=None)
+    names = [requirement.partition("==")[0] for requirement in requirements(asked)]
+    assert package in names
+    assert ("tensorflow" in names) == (kind != "onnx")
+    document = json.loads(
+        json.dumps({"request": asked.to_document(), "model_sha256": lineage.digest(asked.model_file)})
+    )
+    assert Candidate.from_document(document, found.folder) == asked
+
+
+def test_a_document_of_before_is_read(tmp_path):
+    (tmp_path / paths.MODEL_FILE).write_bytes(b"model")
+    request = {"name": "nsfw", "alias": "challenger", "labels": ["a"], "unsafe": ["a"], "size": 32}
+    request |= {"rescaling": "unit", "evidence": {}}
+    document = {"request": request, "model_sha256": lineage.digest(tmp_path / paths.MODEL_FILE)}
+    found = Candidate.from_document(document, tmp_path)
+    assert (found.model_file, found.adapter) == (tmp_path / paths.MODEL_FILE, None)
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--format", "pickle"], ["--rescaling", "x"], ["--map", "a"], ["--channels", "grb"], ["--outputs", "x"]]
+)
+def test_a_wrong_word_is_wrong_usage(wrong, project, nsfw):
+    code, _, told = nsfw("import-model", "x.keras", *wrong)
+    assert code == 2
+    assert wrong[0] in told
+
+
+def test_a_server_that_does_not_answer_is_told(project_copy, theirs, here, monkeypatch, nsfw):
+    Path(".dvc").mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    code, _, told = nsfw("import-model", save_onnx(theirs), "--rescaling", "unit")
+    assert code == 1
+    assert "not registered" in told
+    assert "Run the same command again" in told
+
+
+@pytest.mark.slow
+def test_every_format_becomes_a_version_that_answers_in_a_clean_process(
+    project_copy, theirs, monkeypatch, tmp_path, nsfw
+):
+    Path(".dvc").mkdir()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for number, (kind, save) in enumerate(SAVE.items(), 1):
+        (theirs / kind).mkdir()
+        path = save(theirs / kind)
+        for _ in range(2):  # again it is the same version
+            code, out, told = nsfw("import-model", path, "--rescaling", "unit", "--json")
+            assert (code, json.loads(out)["version"]) == (0, number), told
+    judged = json.loads(nsfw("gates", "1", "--json")[1])
+    rows = {row["gate"]: row for row in judged["gates"]}
+    assert (rows["evidence"]["status"], rows["clean"]["status"]) == ("pass", "n/a")
+    assert rows["class_recall"]["value"] is not None
+    code, out, _ = nsfw("history")
+    assert "nothing yet in production" in out
+    over = [word for row in judged["gates"] if row["status"] == "fail" for word in ("--override", row["gate"])]
+    assert nsfw("promote", "1", "--reason", "what runs today", *over)[0] == 0
+    code, out, told = nsfw("verify")
+    assert (code, "version 1 of nsfw is loaded" in out) == (0, True), told
+    (tmp_path / "elsewhere").mkdir()
+    np.save(tmp_path / "elsewhere" / "pixels.npy", pixels())
+    code = """if True:
+        import io, json, mlflow, numpy as np, pandas as pd
+        from PIL import Image
+        def png(pixels):
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "PNG")
+            return buffer.getvalue()
+        frame = pd.DataFrame({"image": [png(pixels) for pixels in np.load("pixels.npy")]})
+        answers = [mlflow.pyfunc.load_model(f"models:/nsfw/{number}").predict(frame) for number in range(1, 5)]
+        print(json.dumps([answer.iloc[:, :3].to_numpy().tolist() for answer in answers]))
+    """
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{Path.cwd()}/mlflow.db",
+        "HOME": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "elsewhere",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    unit = pixels().astype(np.float32) / 255
+    answers = np.array(json.loads(done.stdout.splitlines()[-1]))
+    plain = [network().predict(unit, verbose=0)] * 3 + [onnx_answer(unit)]
+    for number, (answer, raw) in enumerate(zip(answers, plain, strict=True), start=1):
+        decision = open_model(load_params(), str(number)).decision  # its evidence's temperature
+        np.testing.assert_allclose(answer, decision.probabilities(raw), atol=1e-5)

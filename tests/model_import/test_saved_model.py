@@ -1,0 +1,219 @@
+"""A SavedModel's graph may hold Python calls and file operations: none is let in."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from pipeline.core.errors import UserError
+from pipeline.model_import import saved_model
+from pipeline.model_import.inspection import Found
+from tests.support.foreign_models import SIZE, network, save_calls, save_saved_model
+
+LIMIT = 64 * 2**20
+
+
+def file_sum(x):
+    """Something of a file's bytes, as a number."""
+    return x + tf.cast(tf.strings.length(tf.io.read_file("/etc/passwd")), tf.float32)
+
+
+def saves(x):
+    with tf.control_dependencies([tf.raw_ops.WriteFile(filename="/evil", contents="x")]):
+        return x + 0.0
+
+
+def prints(x):
+    tf.print("x", output_stream="file:///evil")
+    return x + 0.0
+
+
+def restores(x):
+    return (
+        x + tf.raw_ops.RestoreV2(prefix="/etc/ckpt", tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32])[0]
+    )
+
+
+def writes_checkpoint(x):
+    tf.raw_ops.SaveV2(prefix="/evil", tensor_names=["x"], shape_and_slices=[""], tensors=[x])
+    return x + 0.0
+
+
+class Forgets(tf.Module):
+    """Answers otherwise each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = tf.Variable(1.0)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32, name="x")])
+    def serve(self, x):
+        return tf.nn.softmax(tf.reduce_mean(x, axis=(1, 2)) * self.count.assign(self.count * 2))
+
+
+def forgetful(folder: Path) -> Path:
+    module = Forgets()
+    tf.saved_model.save(module, str(folder / "saved"), signatures=module.serve)
+    return folder / "saved"
+
+
+def nested(x):
+    """The file is read in a function in a function."""
+    return tf.function(lambda y: tf.function(file_sum)(y) + 1.0)(x)
+
+
+def matching(x):
+    return x + tf.cast(tf.size(tf.io.matching_files("/*")), tf.float32)
+
+
+def calling(within):
+    return lambda folder: save_calls(folder, within)
+
+
+def edited(edit):
+    """Make a sound one and edit its graph."""
+
+    def make(folder: Path) -> Path:
+        path = save_calls(folder)
+        saved = saved_model_pb2.SavedModel()
+        saved.ParseFromString((path / "saved_model.pb").read_bytes())
+        edit(saved)
+        (path / "saved_model.pb").write_bytes(saved.SerializeToString())
+        return path
+
+    return make
+
+
+def changed(change):
+    def make(folder: Path) -> Path:
+        path = save_calls(folder)
+        change(path)
+        return path
+
+    return make
+
+
+def read_in_graph(saved):
+    saved.meta_graphs[0].graph_def.node.add(name="evil", op="ReadFile")
+
+
+def asks_the_saver(saved):
+    meta = saved.meta_graphs[0]
+    meta.graph_def.node.add(name="evil", op="Identity", input=[f"^{meta.saver_def.restore_op_name}"])
+
+
+def saver_is_served(saved):
+    meta = saved.meta_graphs[0]
+    name = next(f.signature.name for f in meta.graph_def.library.function if "traced_save" in f.signature.name)
+    node = meta.graph_def.node.add(name="evil", op="StatefulPartitionedCall")
+    node.attr["f"].func.name = name
+
+
+def saver_is_a_function_of_the_model(saved):
+    meta = saved.meta_graphs[0]
+    name = next(f.signature.name for f in meta.graph_def.library.function if "traced_restore" in f.signature.name)
+    meta.object_graph_def.concrete_functions[name].canonicalized_input_signature.SetInParent()
+
+
+def saver_reads(saved):
+    meta = saved.meta_graphs[0]
+    save = next(f for f in meta.graph_def.library.function if "traced_save" in f.signature.name)
+    save.node_def.add(name="evil", op="ReadFile")
+
+
+def custom_saver(saved):
+    saved.meta_graphs[0].object_graph_def.nodes[0].registered_saver = "theirs.Saver"
+
+
+def table(saved):
+    saved.meta_graphs[0].object_graph_def.nodes.add().resource.device = "/cpu:0"
+
+
+def asset(saved):
+    saved.meta_graphs[0].asset_file_def.add(filename="../../etc/passwd")
+
+
+def shape(saved, *sizes):
+    tensor = next(iter(saved.meta_graphs[0].signature_def["serving_default"].inputs.values()))
+    for dim, size in zip(tensor.tensor_shape.dim, sizes, strict=True):
+        dim.size = size
+
+
+def links(path):
+    (path / "variables" / "more").symlink_to("/etc/passwd")
+
+
+def cut(path):
+    graph = path / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes()[:-50])
+
+
+def another_shard(path):
+    shard = path / "variables" / "variables.data-00000-of-00001"
+    shutil.copyfile(shard, shard.with_name("variables.data-00002-of-00003"))
+
+
+BAD = {
+    "PyFunc": (calling(lambda x: tf.numpy_function(np.negative, [x], tf.float32)), "PyFunc"),
+    "EagerPyFunc": (calling(lambda x: tf.py_function(tf.negative, [x], tf.float32)), "EagerPyFunc"),
+    "ReadFile": (calling(file_sum), "ReadFile|StringLength"),
+    "ReadFile in functions": (calling(nested), "ReadFile|StringLength"),
+    "WriteFile": (calling(saves), "WriteFile"),
+    "MatchingFiles": (calling(matching), "MatchingFiles"),
+    "Print to a file": (calling(prints), "PrintV2|StringFormat"),
+    "Restore": (calling(restores), "RestoreV2"),
+    "Save": (calling(writes_checkpoint), "SaveV2"),
+    "an answer that changes the model": (forgetful, "AssignVariableOp"),
+    "ReadFile in the graph": (edited(read_in_graph), "its graph uses the operation ReadFile"),
+    "an answer that restores": (edited(asks_the_saver), "saves or restores files"),
+    "the saver is served": (edited(saver_is_served), "which is not among those that are let in"),
+    "the saver is the model's": (edited(saver_is_a_function_of_the_model), "RestoreV2"),
+    "the saver reads files": (edited(saver_reads), "ReadFile"),
+    "custom saver": (edited(custom_saver), "code of its own"),
+    "table": (edited(table), "kind resource"),
+    "asset": (edited(asset), "assets"),
+    "TensorFlow 1": (edited(lambda saved: saved.meta_graphs[0].ClearField("object_graph_def")), "TensorFlow 1"),
+    "two graphs": (edited(lambda saved: saved.meta_graphs.add()), "2 graphs"),
+    "no signature": (edited(lambda s: s.meta_graphs[0].signature_def.pop("serving_default")), "no signature"),
+    "grey pictures": (edited(lambda saved: shape(saved, -1, 32, 32, 1)), "not that of square RGB"),
+    "not square": (edited(lambda saved: shape(saved, -1, 32, 64, 3)), "not that of square RGB"),
+    "cut": (changed(cut), "cut short or broken"),
+    "no variables": (changed(lambda path: shutil.rmtree(path / "variables")), "variables are missing"),
+    "shards of another": (changed(another_shard), "not whole"),
+    "link": (changed(links), "holds a link"),
+    "assets folder": (changed(lambda path: (path / "assets" / "a.txt").write_text("a")), "assets"),
+    "other files": (changed(lambda path: (path / "model.pkl").write_text("a")), r"model\.pkl"),
+    "no SavedModel": (changed(lambda path: (path / "saved_model.pb").unlink()), "no SavedModel"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_folder_is_refused_with_its_reason_before_anything_is_loaded(name, tmp_path, nothing_loads):
+    make, reason = BAD[name]
+    path = make(tmp_path)
+    with nothing_loads(), pytest.raises(UserError, match=reason) as refusal:
+        saved_model.inspect(path, LIMIT)
+    assert "saved" in str(refusal.value)
+
+
+def test_sound_folders_are_let_in_with_their_shapes(tmp_path, nothing_loads):
+    paths = {"keras": save_saved_model(tmp_path, network(classes=4)), "tf": save_calls(tmp_path / "tf")}
+    with nothing_loads():
+        assert saved_model.inspect(paths["keras"], LIMIT) == Found("saved_model", SIZE, 4)
+        assert saved_model.inspect(paths["tf"], LIMIT) == Found("saved_model", SIZE, 3)
+
+
+def test_keras_own_networks_are_let_in(tmp_path):
+    import keras
+
+    model = keras.applications.MobileNetV2(weights=None, input_shape=(SIZE, SIZE, 3), alpha=0.35, classes=5)
+    assert saved_model.inspect(save_saved_model(tmp_path, model), LIMIT) == Found("saved_model", SIZE, 5)
+
+
+def test_the_size_limit_is_that_of_all_files(tmp_path):
+    path = save_calls(tmp_path)
+    with pytest.raises(UserError, match="--max-mb"):
+        saved_model.inspect(path, 1000)

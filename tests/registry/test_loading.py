@@ -1,0 +1,64 @@
+import json
+import shutil
+
+import pytest
+
+from pipeline.core.errors import UserError
+from pipeline.registry import verification
+from pipeline.registry.loading import open_model, title
+from pipeline.registry.model_versions import register
+from tests.support.registered_models import made, model_bytes
+from tests.support.versions import NAMES
+
+__all__ = ["model_bytes"]  # a fixture
+
+
+@pytest.fixture
+def registered(client, params, model_bytes):
+    """Version 1, the challenger; nothing is in production."""
+    assert register(made(model_bytes)).version == 1
+    return params
+
+
+@pytest.mark.parametrize("asked", ["models:/nsfw/1", "models:/nsfw@challenger", "1", "challenger"])
+def test_a_version_by_any_of_its_names(registered, asked):
+    found = open_model(registered, asked)
+    assert (found.version, title(found), found.classifier().labels) == (1, "nsfw/1", NAMES)
+
+
+@pytest.mark.parametrize("asked", [None, "production", "models:/nsfw@production"])
+def test_production_is_what_may_serve(registered, asked, monkeypatch):
+    with pytest.raises(UserError, match="nothing of nsfw is in production"):
+        open_model(registered, asked)
+    monkeypatch.setattr(verification, "verify", lambda _, *, allow_unverified: f"verified, {allow_unverified}")
+    assert open_model(registered, asked, allow_unverified=True) == "verified, True"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("models:/other/1", "another registered model's"),
+        ("models:/nsfw", "no model's address"),
+        ("models:/nsfw/9", "9"),
+        ("a/b.keras", "no folder, and no version"),
+    ],
+)
+def test_what_is_no_model_is_said(registered, asked, message):
+    with pytest.raises(UserError, match=message):
+        open_model(registered, asked)
+
+
+def test_a_folder_of_a_version_works_without_the_registry(registered, tmp_path):
+    place = open_model(registered, "1").folder
+    shutil.copytree(place, tmp_path / "model" / "artifacts")
+    for folder in ("model", "model/artifacts"):
+        found = open_model(registered, str(tmp_path / folder))
+        assert (found.classifier().labels, title(found)) == (NAMES, found.spec["model_sha256"])
+    (tmp_path / "model/artifacts/model.keras").write_bytes(b"another")
+    with pytest.raises(UserError, match="its file has changed"):
+        open_model(registered, str(tmp_path / "model"))
+    (tmp_path / "model/artifacts/model.json").write_text(json.dumps([]))
+    with pytest.raises(UserError, match="is not a model of ours"):
+        open_model(registered, str(tmp_path / "model"))
+    with pytest.raises(UserError, match="mlflow artifacts download"):
+        open_model(registered, str(tmp_path))
