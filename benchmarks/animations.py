@@ -1,4 +1,4 @@
-"""Whether an unsafe frame decides about its animation, and what an animation costs beside a still.
+"""Whether an unsafe frame decides about its animation, and what an animation costs compared with a still.
 
     python -P benchmarks/animations.py STILLS [--model production] [--animations 200] [--seed 1] [--rounds 3]
 
@@ -8,7 +8,7 @@ one frame that the model calls unsafe as a still, at a random place, shown for a
 are safe ones. Every round scores the animations and as many stills of the same formats and size, in turn.
 
 `caught`: the animation gets the unsafe frame's decision. `first frame`, the peer: what its first frame alone would get.
-`cost`: time of the animations to that of the stills, medians; at most catalog.max_frames is asked.
+`cost`: time of the animations divided by that of the stills, medians; it should be catalog.max_frames at most.
 """
 
 import argparse
@@ -28,13 +28,13 @@ from tqdm import tqdm
 from pipeline.batch_scoring import scoring
 from pipeline.params.root import Params, load_params
 from pipeline.registry.loading import open_model
-from pipeline.registry.verification import Verified
+from pipeline.registry.verification import OpenedModel
 
 KINDS = {"GIF": {}, "WEBP": {"quality": 90}, "PNG": {}, "AVIF": {"quality": 90, "speed": 10}}
 SIZE = (320, 240)
 
 
-def score(model: Verified, params: Params, folder: Path, out: Path) -> tuple[pd.DataFrame, float]:
+def score(model: OpenedModel, params: Params, folder: Path, out: Path) -> tuple[pd.DataFrame, float]:
     """Return the rows of a folder, in the order of its names, and the seconds that they took."""
     begun = time.perf_counter()
     scoring.score(model, params, scoring.Job((os.fsencode(folder),), out, restart=True))
@@ -61,13 +61,13 @@ def pools(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
 def draw(rng: np.random.Generator, unsafe: list[str], safe: list[str]) -> tuple[list[str], list[int], int]:
     """Return the frames' files, their durations (ms), and which is the unsafe one."""
     count = int(rng.integers(2, 31))
-    place = int(rng.integers(count))
+    position = int(rng.integers(count))
     names = [str(name) for name in rng.choice(safe, count)]
-    names[place] = str(rng.choice(unsafe))
+    names[position] = str(rng.choice(unsafe))
     durations = rng.integers(20, 200, count)
     share = rng.uniform(0.2, 0.5)
-    durations[place] = np.ceil((durations.sum() - durations[place]) * share / (1 - share)) + 1
-    return names, [int(duration) for duration in durations], place
+    durations[position] = np.ceil((durations.sum() - durations[position]) * share / (1 - share)) + 1
+    return names, [int(duration) for duration in durations], position
 
 
 def write(
@@ -77,14 +77,14 @@ def write(
     rng = np.random.default_rng(seed)
     for number in tqdm(range(count), desc="drawing animations"):  # AVIF takes a second each
         kind = list(KINDS)[number % len(KINDS)]
-        names, durations, place = draw(rng, *by_verdict)
+        names, durations, position = draw(rng, *by_verdict)
         images = [Image.open(name).convert("RGB") for name in names]
         ending = f"{number:04}.{kind.lower()}"
         images[0].save(
             folder / ending, kind, save_all=True, append_images=images[1:], duration=durations, **KINDS[kind]
         )
         images[0].save(first / ending, kind, **KINDS[kind])
-        images[place].save(plain / ending, kind, **KINDS[kind])
+        images[position].save(plain / ending, kind, **KINDS[kind])
 
 
 def main() -> None:
@@ -126,7 +126,7 @@ def main() -> None:
     print(table.round(3).to_string())
     caught = float((rows[0]["decision"] == "unsafe").mean())
     figures = {"caught": caught, "first_frame": float((rows[1]["decision"] == "unsafe").mean()), "cost": cost}
-    print(f"cost of an animation: {cost:.2f} stills (at most {params.catalog.max_frames} asked)")
+    print(f"cost of an animation: {cost:.2f} stills (limit {params.catalog.max_frames})")
     print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
 
 

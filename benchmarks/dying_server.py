@@ -1,10 +1,10 @@
-"""What a tracking server that dies or hangs in the middle costs a training: its wall time against a sound server's.
+"""What a tracking server that dies or hangs during a training costs: wall time compared with a working server.
 
     python benchmarks/dying_server.py --rounds 3
 
-Run it in a project folder after `dvc repro train`. Each round runs the stage `finetune` with an MLflow server of
-its own that stays, is killed, or is stopped (it hangs) after the first epoch, interleaved. Prints the medians of
-the ratios; a line of metrics that is lost on disk is an error.
+Run it in a project folder after `dvc repro train`. Each round runs the stage `finetune` three times, each time with its
+own MLflow server, which stays, is killed, or is stopped (hangs) after the first epoch. Prints the medians of the
+ratios. It is an error if a line of metrics is missing on disk.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def serve(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 
 def run(fate: str) -> float:
-    """Fine-tune with a server of this fate; return the seconds from start to end."""
+    """Fine-tune with a server of this fate; return the wall time in seconds."""
     for folder in (paths.FINETUNED, paths.CHECKPOINTS, paths.RUNS):
         shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -79,8 +79,8 @@ def main() -> None:
     for _ in range(options.rounds):
         sound = run("stays")
         epochs = len(jsonl.read_lines(paths.FINETUNED / "metrics.jsonl")[0])
-        for fate, found in ratios.items():
-            found.append(run(fate) / sound)
+        for fate, values in ratios.items():
+            values.append(run(fate) / sound)
             if len(jsonl.read_lines(paths.FINETUNED / "metrics.jsonl")[0]) != epochs:
                 raise SystemExit(f"lines of metrics were lost with a server that {fate}")
     print(

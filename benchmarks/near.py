@@ -1,11 +1,11 @@
 """Near copies end to end, as `catalog` and `dedupe` find them: recall by transform, and which originals were joined.
 
-    python benchmarks/near.py --pictures DIR --truth CSV [--set distance=80 ...] [--sheet PNG]
+    python benchmarks/near.py --pictures DIR --truth CSV [--set advanced.candidate_distance=80 ...] [--sheet PNG]
 
-DIR and CSV (`path` in DIR, `of`, `transform`) as make_near.py or `benchmarks/screenshots.py` write them. Every pair of
-a copy and its original that ends in one cluster counts as recalled. Of two different originals in one cluster the pair
-is listed, and shown in PNG for a person to see. `--set` gives a value of `dedupe` in params.yaml, `--turned` adds
-every original turned by 90, 180 and 270 degrees and flipped, as JPEG.
+DIR and CSV (`path` in DIR, `of`, `transform`) are those that make_near.py or `benchmarks/screenshots.py` write. Every
+pair of a copy and its original that ends in one cluster counts as recalled. Pairs of different originals in one cluster
+are listed, and drawn in PNG for inspection. `--set` sets a key of `dedupe`; `--turned` adds a number
+of originals turned by 90, 180 and 270 degrees and flipped, as JPEG.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from pipeline.catalog.measure import ROW, measure_shard
 from pipeline.core import executor
 from pipeline.data import shards
 from pipeline.duplicates import clustering, fingerprint_store
-from pipeline.duplicates.full_resolution import Eyes
+from pipeline.duplicates.full_resolution import PairInspector
 from pipeline.images import sandbox
 from pipeline.images.limits import Limits
 from pipeline.params.dedupe import Dedupe
@@ -47,7 +47,7 @@ SHOWN = 180  # px of a picture on the sheet
 Row = dict[str, str]  # path, of, transform, and `sha256`
 
 
-def turned(rows: Sequence[Row], folder: Path, number: int, seed: int) -> Iterable[tuple[Row, bytes]]:
+def turned_files(rows: Sequence[Row], folder: Path, number: int, seed: int) -> Iterable[tuple[Row, bytes]]:
     """Yield TURNED of `number` originals, as JPEG."""
     rng = random.Random(seed)  # noqa: S311 -- which pictures, not a secret
     originals = [row for row in rows if row["transform"] == "original"]
@@ -58,7 +58,9 @@ def turned(rows: Sequence[Row], folder: Path, number: int, seed: int) -> Iterabl
             yield {"path": f"{name}/{row['path']}", "of": row["path"], "transform": name}, buffer.getvalue()
 
 
-def catalogued(contents: dict[str, bytes], folder: Path, limits: Limits, cost: sandbox.Limits) -> pd.DataFrame:
+def measure_catalog(
+    contents: dict[str, bytes], folder: Path, limits: Limits, cost: sandbox.WorkerLimits
+) -> pd.DataFrame:
     """Store contents as shards, and measure them; the fingerprints go to `folder`/fingerprints.parquet."""
     ordered = sorted(contents)
     for number, start in enumerate(range(0, len(ordered), 1000)):
@@ -74,26 +76,26 @@ def catalogued(contents: dict[str, bytes], folder: Path, limits: Limits, cost: s
     return table.drop(columns=["hashes", "thumbnail"]).sort_values("sha256", ignore_index=True)
 
 
-def clustered(contents: dict[str, bytes], params: Dedupe) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return what `dedupe` says of each content, by sha256."""
+def cluster_contents(contents: dict[str, bytes], params: Dedupe) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the clusters of `dedupe` for each content, by sha256, and the counts of its work."""
     with tempfile.TemporaryDirectory() as name:
         folder, whole = Path(name), load_params().catalog
         limits = Limits(**whole.limits)
-        cost = sandbox.Limits(whole.seconds, whole.memory_mb, executor.cores())
-        catalog = catalogued(contents, folder, limits, cost).assign(first_seen="2026-01-01")
+        cost = sandbox.WorkerLimits(whole.seconds, whole.memory_mb, executor.cores())
+        catalog = measure_catalog(contents, folder, limits, cost).assign(first_seen="2026-01-01")
         catalog["labels"] = [("any",)] * len(catalog)
         arrival = pd.Series("batch", index=catalog["sha256"])
         catalog = catalog.join(clustering.ranks(catalog, arrival, params))
         files_of = pd.Series(1, index=catalog["sha256"])
-        eyes = Eyes(folder, limits, cost)
-        found, counts = clustering.cluster(
-            catalog, fingerprint_store.load(folder / "fingerprints.parquet"), files_of, params, eyes, set()
+        inspector = PairInspector(folder, limits, cost)
+        clusters, counts = clustering.cluster(
+            catalog, fingerprint_store.load(folder / "fingerprints.parquet"), files_of, params, inspector, set()
         )
-    return found.set_index("sha256"), counts
+    return clusters.set_index("sha256"), counts
 
 
-def sheet(pairs: Sequence[tuple[Row, Row]], contents: dict[str, bytes], place: Path) -> None:
-    """Draw pairs beside one another, eight a row, with their number."""
+def sheet(pairs: Sequence[tuple[Row, Row]], contents: dict[str, bytes], path: Path) -> None:
+    """Draw the pairs side by side, eight a row, with their number."""
     across, step = 8, 2 * SHOWN + 20
     page = Image.new("RGB", (across * step, max(1, -(-len(pairs) // across)) * (SHOWN + 24)), "grey")
     draw = ImageDraw.Draw(page)
@@ -104,7 +106,7 @@ def sheet(pairs: Sequence[tuple[Row, Row]], contents: dict[str, bytes], place: P
             picture = Image.open(io.BytesIO(contents[row["sha256"]])).convert("RGB")
             picture.thumbnail((SHOWN, SHOWN))
             page.paste(picture, (x + side * (SHOWN + 4), y + 20))
-    page.save(place)
+    page.save(path)
 
 
 def joined_originals(rows: Sequence[Row], cluster: pd.Series) -> list[tuple[Row, Row]]:
@@ -122,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--truth", type=Path, required=True)
-    parser.add_argument("--turned", type=int, default=0, help="so many originals, each in four ways")
+    parser.add_argument("--turned", type=int, default=0, help="number of originals to add, each in four positions")
     parser.add_argument("--seed", type=int, default=1, help="which originals are turned")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--sheet", type=Path)
@@ -130,21 +132,24 @@ def main() -> None:
     with options.truth.open(newline="", encoding="utf-8") as opened:
         rows: list[Row] = list(csv.DictReader(opened))
     files = [(row, (options.pictures / row["path"]).read_bytes()) for row in rows]
-    files += turned(rows, options.pictures, options.turned, options.seed)
+    files += turned_files(rows, options.pictures, options.turned, options.seed)
     contents = {}
     for row, data in files:
         row["sha256"] = hashlib.sha256(data).hexdigest()
         contents[row["sha256"]] = data
     rows = [row for row, _ in files]
-    changes = {key: yaml.safe_load(value) for key, value in (change.split("=", 1) for change in options.changes)}
-    params = Dedupe.model_validate(load_params().dedupe.model_dump() | changes)
-    found, counts = clustered(contents, params)
+    document = load_params().dedupe.model_dump()
+    for key, value in (change.split("=", 1) for change in options.changes):
+        section = document["advanced"] if key.startswith("advanced.") else document
+        section[key.removeprefix("advanced.")] = yaml.safe_load(value)
+    params = Dedupe.model_validate(document)
+    clusters, counts = cluster_contents(contents, params)
     of = {row["path"]: row["sha256"] for row in rows}
     copies = [row for row in rows if row["of"]]
-    same = [found["cluster"][row["sha256"]] == found["cluster"][of[row["of"]]] for row in copies]
+    same = [clusters["cluster"][row["sha256"]] == clusters["cluster"][of[row["of"]]] for row in copies]
     table = pd.DataFrame({"transform": [row["transform"] for row in copies], "recall": same})
     recall = (100 * table.groupby("transform")["recall"].mean()).round(2)
-    pairs = joined_originals(rows, found["cluster"])
+    pairs = joined_originals(rows, clusters["cluster"])
     for number, (one, other) in enumerate(pairs):
         print("joined", number, one["path"], other["path"])
     if options.sheet and pairs:
@@ -152,7 +157,7 @@ def main() -> None:
     missed = [(row["path"], row["of"]) for row, fine in zip(copies, same, strict=True) if not fine]
     print("missed", json.dumps(missed))
     print(recall.to_string())
-    aside = int((found["reason"] != "").sum())
+    aside = int((clusters["reason"] != "").sum())
     print(json.dumps({"recall of all": round(float(recall.mean()), 2), "joined originals": len(pairs), "aside": aside}))
     print(json.dumps(counts))
 

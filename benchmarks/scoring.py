@@ -1,10 +1,10 @@
-"""Pictures a second of `nsfw score` against the bare network, and against nsfw_model's own way, on the same folder.
+"""Pictures per second of `nsfw score`, of the network alone and of nsfw_model's predict.py, on the same folder.
 
     python -P benchmarks/scoring.py PHOTOGRAPHS [--pictures 512] [--rounds 3]
 
-PHOTOGRAPHS is any folder of JPEGs; a MobileNetV2 of 224 px (random weights: they cost the same) is asked about them as
-they are, and about 1280 px copies that the script makes. Every round asks each contender once, in turn, so that other
-load on the machine meets them alike; the table shows medians of wall time, model and workers being there already.
+PHOTOGRAPHS is any folder of JPEGs. A MobileNetV2 of 224 px (with random weights, which are as fast) scores them, and
+copies of them at 1280 px. Every round runs each contender once, in turn, so that other load on the machine affects
+all alike. The table shows medians of wall time, after a warm-up.
 
 `score`: decode in limited workers, sha256, network, parts, parquet. `raw`: the network alone, batches of 32 in memory.
 `keras`: as nsfw_model's predict.py, load_img of each file, all in one array, model.predict.
@@ -28,9 +28,9 @@ from PIL import Image
 
 from pipeline.batch_scoring import scoring
 from pipeline.images.limits import Limits
-from pipeline.images.preprocessing import Squaring
+from pipeline.images.preprocessing import Preprocessor
 from pipeline.params.root import load_params
-from pipeline.registry.verification import Verified
+from pipeline.registry.verification import OpenedModel
 from pipeline.serving.classifier import BATCH, Classifier
 from pipeline.tracking.lineage import digest
 
@@ -40,7 +40,7 @@ _PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 
 @dataclass(frozen=True)
-class Loaded(Verified):
+class Loaded(OpenedModel):
     """A version whose network is loaded once, as a service's is."""
 
     @cached_property
@@ -66,7 +66,7 @@ def version(folder: Path) -> Loaded:
 
 
 def copies(source: Path, pictures: int, folder: Path, side: int | None) -> list[Path]:
-    """Copy so many pictures to `folder`, enlarged to `side` px (the longer one) if said."""
+    """Copy `pictures` pictures to `folder`, enlarged to `side` px on the longer side if given."""
     folder.mkdir()
     made = []
     for path in sorted(source.rglob("*.jpg"))[:pictures]:
@@ -82,14 +82,14 @@ def copies(source: Path, pictures: int, folder: Path, side: int | None) -> list[
 
 
 def contenders(model: Loaded, files: list[Path], scratch: Path) -> dict[str, Callable[[], object]]:
-    """Return what is measured, by name, each asked about all files."""
+    """Return the contenders by name: functions that score all files."""
     import keras
     import tensorflow as tf
 
     params = load_params(_PARAMS)
     network = keras.saving.load_model(model.model_file, compile=False)
-    squaring = Squaring(Limits(), SIZE)
-    squares = np.stack([squaring.from_bytes(path.read_bytes()) for path in files]).astype(np.float32)
+    preprocessor = Preprocessor(Limits(), SIZE)
+    squares = np.stack([preprocessor.from_bytes(path.read_bytes()) for path in files]).astype(np.float32)
     batches = [tf.constant(squares[start : start + BATCH]) for start in range(0, len(squares), BATCH)]
     answer = tf.function(lambda pixels: network(pixels, training=False), reduce_retracing=True)
 
@@ -108,11 +108,11 @@ def contenders(model: Loaded, files: list[Path], scratch: Path) -> dict[str, Cal
     return {"score": score, "raw": raw, "keras": peer}
 
 
-def measure(asked: dict[str, Callable[[], object]], pictures: int, rounds: int) -> dict[str, float]:
-    """Return the median pictures a second of each, the first round (warm-up) not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in asked}
+def measure(runs: dict[str, Callable[[], object]], pictures: int, rounds: int) -> dict[str, float]:
+    """Return the median pictures per second of each, without the first round (warm-up)."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds + 1):
-        for name, ask in asked.items():
+        for name, ask in runs.items():
             begun = time.perf_counter()
             ask()
             seconds[name].append(time.perf_counter() - begun)
@@ -125,17 +125,17 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--pictures", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     ratios = {}
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         model = version(scratch)
         print(f"{'pictures':<12}{'score':>10}{'raw':>10}{'keras':>10}{'to raw':>10}{'to keras':>10}")
         for name, side in (("as they are", None), ("1280 px", 1280)):
-            files = copies(asked.photographs, asked.pictures, scratch / name, side)
-            found = measure(contenders(model, files, scratch), len(files), asked.rounds)
-            to_raw, to_keras = found["score"] / found["raw"], found["score"] / found["keras"]
-            shown = "".join(f"{found[key]:>10.1f}" for key in ("score", "raw", "keras"))
+            files = copies(options.photographs, options.pictures, scratch / name, side)
+            rates = measure(contenders(model, files, scratch), len(files), options.rounds)
+            to_raw, to_keras = rates["score"] / rates["raw"], rates["score"] / rates["keras"]
+            shown = "".join(f"{rates[key]:>10.1f}" for key in ("score", "raw", "keras"))
             print(f"{name:<12}{shown}{to_raw:>10.2f}{to_keras:>10.2f}")
             ratios |= {f"score_to_raw_{side or 256}": to_raw, f"score_to_keras_{side or 256}": to_keras}
     print(json.dumps({name: round(value, 3) for name, value in ratios.items()}))

@@ -3,12 +3,12 @@
     python benchmarks/screenshots.py apps   --pictures DIR --out DIR --truth CSV --seed 1 [--number 500] [--again 0.2]
     python benchmarks/screenshots.py phones --pictures DIR --out DIR --truth CSV --seed 1 [--number 200]
 
-apps    five apps (chat, feed, profile, browser, settings), each with its own frame, text and colours, the same on each
-        of its screenshots; in each a different photograph, at 12, 34 and 50 % of the screen. No two are one picture,
-        but for `again`: the same screenshot re-encoded, at another size.
+apps    five apps (chat, feed, profile, browser, settings), each with its own frame, text and colours, the same on all
+        of its screenshots; each shows a different photograph, at 12, 34 and 50 % of the screen. No two are one picture,
+        except with `again`: the same screenshot re-encoded, at another size.
 phones  a phone's screenshot of a photograph in full screen: status bar with a clock and icons, dark or light, with or
         without the viewer's own bars, the photograph at full width; several screens and scales, JPEG or PNG. The
-        photographs are written too, as what the screenshots were taken of.
+        photographs are written too, as the originals of the screenshots.
 
 Same seed, same files.
 """
@@ -32,7 +32,7 @@ Row = tuple[str, str, str, str]  # path, of, transform, label
 
 
 class Screen:
-    """A drawing surface with what apps are made of; `rng` decides on words, the same for each screenshot of an app."""
+    """A drawing surface with the elements of apps; `rng` draws words, the same for each screenshot of an app."""
 
     def __init__(self, size: tuple[int, int], ground: Colour, rng: random.Random) -> None:
         """Begin with a plain ground."""
@@ -249,10 +249,10 @@ def encode(image: Image.Image, rng: random.Random) -> tuple[str, bytes]:
 
 
 class Writer:
-    """Writes pictures below a folder, and remembers the truth of them."""
+    """Writes pictures below a folder, and records their ground truth."""
 
     def __init__(self, out: Path) -> None:
-        """Begin with none."""
+        """Start without pictures."""
         self.out = out
         self.rows: list[Row] = []
 
@@ -266,20 +266,20 @@ class Writer:
 
     def finish(self, truth: Path) -> None:
         """Write the truth."""
-        with truth.open("w", newline="", encoding="utf-8") as opened:
-            csv.writer(opened).writerows([("path", "of", "transform", "label"), *self.rows])
+        with truth.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("path", "of", "transform", "label"), *self.rows])
 
 
-def opened(place: Path) -> Image.Image:
+def open_photo(photo: Path) -> Image.Image:
     """Return a photograph's pixels."""
-    return Image.open(place).convert("RGB")
+    return Image.open(photo).convert("RGB")
 
 
 def draw_apps(photos: Sequence[Path], options: argparse.Namespace, rng: random.Random, writer: Writer) -> None:
     """Write `number` screenshots, photographs and shares in turn over the apps; `again` of them twice."""
-    for number, place in enumerate(photos[: options.number]):
+    for number, photo in enumerate(photos[: options.number]):
         app, share = sorted(APPS)[number % len(APPS)], SHARES[number // len(APPS) % len(SHARES)]
-        shot = APPS[app].screenshot(opened(place), share)
+        shot = APPS[app].screenshot(open_photo(photo), share)
         extension, data = encode(shot, rng)
         name = f"{app}-{round(100 * share)}-{number:04d}"
         path = writer.put(f"{name}.{extension}", data, "", "original", app)
@@ -291,10 +291,10 @@ def draw_apps(photos: Sequence[Path], options: argparse.Namespace, rng: random.R
 
 def draw_phones(photos: Sequence[Path], options: argparse.Namespace, rng: random.Random, writer: Writer) -> None:
     """Write `number` photographs and a phone's screenshot of each."""
-    for number, place in enumerate(photos[: options.number]):
-        path = writer.put(f"p{number:04d}.jpg", place.read_bytes(), "", "original", place.parent.name)
-        extension, data = encode(phone(opened(place), rng), rng)
-        writer.put(f"s{number:04d}.{extension}", data, path, "phone", place.parent.name)
+    for number, photo in enumerate(photos[: options.number]):
+        path = writer.put(f"p{number:04d}.jpg", photo.read_bytes(), "", "original", photo.parent.name)
+        extension, data = encode(phone(open_photo(photo), rng), rng)
+        writer.put(f"s{number:04d}.{extension}", data, path, "phone", photo.parent.name)
 
 
 def main() -> None:

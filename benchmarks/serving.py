@@ -1,13 +1,13 @@
-"""`nsfw serve` under load, on loopback: batches against one at a time, and five times what it can take.
+"""`nsfw serve` under load, on loopback: batches against single pictures, and five times its capacity.
 
     python benchmarks/serving.py PICTURES --part batching --rounds 5
     python benchmarks/serving.py PICTURES --part overload --seconds 60
 
 Run it in a project folder with something in production; PICTURES is a folder of photographs, each request holds one.
-`batching` starts two services, serve.batch as in params.yaml and 1, each with room for --queue pictures, and loads them
-in turn with as many clients. `overload` asks one service first alone (one client), then by as many clients as its queue
-takes (capacity), then at --times its capacity whether or not answers come. The client shares the machine's cores.
-Prints a table and, last, one line of JSON.
+`batching` starts two services, with serve.batch as in params.yaml and 1, each with a queue of --queue pictures, and
+loads them in turn with as many clients. `overload` measures one service with a single client, then with as many
+clients as its queue takes (its capacity), then at --times its capacity regardless of answers. The client shares the
+machine's cores. Prints a table and, last, one line of JSON.
 """
 
 import argparse
@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
-        self._got, self._answer = b"", asyncio.get_running_loop().create_future()
+        self._received, self._answer = b"", asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -46,23 +46,23 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect one answer."""
-        self._got += data
-        head, found, rest = self._got.partition(b"\r\n\r\n")
-        if not found:
+        self._received += data
+        head, separator, rest = self._received.partition(b"\r\n\r\n")
+        if not separator:
             return
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
         if len(rest) >= length and not self._answer.done():
-            self._answer.set_result(int(self._got[9:12]))
+            self._answer.set_result(int(self._received[9:12]))
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Tell whoever waits."""
+        """End the wait for an answer."""
         self.transport = None
         if not self._answer.done():
             self._answer.set_result(0)
 
     async def ask(self, request: bytes) -> int:
         """Send a request; return the answer's status, 0 where the connection was lost."""
-        self._got, self._answer = b"", asyncio.get_running_loop().create_future()
+        self._received, self._answer = b"", asyncio.get_running_loop().create_future()
         if self.transport is None:
             return 0
         self.transport.write(request)
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
 
 
 class Load:
-    """Requests to one port, and what became of them: (status, seconds) each."""
+    """Requests to one port, and their outcomes: (status, seconds) each."""
 
     def __init__(self, port: int, requests: list[bytes]) -> None:
         self._port, self._requests, self._free = port, requests, list[Connection]()
@@ -78,7 +78,7 @@ class Load:
         self.open = 0
 
     async def one(self) -> None:
-        """Send any of the requests on a connection that is free, or a new one."""
+        """Send a random request on a free connection, or a new one."""
         request = random.choice(self._requests)  # noqa: S311 -- no secret
         begun = time.perf_counter()
         connection = self._free.pop() if self._free else None
@@ -92,7 +92,7 @@ class Load:
         self._free.append(connection)
 
     async def closed(self, clients: int, seconds: float) -> float:
-        """Let so many clients ask, each once its last answer is there; return answers of 200 a second."""
+        """Run `clients` clients, each of which waits for its answer; return answers with status 200 per second."""
         end, before, begun = time.perf_counter() + seconds, len(self.seen), time.perf_counter()
 
         async def client() -> None:
@@ -104,7 +104,7 @@ class Load:
         return good / (time.perf_counter() - begun)
 
     async def at(self, rate: float, seconds: float) -> None:
-        """Send `rate` requests a second at random moments, whether or not the answers come."""
+        """Send `rate` requests per second at random times, regardless of answers."""
         loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
         due, end = loop.time(), loop.time() + seconds
         while due < end:
@@ -118,7 +118,7 @@ class Load:
 
 @contextmanager
 def service(batch: int | None = None, queue: int | None = None) -> Iterator[tuple[int, psutil.Process]]:
-    """Run `nsfw serve`, with serve.batch and serve.queue as said; yield its port and process once it is ready."""
+    """Run `nsfw serve` with the given serve.batch and serve.queue; yield its port and process once it is ready."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
@@ -141,19 +141,19 @@ def service(batch: int | None = None, queue: int | None = None) -> Iterator[tupl
                 raise SystemExit(f"nsfw serve ended with exit code {process.returncode}")
 
 
-def requests(folder: Path, most: int = 200) -> list[bytes]:
+def requests(folder: Path, limit: int = 200) -> list[bytes]:
     """Return a request for each of the first pictures."""
-    found = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file())[:most]:
+    posts = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file())[:limit]:
         body = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + path.read_bytes()
         body += b"\r\n--x--\r\n"
         head = "POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-        found.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    return found
+        posts.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return posts
 
 
 def cpu(process: psutil.Process) -> float:
-    """Return the CPU seconds that a service and its workers have taken."""
+    """Return the CPU seconds that a service and its workers have used."""
     return sum(sum(one.cpu_times()[:2]) for one in [process, *process.children(recursive=True)])
 
 
@@ -164,7 +164,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def batching(posts: list[bytes], rounds: int, seconds: float, queue: int) -> dict[str, float]:
-    """Load both services in turn; print each round, return the medians of the ratios."""
+    """Load both services in turn; print each round and return the medians of the ratios."""
     params = load_params().serve
     rates, costs = [], []
     with ExitStack() as stack:
@@ -187,8 +187,8 @@ def batching(posts: list[bytes], rounds: int, seconds: float, queue: int) -> dic
 
 
 def overload(posts: list[bytes], times: float, seconds: float) -> dict[str, float]:
-    """Measure a service alone, at its capacity and beyond."""
-    queue = load_params().serve.room
+    """Measure a service with one client, at its capacity and beyond."""
+    queue = load_params().serve.capacity
 
     async def measure(port: int) -> tuple[Load, Load, Load, float]:
         await Load(port, posts).closed(queue, 5.0)

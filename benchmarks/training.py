@@ -1,4 +1,4 @@
-"""Training against what it replaces: each figure is a ratio measured in one run, interleaved, the median of the rounds.
+"""Training compared with what it replaces. Each figure is the median of interleaved rounds of one run.
 
     python benchmarks/training.py augment --pictures DIR --size 224
     python benchmarks/training.py frozen  --pictures DIR --size 224 --weights FILE --rescaling unit --rounds 1
@@ -12,7 +12,7 @@ frozen   the frozen phase to the same validation accuracy: ours (embed views onc
 steps    fine-tuning pictures a second with the real input against the same step on one batch held in memory.
 device   step time, and the share of the device's matrix rate, frozen, from mixed5 and all, float32 and mixed.
 
-DIR holds a folder of pictures for each class. Peak memory is this process' own.
+DIR has a folder of pictures for each class. Peak memory is that of this process.
 """
 
 import argparse
@@ -54,8 +54,8 @@ BATCH = 32
 def load(folder: Path, size: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Return up to `limit` pictures of each class as uint8 (n, size, size, 3), and their label indices, shuffled."""
     pixels, labels = [], []
-    for index, place in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
-        for path in sorted(place.iterdir())[:limit]:
+    for index, class_folder in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
+        for path in sorted(class_folder.iterdir())[:limit]:
             pixels.append(to_square(decode(path.read_bytes(), LIMITS).image, size))
             labels.append(index)
     order = np.random.default_rng(0).permutation(len(labels))
@@ -78,18 +78,18 @@ def article_generator() -> Any:
 
 
 def rounds_of(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Return each contender's median figure over interleaved rounds, after one that does not count."""
-    found: dict[str, list[float]] = {name: [] for name in contenders}
+    """Return each contender's median figure over interleaved rounds, after a warm-up round."""
+    figures_of: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, run in contenders.items():
             figure = run()
             if number:
-                found[name].append(figure)
-    return {name: statistics.median(figures) for name, figures in found.items()}
+                figures_of[name].append(figure)
+    return {name: statistics.median(figures) for name, figures in figures_of.items()}
 
 
 def augmentation(options: argparse.Namespace) -> dict[str, float]:
-    """(a) Pictures a CPU second."""
+    """Return pictures per CPU second."""
     pixels, _ = load(options.pictures, options.size, 40)
     pixels = pixels[: 4 * BATCH]
     rng, generator = np.random.default_rng(1), article_generator()
@@ -127,8 +127,8 @@ def augmentation(options: argparse.Namespace) -> dict[str, float]:
         return measured
 
     contenders = {"ours": rate(ours), "ImageDataGenerator": rate(theirs), "Random* layers": rate(layered)}
-    found = rounds_of(contenders, options.rounds)
-    return found | {f"ours / {name}": found["ours"] / found[name] for name in list(found)[1:]}
+    medians = rounds_of(contenders, options.rounds)
+    return medians | {f"ours / {name}": medians["ours"] / medians[name] for name in list(medians)[1:]}
 
 
 def chosen_backbone(options: argparse.Namespace) -> Backbone:
@@ -145,7 +145,7 @@ def chosen_backbone(options: argparse.Namespace) -> Backbone:
 
 
 def frozen(options: argparse.Namespace) -> dict[str, float]:
-    """(b) Wall seconds of the frozen phase, theirs over ours, to the accuracy that both reach."""
+    """Return wall seconds of the frozen phase, theirs over ours, to the accuracy that both reach."""
     pixels, labels = load(options.pictures, options.size, options.limit)
     cut = int(0.8 * len(labels))
     train, val = (pixels[:cut], labels[:cut]), (pixels[cut:], labels[cut:])
@@ -157,7 +157,7 @@ def frozen(options: argparse.Namespace) -> dict[str, float]:
         determinism.seed(seed)
         ours = embedded_loop(options, train, val, classes, seed)
         target = min(theirs[-1][1], ours[-1][1])
-        seconds = [next(when for when, accuracy in curve if accuracy >= target) for curve in (theirs, ours)]
+        seconds = [next(second for second, accuracy in curve if accuracy >= target) for curve in (theirs, ours)]
         ratios.append(seconds[0] / seconds[1])
         theirs_best.append(theirs[-1][1])
         ours_best.append(ours[-1][1])
@@ -171,7 +171,7 @@ def frozen(options: argparse.Namespace) -> dict[str, float]:
 def best_so_far(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Turn (seconds, accuracy) into (seconds, best accuracy until then)."""
     best = np.maximum.accumulate([accuracy for _, accuracy in curve])
-    return [(when, float(value)) for (when, _), value in zip(curve, best, strict=True)]
+    return [(second, float(value)) for (second, _), value in zip(curve, best, strict=True)]
 
 
 def article_loop(
@@ -198,7 +198,7 @@ def embedded_loop(
     embed = network.embedder(chosen_backbone(options))
 
     def features_of(pictures: np.ndarray, view: int) -> np.ndarray:
-        found = []
+        parts = []
         for start in range(0, len(pictures), BATCH):
             rows = np.arange(start, min(start + BATCH, len(pictures)))
             full = np.resize(rows, BATCH)  # whole batches, filled up with the same pictures again
@@ -206,8 +206,8 @@ def embedded_loop(
             if view:
                 draws = augmented_views.draw_views([f"{row:064x}" for row in full], view, ARTICLE, options.size, seed)
                 batch = augment.apply(batch, *draws)
-            found.append(embed.predict_on_batch(batch)[: len(rows)])
-        return np.concatenate(found)
+            parts.append(embed.predict_on_batch(batch)[: len(rows)])
+        return np.concatenate(parts)
 
     features = np.stack([features_of(train[0], view) for view in range(options.views + 1)])
     embedded = Embeddings(features, np.arange(len(train[1])).astype(str), train[1])
@@ -223,7 +223,7 @@ def embedded_loop(
 
 
 def steps(options: argparse.Namespace) -> dict[str, float]:
-    """(c) Pictures a second with the real input, over the same step on one batch held in memory."""
+    """Return pictures per second with the real input, and the same over the step on one batch in memory."""
     pixels, labels = load(options.pictures, options.size, options.limit)
     determinism.seed(1)
     model = unfrozen(options, int(labels.max()) + 1)
@@ -263,8 +263,8 @@ def steps(options: argparse.Namespace) -> dict[str, float]:
 
         model.make_train_function()
         contenders = {"one batch": in_memory} | {name: real(source) for name, source in sources.items()}
-        found = rounds_of(contenders, options.rounds)
-    return found | {f"{name} / one batch": found[name] / found["one batch"] for name in sources}
+        medians = rounds_of(contenders, options.rounds)
+    return medians | {f"{name} / one batch": medians[name] / medians["one batch"] for name in sources}
 
 
 def unfrozen(options: argparse.Namespace, classes: int, point: str | None = None, precision: str = "float32") -> Any:
@@ -274,14 +274,14 @@ def unfrozen(options: argparse.Namespace, classes: int, point: str | None = None
     embed = network.embedder(chosen_backbone(options))
     model = network.classifier(embed, network.head(embed.output_shape[-1], classes, HEAD, 1))
     keras.config.set_dtype_policy(policy)
-    backbone.unfreeze(model.get_layer(backbone.NAME), options.backbone, point or options.unfreeze, learned=True)
+    backbone.unfreeze(model.get_layer(backbone.NAME), options.backbone, point or options.unfreeze, pretrained=True)
     objective.compile_model(model, 1e-4, "adam", 0.9, jit=hardware.jit_compile("auto"))
     return model
 
 
 def device(options: argparse.Namespace) -> dict[str, float]:
-    """(e) Milliseconds a step of synthetic pictures, and the share of the matrix rate, by cut and precision."""
-    found = {}
+    """Return milliseconds per step of synthetic pictures, and the share of the matrix rate, by point and precision."""
+    figures = {}
     shape = (options.batch, options.size, options.size, 3)
     pixels = tf.random.uniform(shape, 0, 255)
     labels = tf.random.uniform((options.batch,), 0, 5, tf.int64)
@@ -301,12 +301,12 @@ def device(options: argparse.Namespace) -> dict[str, float]:
                 float(logs)
                 times.append((time.perf_counter() - began) / 10)
             seconds = statistics.median(times)
-            found[f"{precision}, {point}: ms a step"] = 1000 * seconds
+            figures[f"{precision}, {point}: ms a step"] = 1000 * seconds
             if passes is not None:
-                found[f"{precision}, {point}: share of the matrix rate"] = (
+                figures[f"{precision}, {point}: share of the matrix rate"] = (
                     passes * forward * options.batch / seconds / peak
                 )
-    return found
+    return figures
 
 
 def forward_flops(options: argparse.Namespace) -> float:
@@ -359,11 +359,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.benchmark != "device" and not (options.pictures and options.pictures.is_dir()):
         parser.error("--pictures DIR: a folder with a folder of pictures for each class")
-    found = runs[options.benchmark](options)
-    found["peak memory, MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    for name, value in found.items():
+    medians = runs[options.benchmark](options)
+    medians["peak memory, MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for name, value in medians.items():
         print(f"{name:45} {value:10.3f}")
-    print(json.dumps({name: round(value, 4) for name, value in found.items()}))
+    print(json.dumps({name: round(value, 4) for name, value in medians.items()}))
 
 
 if __name__ == "__main__":

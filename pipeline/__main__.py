@@ -17,7 +17,7 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in names:
         print(f"usage: python -m pipeline {{{','.join(names)}}}", file=sys.stderr)
         sys.exit(2)
-    tensorflow_log.quiet()
+    tensorflow_log.silence()
     errors.run(import_module(f"pipeline.stages.{sys.argv[1]}").main)
 
 

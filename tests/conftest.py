@@ -1,4 +1,4 @@
-"""What every test may ask for: numbers to draw from, and a small project to stand in."""
+"""Fixtures of all tests: a random generator, a small project, the `nsfw` command, a small disk, a browser."""
 
 import fcntl
 import os
@@ -32,6 +32,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "pack": {"pictures_per_file": 4},
 }
 
+ALONE = {"test_search", "test_readme", "test_costly_client", "test_packaged_model"}  # of tests/system
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Under `-n`, the whole runs come first: they take longest, and the other files fill the rest."""
@@ -41,13 +43,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Under `-n`, tests of a file stay in one process, and all whole runs in one: most look at the same."""
+    """Under `-n`, tests of a file stay in one process, and whole runs that look at the same project in one.
+
+    Those of ALONE take long enough to be worth a project of their own in the other process.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return "tests/system" if file.startswith("tests/system/") else file
+            return "tests/system" if file.startswith("tests/system/") and Path(file).stem not in ALONE else file
 
     return Scheduling(config, log)
 
@@ -114,8 +119,8 @@ def nsfw(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
             code = 0
         except SystemExit as exited:
             code = exited.code or 0
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        output = capsys.readouterr()
+        return code, output.out, output.err
 
     return run
 

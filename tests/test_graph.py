@@ -29,7 +29,8 @@ LAYERS = (
     {"data", "model", "sample", "tracking", "validation"},
     {"images", "evaluation"},
     {"duplicates", "serving", "training"},
-    {"catalog", "evidence", "registry"},
+    {"catalog", "evidence"},
+    {"registry"},
     {"batch_scoring", "exporting", "promotion", "takedown", "tuning"},
     {"model_import", "overview", "service"},
     {"cli", "stages"},
@@ -40,7 +41,7 @@ BELOW = {room: set().union(*LAYERS[:number]) for number, layer in enumerate(LAYE
 @cache
 def imports(module: str) -> frozenset[str]:
     """Every project module that a file imports itself, inside functions too."""
-    found = set()
+    imported = set()
     for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
@@ -48,8 +49,8 @@ def imports(module: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative imports hide where they lead"
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        found |= {path for name in names if (path := name.replace(".", "/") + ".py") in MODULES}
-    return frozenset(found)
+        imported |= {path for name in names if (path := name.replace(".", "/") + ".py") in MODULES}
+    return frozenset(imported)
 
 
 def stage_modules(stage: str) -> set[str]:

@@ -1,10 +1,10 @@
-"""What is to be scored, in a stable order: folders, files, tars and lists of them; nothing is passed over in silence.
+"""The inputs to score, in a stable order: folders, files, tars and lists of them.
 
     for item in inputs.walk([b"scrape", b"more.tar.gz"], max_bytes=64 * 2**20):
         item.name, item.content, item.problem
 
-A folder's entries come by name. Symbolic links in a folder are not followed, so there are no loops; what is no regular
-file is never opened. Each has its item all the same, with the problem.
+A folder's entries are sorted by name. Symbolic links in a folder are not followed, so there are no loops, and only
+regular files are opened. Every other entry gets an item with a problem, so nothing is skipped silently.
 """
 
 import os
@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from pipeline.batch_scoring import tars
 from pipeline.core.errors import UserError
-from pipeline.images.byte_source import Content
+from pipeline.images.byte_source import ByteSource
 
-MEMBER = "::"  # between an archive's name and its member's
+MEMBER = "::"  # between the names of an archive and of its member
 
 
 @dataclass(frozen=True)
@@ -26,28 +26,33 @@ class Item:
     r"""One input.
 
     Attributes:
-        name: its path, or archive::member; bytes that are no UTF-8 as \xff.
-        content: where its bytes lie.
-        problem: why there are none, `code: detail`; "" where there are.
-        stamp: of equal names and stamps the bytes are taken to be equal: sizes, times, places.
+        name: its path, or archive::member; bytes that are not UTF-8 are written as \xff.
+        content: where to read its bytes.
+        problem: why it cannot be read, `code: detail`; "" if it can.
+        stamp: sizes, times and offsets; equal names and stamps are taken to mean equal bytes.
 
     """
 
     name: str
-    content: Content
+    content: ByteSource
     problem: str = ""
     stamp: str = ""
 
 
 class _Entry(NamedTuple):
-    """Something in a file system: what it is (size and time of a regular file), or the problem.
+    """An entry of the file system.
 
-    `target` is the file's absolute path (a sandbox worker may have begun in another directory); where `path` is a link,
-    the file that it leads to.
+    Attributes:
+        path: as given, or below a given folder.
+        status: of a regular file; None if there is a problem.
+        problem: why it is not read, `code: detail`.
+        target: the absolute path to open, with links in `path` resolved; a sandbox worker may have another working
+            directory.
+
     """
 
     path: bytes
-    about: os.stat_result | None
+    status: os.stat_result | None
     problem: str = ""
     target: bytes = b""
 
@@ -55,35 +60,35 @@ class _Entry(NamedTuple):
 def walk(paths: Sequence[bytes], max_bytes: int) -> Iterator[Item]:
     """Yield the items of each path: a folder's, recursively, a tar's members, or a file itself.
 
-    A path that is a symbolic link is followed: somebody has asked for it by name. `max_bytes` is the most that a member
-    of an archive may have.
+    A given path that is a symbolic link is followed, as it was named explicitly. `max_bytes` is the maximum size of an
+    archive's member.
     """
     for entry in _entries(paths):
-        name = readable(entry.path)
-        if entry.about is None:
-            yield Item(name, Content(), entry.problem)
+        name = printable(entry.path)
+        if entry.status is None:
+            yield Item(name, ByteSource(), entry.problem)
             continue
-        stamp = f"{entry.about.st_size} {entry.about.st_mtime_ns}"
+        stamp = f"{entry.status.st_size} {entry.status.st_mtime_ns}"
         if not tars.is_tar(entry.path):
-            yield Item(name, Content(entry.target, weight=entry.about.st_size), stamp=stamp)
+            yield Item(name, ByteSource(entry.target, weight=entry.status.st_size), stamp=stamp)
             continue
         for member in tars.members(entry.target, max_bytes):
-            title = f"{name}{MEMBER}{readable(member.name)}" if member.name else name
-            yield Item(title, member.content, member.problem, f"{stamp} {member.place} {member.size}")
+            title = f"{name}{MEMBER}{printable(member.name)}" if member.name else name
+            yield Item(title, member.content, member.problem, f"{stamp} {member.offset} {member.size}")
 
 
 def count(paths: Sequence[bytes]) -> int | None:
-    """Return how many items `walk` will yield; None where an archive is among them: nobody knows before its end."""
+    """Return how many items `walk` will yield; None if there is an archive, as its members are not known in advance."""
     total = 0
     for entry in _entries(paths):
-        if entry.about is not None and tars.is_tar(entry.path):
+        if entry.status is not None and tars.is_tar(entry.path):
             return None
         total += 1
     return total
 
 
-def listed(file: Path) -> list[bytes]:
-    """Return the paths in a list: a line each, or ended by NUL each (`find -print0`) where it holds one.
+def read_list(file: Path) -> list[bytes]:
+    """Return the paths in a list: one on each line, or separated by NUL (`find -print0`) if the file contains one.
 
     Raises:
         UserError: it cannot be read.
@@ -97,8 +102,8 @@ def listed(file: Path) -> list[bytes]:
     return [line for line in lines if line]
 
 
-def readable(name: bytes | str) -> str:
-    r"""Return a file's name as text that any format can hold: a byte that is no UTF-8 becomes \\xff, say."""
+def printable(name: bytes | str) -> str:
+    r"""Return a file's name as valid Unicode; a byte that is not UTF-8 becomes \\xff, for example."""
     data = os.fsencode(name) if isinstance(name, str) else name
     return data.decode("utf-8", "backslashreplace")
 
@@ -106,19 +111,19 @@ def readable(name: bytes | str) -> str:
 def _entries(paths: Sequence[bytes]) -> Iterator[_Entry]:
     for path in paths:
         try:
-            about = os.stat(path)  # noqa: PTH116 -- bytes: a name need not be UTF-8
+            status = os.stat(path)  # noqa: PTH116 -- bytes: a name need not be UTF-8
         except (OSError, ValueError) as error:  # ValueError: a NUL in it
-            yield _Entry(path, None, f"unreadable: {_said(error)}")
+            yield _Entry(path, None, f"unreadable: {_reason(error)}")
             continue
-        if stat.S_ISDIR(about.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             yield from _folder(path)
         else:
-            yield _judged(path, about, os.path.realpath(path))
+            yield _regular_file(path, status, os.path.realpath(path))
 
 
 def _folder(root: bytes) -> Iterator[_Entry]:
-    """Yield what lies below, depth first, by name; without recursion, however deep."""
-    waiting = [_listing(root)]
+    """Yield everything below a folder, depth first, by name; without recursion, as folders may be very deep."""
+    waiting = [_listing(root)]  # a stack: one iterator for each folder on the current path
     while waiting:
         entry = next(waiting[-1], None)
         if entry is None:
@@ -130,7 +135,7 @@ def _folder(root: bytes) -> Iterator[_Entry]:
         elif entry.is_symlink():
             yield _Entry(entry.path, None, "not_a_file: a symbolic link, which is not followed")
         else:
-            yield _found(entry)
+            yield _checked_entry(entry)
 
 
 def _listing(folder: bytes) -> Iterator["os.DirEntry[bytes] | _Entry"]:
@@ -138,21 +143,21 @@ def _listing(folder: bytes) -> Iterator["os.DirEntry[bytes] | _Entry"]:
         with os.scandir(folder) as entries:
             yield from sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        yield _Entry(folder, None, f"unreadable: {_said(error)}")
+        yield _Entry(folder, None, f"unreadable: {_reason(error)}")
 
 
-def _found(entry: "os.DirEntry[bytes]") -> _Entry:
+def _checked_entry(entry: "os.DirEntry[bytes]") -> _Entry:
     try:
-        return _judged(entry.path, entry.stat(follow_symlinks=False))
+        return _regular_file(entry.path, entry.stat(follow_symlinks=False))
     except OSError as error:  # it has vanished since
-        return _Entry(entry.path, None, f"unreadable: {_said(error)}")
+        return _Entry(entry.path, None, f"unreadable: {_reason(error)}")
 
 
-def _judged(path: bytes, about: os.stat_result, target: bytes = b"") -> _Entry:
-    if stat.S_ISREG(about.st_mode):
-        return _Entry(path, about, target=target or os.path.abspath(path))  # noqa: PTH100 -- bytes
+def _regular_file(path: bytes, status: os.stat_result, target: bytes = b"") -> _Entry:
+    if stat.S_ISREG(status.st_mode):
+        return _Entry(path, status, target=target or os.path.abspath(path))  # noqa: PTH100 -- bytes
     return _Entry(path, None, "not_a_file: a pipe, a socket or a device")
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)

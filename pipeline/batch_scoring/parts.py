@@ -1,6 +1,6 @@
-"""The rows that are done, in a folder beside the result: a file each few hundred inputs, written whole or not at all.
+"""Finished rows, in a folder beside the result: one file for a few hundred inputs, each written atomically.
 
-A run that was killed is begun again by the same command: it finds its parts, and scores what is not in them.
+After a run was killed, the same command finds these parts and scores only what is missing.
 """
 
 import fcntl
@@ -16,24 +16,27 @@ import pyarrow.parquet as pq
 from pipeline.core.errors import UserError
 from pipeline.core.files import atomic, write_json
 
-SIZE = 512  # inputs a part: what a kill costs at most
+SIZE = 512  # inputs in a part; a killed run loses at most the work on one part
 _RECIPE = "recipe.json"
 _LOCK = "lock"
 
 
 def folder_of(out: Path) -> Path:
-    """Return where the parts of a result lie."""
+    """Return the folder for the parts of a result."""
     return out.with_name(f"{out.name}.parts")
 
 
 @contextmanager
-def opened(out: Path, recipe: Mapping[str, Any], *, restart: bool) -> Iterator[Path]:
-    """Yield the folder of a result's parts, for this process alone.
+def open_parts(out: Path, recipe: Mapping[str, Any], *, restart: bool) -> Iterator[Path]:
+    """Yield the folder of a result's parts, locked for this process.
 
-    `recipe`: all that the rows depend on, beside the pictures. `restart`: parts of another recipe are thrown away.
+    Args:
+        out: the result.
+        recipe: everything besides the pictures that the rows depend on.
+        restart: discard existing parts with another recipe.
 
     Raises:
-        UserError: another process is at it, or the parts that are there were made by another recipe.
+        UserError: another process has the lock, or existing parts have another recipe (without `restart`).
 
     """
     folder = folder_of(out)
@@ -43,20 +46,20 @@ def opened(out: Path, recipe: Mapping[str, Any], *, restart: bool) -> Iterator[P
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another `nsfw score` is writing {out}. Wait for it to end.") from None
-        _agree(folder, json.loads(json.dumps(recipe)), restart=restart)
+        _check_recipe(folder, json.loads(json.dumps(recipe)), restart=restart)
         yield folder
 
 
-def _agree(folder: Path, recipe: dict[str, Any], *, restart: bool) -> None:
+def _check_recipe(folder: Path, recipe: dict[str, Any], *, restart: bool) -> None:
     known = _known(folder / _RECIPE)
     if known == recipe:
         return
     if any(folder.glob("*.parquet")):
         if not restart:
             changed = sorted(key for key in known.keys() | recipe.keys() if known.get(key) != recipe.get(key))
-            told = "; ".join(f"{key} was {known.get(key)}, is {recipe.get(key)}" for key in changed)
+            differences = "; ".join(f"{key} was {known.get(key)}, is {recipe.get(key)}" for key in changed)
             raise UserError(
-                f"{folder} holds rows that were scored otherwise ({told}). They and new ones do not mix: "
+                f"{folder} holds rows that were scored otherwise ({differences}). They and new ones do not mix: "
                 "--restart throws them away and begins anew; another --out leaves them."
             )
         clear(folder)
@@ -71,14 +74,14 @@ def _known(path: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def place(folder: Path, number: int) -> Path:
-    """Return where a part lies."""
+def path_of(folder: Path, number: int) -> Path:
+    """Return the file of a part."""
     return folder / f"{number:08d}.parquet"
 
 
 def load(folder: Path, number: int, schema: pa.Schema) -> pa.Table | None:
-    """Return a part, or None where there is none that can be read: its inputs are scored again."""
-    path = place(folder, number)
+    """Return a part, or None if there is none, or it is broken: its inputs are then scored again."""
+    path = path_of(folder, number)
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid):
@@ -86,23 +89,23 @@ def load(folder: Path, number: int, schema: pa.Schema) -> pa.Table | None:
     return table if table.schema.equals(schema) else None
 
 
-def keep(folder: Path, number: int, table: pa.Table) -> None:
-    """Write a part, unless that is what lies there."""
+def save(folder: Path, number: int, table: pa.Table) -> None:
+    """Write a part, unless the file already holds it."""
     known = load(folder, number, table.schema)
     if known is None or not known.equals(table):
-        with atomic(place(folder, number)) as temporary:
+        with atomic(path_of(folder, number)) as temporary:
             pq.write_table(table, temporary)
 
 
 def clear(folder: Path) -> None:
-    """Remove the parts, the recipe and what writers that were killed have left; the lock stays."""
+    """Remove the parts, the recipe and temporary files of killed writers; the lock stays."""
     for file in folder.iterdir():
         if file.name != _LOCK:
             file.unlink()
 
 
 def remove(folder: Path) -> None:
-    """Remove the folder with all that is in it."""
+    """Remove the folder with everything in it."""
     clear(folder)
     (folder / _LOCK).unlink(missing_ok=True)
     folder.rmdir()

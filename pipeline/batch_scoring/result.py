@@ -1,4 +1,4 @@
-"""The rows of a scoring, and the file that they end in: parquet, csv or jsonl, the same rows in the same order."""
+"""The columns of a result, and its file: parquet, csv or jsonl, with the same rows in the same order."""
 
 import csv
 import json
@@ -16,15 +16,15 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import atomic, check_target
 from pipeline.serving.decision import UNSAFE
 
-STAMP = "stamp"  # of a part alone: what tells that an input is still the same
+STAMP = "stamp"  # only in parts: shows whether an input is still the same
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def schema(labels: Sequence[str]) -> pa.Schema:
-    """Return the columns of a part. Where an input could not be read, numbers and decision are null.
+    """Return the columns of a part. If an input could not be read, its numbers and decision are null.
 
-    `frames` is how many a picture has (a still: 1), `frames_scored` how many of them the model looked at, and
-    `deciding_frame` the number, from 0, of the one that the row's probabilities, score and decision are about.
+    `frames` is the number of a picture's frames (1 for a still), `frames_scored` how many of them were scored, and
+    `deciding_frame` the index of the one that the row's probabilities, score and decision belong to.
     """
     text, number, whole = pa.string(), pa.float64(), pa.int64()
     columns = [("path", text), ("sha256", text), *((f"p_{label}", number) for label in labels), ("unsafe", number)]
@@ -36,7 +36,7 @@ def schema(labels: Sequence[str]) -> pa.Schema:
 
 @dataclass
 class Tally:
-    """What the rows of a result say, counted."""
+    """Counts of the rows of a result, by outcome."""
 
     rows: int = 0
     unreadable: Counter[str] = field(default_factory=Counter)
@@ -50,12 +50,12 @@ class Tally:
 
     @property
     def scored(self) -> int:
-        """How many inputs have probabilities."""
+        """Number of inputs that have probabilities."""
         return self.rows - self.unreadable.total()
 
 
 class Writer(Protocol):
-    """Takes the rows part by part."""
+    """Writes the rows part by part."""
 
     def write(self, table: pa.Table) -> None:
         """Append rows."""
@@ -68,10 +68,10 @@ class Writer(Protocol):
 
 
 def check(out: Path) -> None:
-    """Say which formats there are.
+    """Check the name of a result before any work is done.
 
     Raises:
-        UserError: the name asks for another one, or no file can be written there.
+        UserError: its suffix is not a known format, or no file can be written there.
 
     """
     check_target(out)
@@ -80,7 +80,7 @@ def check(out: Path) -> None:
 
 
 def assemble(tables: Iterable[pa.Table], out: Path, labels: Sequence[str]) -> Tally:
-    """Write all parts, in order, to `out`, whole or not at all; return what they say."""
+    """Write all parts, in order, to `out`, atomically; return the counts of their rows."""
     tally = Tally()
     columns = schema(labels).remove(schema(labels).get_field_index(STAMP))
     with atomic(out) as temporary, _WRITERS[out.suffix](temporary, columns) as writer:
@@ -91,7 +91,7 @@ def assemble(tables: Iterable[pa.Table], out: Path, labels: Sequence[str]) -> Ta
 
 
 class _Text:
-    """Lines of UTF-8; the first one, if any, before the rows."""
+    """A text file in UTF-8."""
 
     def __init__(self, path: Path, columns: pa.Schema) -> None:
         self._stack = ExitStack()
@@ -106,7 +106,7 @@ class _Text:
         self._stack.close()
 
     def _begin(self) -> None:
-        """Write what stands before the rows."""
+        """Write the header, if the format has one."""
 
 
 class _Jsonl(_Text):
@@ -115,9 +115,9 @@ class _Jsonl(_Text):
 
 
 class _Csv(_Text):
-    """Texts in quotes, numbers bare, nothing where there is none.
+    """Texts are quoted, numbers are not, and missing values are empty.
 
-    A text that a spreadsheet would take for a formula (a file's name can be one) gets a ' before it, as OWASP advises.
+    A text that a spreadsheet would take for a formula, such as a file's name, gets a ' before it, as OWASP advises.
     """
 
     def _begin(self) -> None:

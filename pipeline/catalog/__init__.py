@@ -1,1 +1,1 @@
-"""What is known of each content: measured in one decode."""
+"""The measures of each content: format, size, quality and fingerprint."""

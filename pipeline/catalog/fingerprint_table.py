@@ -1,4 +1,4 @@
-"""The table of all fingerprints: the shards' results one after the other, a shard in memory at a time."""
+"""Write the table of all fingerprints: the shards' results one after the other, one shard in memory at a time."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,14 +14,14 @@ SCHEMA = pa.schema(
 
 
 def gather(results: Sequence[Path], contents: Collection[str], path: Path) -> None:
-    """Write the fingerprints of `contents` out of the tables `results`, in their order; each once.
+    """Write the fingerprints of `contents` from the tables `results` to `path`, in the order of the tables; each once.
 
-    Not sorted as a whole: that would cost a growing scrape more than its new part.
+    The rows are not sorted as a whole: a new batch must cost only its own size.
     """
     wanted = set(contents)
     with files.atomic(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
-        for place in results:
-            table = pq.read_table(place, columns=[*SCHEMA.names, "reason"], pre_buffer=False)
+        for result in results:
+            table = pq.read_table(result, columns=[*SCHEMA.names, "reason"], pre_buffer=False)
             names = table["sha256"].to_pylist()
             rows = [
                 row for row, reason in enumerate(table["reason"].to_pylist()) if not reason and names[row] in wanted

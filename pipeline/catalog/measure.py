@@ -1,4 +1,4 @@
-"""What the catalog knows of a content, and what finds its copies: measured in one decode, at reduced scale."""
+"""Measure a content for the catalog, and its fingerprint: in one decode, at reduced scale."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from pipeline.images.limits import Limits
 
 
 class Measure(NamedTuple):
-    """Of an upright, decoded picture; width, height in px; sharpness, entropy, quality as `quality` gives them."""
+    """Measures of an upright, decoded picture; width, height in px; sharpness, entropy, quality as in `Quality`."""
 
     format: str
     mode: str
@@ -27,11 +27,11 @@ class Measure(NamedTuple):
     quality: float
 
 
-_NOTHING = (*Measure("", "", 0, 0, 0, 0, 0.0, 0.0, 0.0), *Fingerprint(b"", b"", 0.0, 0.0))
+_NO_MEASURES = (*Measure("", "", 0, 0, 0, 0, 0.0, 0.0, 0.0), *Fingerprint(b"", b"", 0.0, 0.0))
 
-# A shard's results: where a content lies, why it cannot be used (code and detail; "" where it can), and its measures.
+# A row of a shard's results: the content's member, why it is unusable (`code: detail`, or ""), its measures.
 ROW = (*shards.Member._fields, "reason", *Measure._fields, *Fingerprint._fields)
-RESULT = (*shards.Member._fields, "reason", *Measure._fields, "frame")  # what is small of it
+RESULT = (*shards.Member._fields, "reason", *Measure._fields, "frame")  # without the large fingerprint
 
 
 def measure(picture: Picture) -> Measure:
@@ -41,7 +41,7 @@ def measure(picture: Picture) -> Measure:
     return Measure(*about, round(score.sharpness, 3), round(score.entropy, 4), round(score.score, 4))
 
 
-def measure_shard(limits: Limits, cost: sandbox.Limits, shard: Path) -> list[tuple[object, ...]]:
+def measure_shard(limits: Limits, cost: sandbox.WorkerLimits, shard: Path) -> list[tuple[object, ...]]:
     """Return a row of `ROW` for each content of a shard, decoded in sandbox workers."""
     members = shards.list_members(shard)
     outcomes = sandbox.run(_measuring(limits, shard.parent), members, cost)
@@ -49,7 +49,7 @@ def measure_shard(limits: Limits, cost: sandbox.Limits, shard: Path) -> list[tup
 
 
 def measure_alone(
-    limits: Limits, cost: sandbox.Limits, folder: Path, members: Sequence[shards.Member]
+    limits: Limits, cost: sandbox.WorkerLimits, folder: Path, members: Sequence[shards.Member]
 ) -> list[tuple[object, ...]]:
     """Return a row for each content, one after the other, each in a fresh worker and with one try."""
     function = _measuring(limits, folder)
@@ -58,7 +58,7 @@ def measure_alone(
 
 
 def _measuring(limits: Limits, folder: Path) -> partial[tuple[Measure, Fingerprint]]:
-    return partial(_measure_member, folder.absolute(), limits)  # a worker may have begun in another directory
+    return partial(_measure_member, folder.absolute(), limits)  # a worker may have been started in another directory
 
 
 def _measure_member(folder: Path, limits: Limits, member: shards.Member) -> tuple[Measure, Fingerprint]:
@@ -68,6 +68,6 @@ def _measure_member(folder: Path, limits: Limits, member: shards.Member) -> tupl
 
 def _row(member: shards.Member, outcome: tuple[Measure, Fingerprint] | sandbox.Failure) -> tuple[object, ...]:
     if isinstance(outcome, sandbox.Failure):
-        return (*member, str(outcome), *_NOTHING)
-    measured, found = outcome
-    return (*member, "", *measured, *found)
+        return (*member, str(outcome), *_NO_MEASURES)
+    measures, fingerprinted = outcome
+    return (*member, "", *measures, *fingerprinted)

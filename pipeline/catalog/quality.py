@@ -1,4 +1,4 @@
-"""A quality score: of two copies of one picture the sharper, richer one is worth keeping."""
+"""A quality score, by which the sharper and more detailed of two copies of a picture is selected."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipeline.images.grey import small_grey
 
-_SHARP = 100.0  # variance of the Laplacian at which a photograph of some 256 px looks neither blurred nor crisp
+_SHARP = 100.0  # variance of the Laplacian at which a photograph of about 256 px looks neither blurred nor crisp
 _RICH = 7.5  # bits; natural photographs reach 7 to 7.8
 
 

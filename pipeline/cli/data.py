@@ -1,13 +1,13 @@
-"""The commands about data/: its versions, and what is taken down."""
+"""The commands about data/: its versions, and the removal of pictures."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.models import Json, tell
+from pipeline.cli.terminal import Json, print_result
 
-data_app = typer.Typer(no_args_is_help=True, help="What data/ holds, and what leaves it.")
+data_app = typer.Typer(no_args_is_help=True, help="The versions of data/, and the removal of pictures.")
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
@@ -17,13 +17,13 @@ def add_to(app: typer.Typer, panel: str) -> None:
 
 
 def show(
-    sha256: Annotated[str, typer.Argument(metavar="SHA256", help="A picture's; its beginning will do.")],
+    sha256: Annotated[str, typer.Argument(metavar="SHA256", help="A picture's sha256, or its beginning.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the picture, as it was taken in, to a new file.")
+        Path | None, typer.Option(metavar="FILE", help="Write the picture's original bytes to a new file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell all that is known of a picture: files, labels, copies, split, predictions, decisions."""
+    """Show everything known about a picture: files, labels, copies, split, predictions, decisions."""
     from pipeline.core.errors import UserError
     from pipeline.data import project
     from pipeline.overview import picture
@@ -37,12 +37,12 @@ def show(
     if out is not None:
         picture.write(known["sha256"], out)
         lines.append(f"wrote {out}")
-    tell(known, lines, as_json=as_json)
+    print_result(known, lines, as_json=as_json)
 
 
 @data_app.callback()
 def _group() -> None:
-    """What data/ holds, and what leaves it."""
+    """The versions of data/, and the removal of pictures."""
 
 
 @data_app.command("versions")
@@ -50,29 +50,29 @@ def versions(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Commits, the latest first.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Tell which raw scrape, deduplicated set and splits each commit names, with counts."""
+    """List which raw scrape, deduplicated set and splits each commit names, with counts."""
     from pipeline.data import history as of_commits
     from pipeline.data import project
 
     project.check_root()
     rows = of_commits.collect(limit)
-    tell(of_commits.to_document(rows), of_commits.describe(rows), as_json=as_json)
+    print_result(of_commits.to_document(rows), of_commits.describe(rows), as_json=as_json)
 
 
 @data_app.command("remove")
 def remove(
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept for ever beside the hash.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; recorded with the hash.")],
     sha256: Annotated[
-        list[str] | None, typer.Option("--sha256", metavar="HEX", help="A picture's; repeatable.")
+        list[str] | None, typer.Option("--sha256", metavar="HEX", help="A picture's sha256; repeatable.")
     ] = None,
     origin: Annotated[
         str | None, typer.Option(help="A file's path below its folder; exact, or a pattern with *.")
     ] = None,
-    source: Annotated[str | None, typer.Option(help="All of a source, or, with --origin, only there.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what it would do, and write nothing.")] = False,
+    source: Annotated[str | None, typer.Option(help="All pictures of a source; with --origin, only its files.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would do, and write nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take pictures down for good: their bytes leave data/, their hashes stay, and no later ingest takes them."""
+    """Remove pictures for good: their bytes are deleted from data/, and no later ingest stores them again."""
     if not sha256 and origin is None and source is None:
         raise typer.BadParameter("say which: --sha256 HEX, --origin TEXT or --source NAME")
     if sha256 and (origin is not None or source is not None):
@@ -88,5 +88,5 @@ def remove(
 
     project.check_root()
     prepare_environment()
-    found = takedown.remove(load_params(), Selector(tuple(sha256 or ()), origin, source), reason, dry_run=dry_run)
-    tell(found, takedown.describe(found), as_json=as_json)
+    report = takedown.remove(load_params(), Selector(tuple(sha256 or ()), origin, source), reason, dry_run=dry_run)
+    print_result(report, takedown.describe(report), as_json=as_json)

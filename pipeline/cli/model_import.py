@@ -1,4 +1,4 @@
-"""The commands that bring weights and models in from elsewhere, or take the backbone out: import-*, export-backbone."""
+"""The commands that import weights and models, or export the backbone: import-*, export-backbone."""
 
 import re
 from enum import StrEnum
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.models import Json, tell
+from pipeline.cli.terminal import Json, print_result
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 
@@ -28,7 +28,8 @@ def export_backbone(
     from pipeline.core.files import check_target, read_object
     from pipeline.model.backbone_export import export_backbone as export
     from pipeline.params.root import load_params
-    from pipeline.tracking.run_record import RunRecord, flatten
+    from pipeline.tracking.record_document import flatten
+    from pipeline.tracking.run_record import RunRecord
 
     check_target(out)
     record = RunRecord.load(paths.FINETUNED)
@@ -43,7 +44,7 @@ def export_backbone(
     }
     described = export(paths.FINETUNED / paths.MODEL_FILE, out, recipe)
     size = out.stat().st_size
-    tell(
+    print_result(
         {"weights": str(out), "bytes": size, "recipe": str(described)},
         [f"wrote {out} ({size / 1e6:.2f} MB) and {described}", f"next: set backbone.weights to {out} in params.yaml"],
         as_json=as_json,
@@ -58,12 +59,14 @@ def _counts() -> dict[str, int]:
 
 
 def import_weights(
-    model_json: Annotated[Path, typer.Argument(metavar="MODEL_JSON", help="A TensorFlow.js layers model, as nsfwjs'.")],
+    model_json: Annotated[
+        Path, typer.Argument(metavar="MODEL_JSON", help="A TensorFlow.js layers model, such as that of nsfwjs.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A name that ends in .weights.h5.")],
     alpha: Annotated[float, typer.Option(help="MobileNetV2's width.")] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Turn nsfwjs' MobileNetV2 into Keras backbone weights, to warm-start from."""
+    """Convert the MobileNetV2 of nsfwjs to Keras backbone weights for a warm start."""
     from pipeline.core.files import check_target
     from pipeline.params.backbone import MOBILENET_ALPHAS
 
@@ -78,11 +81,11 @@ def import_weights(
     save_weights(tfjs_weights.mobilenet_v2_backbone(tfjs_weights.read_weights(model_json), alpha, size=224), out)
     section = f"{{name: mobilenet_v2, alpha: {alpha:g}, weights: {out}, size: 224, rescaling: unit}}"
     lines = [f"wrote {out}", f"next: in params.yaml, backbone: {section}"]
-    tell({"weights": str(out)}, lines, as_json=as_json)
+    print_result({"weights": str(out)}, lines, as_json=as_json)
 
 
 class ForeignFormat(StrEnum):
-    """What `nsfw import-model` reads."""
+    """The formats that `nsfw import-model` reads."""
 
     tfjs = "tfjs"
     keras = "keras"
@@ -91,7 +94,7 @@ class ForeignFormat(StrEnum):
 
 
 class Rescaling(StrEnum):
-    """What a model from elsewhere expects of pixel values."""
+    """How a foreign model expects pixel values."""
 
     none = "none"
     unit = "unit"
@@ -107,7 +110,7 @@ class Channels(StrEnum):
 
 
 class Outputs(StrEnum):
-    """What a model from elsewhere answers."""
+    """What a foreign model returns."""
 
     probabilities = "probabilities"
     logits = "logits"
@@ -118,19 +121,21 @@ def import_model(
     *,
     fmt: Annotated[ForeignFormat | None, typer.Option("--format", help="Guessed if not given.")] = None,
     classes: Annotated[str | None, typer.Option(help="Its classes, a,b,c, in the order of its outputs.")] = None,
-    rename: Annotated[list[str] | None, typer.Option("--map", help="THEIRS=OURS; several add up. Repeat it.")] = None,
+    rename: Annotated[
+        list[str] | None, typer.Option("--map", help="THEIRS=OURS; several of one class are added up. Repeatable.")
+    ] = None,
     rescaling: Annotated[
         Rescaling | None, typer.Option(help="Of pixel values: none (0..255), unit (0..1), symmetric (-1..1).")
     ] = None,
     size: Annotated[int | None, typer.Option(min=1, max=4096, help="Side of its input, px.")] = None,
     channels: Annotated[Channels, typer.Option(help="The order of its input.")] = Channels.rgb,
-    outputs: Annotated[Outputs, typer.Option(help="What it answers.")] = Outputs.probabilities,
-    sha256: Annotated[str | None, typer.Option(help="The digest that it must have.")] = None,
+    outputs: Annotated[Outputs, typer.Option(help="What it returns.")] = Outputs.probabilities,
+    sha256: Annotated[str | None, typer.Option(help="The digest that the file must have.")] = None,
     max_mb: Annotated[int, typer.Option(min=1, max=2**20, help="Refuse larger ones, MiB.")] = 1024,
     name: Annotated[str | None, typer.Option(help="Registered model; register.model if not given.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Register a model that exists elsewhere, to be challenged. It is inspected before anything of it is loaded."""
+    """Register an existing model from elsewhere, to compare with. It is inspected before it is loaded."""
     chosen = {"format": fmt, "rescaling": rescaling, "channels": channels, "outputs": outputs}
     options = {name: None if value is None else str(value) for name, value in chosen.items()}
     if odd := [pair for pair in rename or [] if not all(pair.partition("="))]:
@@ -139,14 +144,14 @@ def import_model(
         raise typer.BadParameter(f"--name {name}: use letters, digits, '.', '_' and '-'")
     from pipeline.data import project
     from pipeline.model_import import importing
-    from pipeline.model_import.options import Said
+    from pipeline.model_import.options import ImportOptions
     from pipeline.params.root import load_params
     from pipeline.tracking.server import prepare_environment
 
     project.check_root()
     prepare_environment()
-    said: dict[str, Any] = {**options, "size": size, "sha256": sha256, "max_mb": max_mb}
-    said["classes"] = tuple(word.strip() for word in classes.split(",")) if classes else None
-    said["renamed"] = {theirs: ours for theirs, _, ours in (pair.partition("=") for pair in rename or [])}
-    incumbent, done = importing.import_model(path, load_params(), Said(**said), name=name)
-    tell(importing.to_document(incumbent, done), importing.describe(incumbent, done), as_json=as_json)
+    declared: dict[str, Any] = {**options, "size": size, "sha256": sha256, "max_mb": max_mb}
+    declared["classes"] = tuple(word.strip() for word in classes.split(",")) if classes else None
+    declared["renamed"] = {theirs: ours for theirs, _, ours in (pair.partition("=") for pair in rename or [])}
+    incumbent, done = importing.import_model(path, load_params(), ImportOptions(**declared), name=name)
+    print_result(incumbent.to_document(done), incumbent.lines(done), as_json=as_json)

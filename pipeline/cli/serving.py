@@ -1,20 +1,21 @@
-"""The commands that ask a model about pictures, or take it elsewhere: score, serve, export."""
+"""The commands that use a model: score, serve, export."""
 
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.models import _asked, _params, tell
+from pipeline.cli.terminal import Json, call_mlflow, print_result, project_params
 from pipeline.core.errors import UserError
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+if TYPE_CHECKING:
+    from pipeline.registry.verification import OpenedModel
 
 
 class Formats(StrEnum):
-    """What `nsfw export --format` takes."""
+    """The values of `nsfw export --format`."""
 
     savedmodel = "savedmodel"
     onnx = "onnx"
@@ -22,7 +23,7 @@ class Formats(StrEnum):
 
 
 class Quantizations(StrEnum):
-    """What `nsfw export --quantize` takes."""
+    """The values of `nsfw export --quantize`."""
 
     none = "none"
     float16 = "float16"
@@ -42,22 +43,22 @@ def score(
     ] = None,
     *,
     listed: Annotated[
-        Path | None, typer.Option("--list", help="A file with a path a line, or NUL after each; - is stdin.")
+        Path | None, typer.Option("--list", help="A file with one path per line, or NUL after each; - is stdin.")
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="models:/NAME/3, models:/NAME@alias, or a folder of a version; production if none."),
+        typer.Option(help="models:/NAME/3, models:/NAME@alias, or a folder of a version; production by default."),
     ] = None,
     allow_unverified: Annotated[
-        bool, typer.Option("--allow-unverified", help="Score with what serves in spite of doubts.")
+        bool, typer.Option("--allow-unverified", help="Use the version in spite of doubts.")
     ] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew over what is there.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Start again, and overwrite earlier results.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Score pictures: a row for each input, for the unreadable with the reason. Cut short, the same command goes on."""
+    """Score pictures: a row for each input, or the reason if it is unreadable. If interrupted, run it again."""
     if not paths and listed is None:
         raise typer.BadParameter("say what to score: PATHS, or --list FILE")
-    params = _params()
+    params = project_params()
     import os
 
     from pipeline.batch_scoring import inputs, result, scoring
@@ -68,18 +69,22 @@ def score(
     except UserError as error:
         raise typer.BadParameter(str(error)) from None
     typed = [os.fsencode(path) for path in paths or []]
-    _check_there(typed)
-    named = inputs.listed(Path("/dev/stdin") if str(listed) == "-" else listed) if listed else []
+    _check_exist(typed)
+    named = inputs.read_list(Path("/dev/stdin") if str(listed) == "-" else listed) if listed else []
     job = scoring.Job((*typed, *named), out, restart)
-    found = _asked(lambda: open_model(params, model, allow_unverified=allow_unverified))
-    for doubt in found.doubts:
+    opened = call_mlflow(lambda: open_model(params, model, allow_unverified=allow_unverified))
+    _print_doubts(opened)
+    report = scoring.score(opened, params, job)
+    print_result(report.to_document(), report.lines(), as_json=as_json)
+
+
+def _print_doubts(opened: "OpenedModel") -> None:
+    for doubt in opened.doubts:
         print(f"DOUBT, passed over: {doubt}", file=sys.stderr)
-    report = scoring.score(found, params, job)
-    tell(report.to_document(), report.lines(), as_json=as_json)
 
 
-def _check_there(paths: list[bytes]) -> None:
-    """Refuse a typed path that is not there: a mistake, where a listed one is an input that has vanished."""
+def _check_exist(paths: list[bytes]) -> None:
+    """Raise UserError for a typed path that does not exist. A path of --list may be missing: it becomes a row."""
     for path in paths:
         if not Path(path.decode(sys.getfilesystemencoding(), "surrogateescape")).exists():
             raise UserError(
@@ -89,17 +94,15 @@ def _check_there(paths: list[bytes]) -> None:
 
 def serve(
     *,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every one that this machine has.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one; the log tells which.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 means all of this machine.")] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one; the log names it.")] = 8000,
     model: Annotated[
-        str | None, typer.Option(help="Serve this one for good: models:/NAME/3, models:/NAME@alias, or a folder.")
+        str | None, typer.Option(help="Always serve this one: models:/NAME/3, models:/NAME@alias, or a folder.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for a registry, or a first promotion.")] = False,
-    allow_unverified: Annotated[bool, typer.Option("--allow-unverified", help="Pass over every doubt.")] = False,
+    allow_unverified: Annotated[bool, typer.Option("--allow-unverified", help="Ignore every doubt.")] = False,
 ) -> None:
-    """Classify over HTTP what is posted to /v1/classify, with the model that is in production, until SIGTERM."""
+    """Classify pictures that are posted to /v1/classify, with the production model, until SIGTERM."""
     from pipeline.params.root import load_params
     from pipeline.tracking.server import prepare_environment
 
@@ -109,37 +112,36 @@ def serve(
     from pipeline.service import serve as serving
 
     serving.serve(params, host=host, port=port, model=model, wait=wait, allow_unverified=allow_unverified)
-    processes.leave()
+    processes.exit_now()
 
 
 def export(
     kind: Annotated[Formats, typer.Option("--format", help="For TensorFlow, ONNX Runtime, or LiteRT.")],
-    out: Annotated[Path | None, typer.Option(help="A new folder; exported/... if none.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A new folder; exported/... by default.")] = None,
     *,
     model: Annotated[
         str | None,
-        typer.Option(help="models:/NAME/3, models:/NAME@alias, or a folder of a version; production if none."),
+        typer.Option(help="models:/NAME/3, models:/NAME@alias, or a folder of a version; production by default."),
     ] = None,
     quantize: Annotated[
         Quantizations, typer.Option(help="Weights in 16 bits, or in 8 (dynamic range); onnx and litert.")
     ] = Quantizations.none,
     allow_unverified: Annotated[
-        bool, typer.Option("--allow-unverified", help="Export what serves in spite of doubts.")
+        bool, typer.Option("--allow-unverified", help="Export the version in spite of doubts.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a version for another runtime, once it gives the same numbers on the test pictures. Exit 1 where not."""
-    params = _params()
+    """Export a version for another runtime if it gives the same numbers on the test pictures. Exit 1 if not."""
+    params = project_params()
     from pipeline.exporting import export as exporting
     from pipeline.exporting import formats
     from pipeline.registry.loading import open_model
 
     job = exporting.Job(kind.value, quantize.value, out)
     formats.check(job.format, job.quantize)
-    version = _asked(lambda: open_model(params, model, allow_unverified=allow_unverified))
-    for doubt in version.doubts:
-        print(f"DOUBT, passed over: {doubt}", file=sys.stderr)
-    found = exporting.export(version, params, job)
-    tell(found.to_document(), found.lines(), as_json=as_json)
-    if found.folder is None:
+    version = call_mlflow(lambda: open_model(params, model, allow_unverified=allow_unverified))
+    _print_doubts(version)
+    result = exporting.export(version, params, job)
+    print_result(result.to_document(), result.lines(), as_json=as_json)
+    if result.folder is None:
         raise typer.Exit(1)

@@ -1,1 +1,1 @@
-"""What every room may use: errors, files, tables, paths, processes; nothing of the project is imported here."""
+"""What every room may use: errors, files, tables, paths, processes. Imports no other room."""

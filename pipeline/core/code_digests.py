@@ -1,9 +1,9 @@
-"""What a result depends on of the project's own code: which modules, and a digest of each that a comment leaves alone.
+"""Which modules of the project a result depends on, with a digest of each that comments do not change.
 
-    lines("pipeline.stages.train")  # ["pipeline.evaluation.recall 3f9a...", ...]
+    digest_lines("pipeline.stages.train")  # ["pipeline.evaluation.recall 3f9a...", ...]
 
-A module is known by its syntax tree. What cannot change a result is no part of it: comments, docstrings, layout, log
-lines, messages of errors that a user reads, imports for type checkers.
+The digest is of a module's syntax tree, without what cannot change a result: comments, docstrings, layout, log lines,
+messages of user errors, imports for type checkers.
 """
 
 import ast
@@ -14,48 +14,49 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
-# Modules and rooms that never change a result, so that no stage's list holds them, nor what only they import.
-PLUMBING = {
+# Modules and rooms that never change a result, each with the reason. Stages' lists leave them out, with their imports.
+RESULT_NEUTRAL = {
     "pipeline.__main__": "starts a stage",
-    "pipeline.core.code_digests": "says what depends on what; a list that it writes otherwise is another list",
+    "pipeline.core.code_digests": "writes the lists themselves; where it changes, the lists do",
     "pipeline.core.errors": "messages and exit codes",
     "pipeline.core.executor": "the same items in the same order, on however many processes",
-    "pipeline.core.files": "files written whole or not at all: the same bytes",
-    "pipeline.core.git": "asks git, for lineage",
-    "pipeline.core.paths": "where things lie: dvc.yaml names each as a dep or an out",
+    "pipeline.core.files": "files written whole or not at all, and SHA-256: the same bytes",
+    "pipeline.core.git": "runs git, for lineage",
+    "pipeline.core.paths": "locations of files: dvc.yaml names each as a dep or an out",
     "pipeline.core.processes": "worker processes end with their parent",
     "pipeline.core.tensorflow_log": "keeps TensorFlow's messages off the screen",
     "pipeline.core.yaml_document": "reads params.yaml, whose values are deps themselves",
     "pipeline.params": "types and limits of values that are deps themselves",
-    "pipeline.images.worker_pool": "hands bytes to worker processes, and replaces those that die",
+    "pipeline.images.worker_pool": "sends bytes to worker processes, and replaces those that die",
+    "pipeline.images.worker_process": "starts, calls and ends one worker process",
     "pipeline.tracking": "publishes results; makes none",
     "pipeline.training.progress": "a bar on a terminal",
 }
 _LOGGERS = {"_log"}
 
 
-def is_plumbing(module: str) -> bool:
+def is_result_neutral(module: str) -> bool:
     """Whether a module can never change a result."""
-    return any(module == name or module.startswith(f"{name}.") for name in PLUMBING)
+    return any(module == name or module.startswith(f"{name}.") for name in RESULT_NEUTRAL)
 
 
-def lines(*roots: str) -> list[str]:
+def digest_lines(*roots: str) -> list[str]:
     """Return `<module> <digest>`, sorted, for every module that the roots' results depend on, the roots included."""
-    modules = sorted(module for module in closure(*roots, through_plumbing=False) if not is_plumbing(module))
+    modules = sorted(module for module in closure(*roots, through_neutral=False) if not is_result_neutral(module))
     return [f"{module} {module_digest(module)}" for module in modules]
 
 
 def digest(*roots: str) -> str:
-    """Return one digest of all that `lines` lists."""
-    return hashlib.sha256("\n".join(lines(*roots)).encode()).hexdigest()
+    """Return one digest of all that `digest_lines` lists."""
+    return hashlib.sha256("\n".join(digest_lines(*roots)).encode()).hexdigest()
 
 
-def closure(*roots: str, through_plumbing: bool = True) -> set[str]:
+def closure(*roots: str, through_neutral: bool = True) -> set[str]:
     """Return the roots and every module of the project that they import when they run, directly or not."""
     reached, waiting = set(roots), list(roots)
     while waiting:
         module = waiting.pop()
-        if through_plumbing or not is_plumbing(module):
+        if through_neutral or not is_result_neutral(module):
             new = imports(module) - reached
             reached |= new
             waiting += new
@@ -64,7 +65,7 @@ def closure(*roots: str, through_plumbing: bool = True) -> set[str]:
 
 @cache
 def imports(module: str) -> frozenset[str]:
-    """Return the modules of the project that a module imports itself: inside functions too, but not for types alone."""
+    """Return the modules of the project that a module imports directly: in functions too, but not for types only."""
     names: set[str] = set()
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
@@ -75,7 +76,7 @@ def imports(module: str) -> frozenset[str]:
 
 
 def module_file(module: str) -> Path:
-    """Return where a module of the project lies."""
+    """Return the path of a module of the project."""
     return PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
 
 
@@ -86,12 +87,12 @@ def module_digest(module: str) -> str:
 
 
 def _tree(module: str) -> ast.Module:
-    tree: ast.Module = _Essence().visit(ast.parse(module_file(module).read_text(encoding="utf-8")))
+    tree: ast.Module = _ResultCode().visit(ast.parse(module_file(module).read_text(encoding="utf-8")))
     return tree
 
 
-class _Essence(ast.NodeTransformer):
-    """Leaves out of a syntax tree what cannot change a result."""
+class _ResultCode(ast.NodeTransformer):
+    """Removes from a syntax tree what cannot change a result."""
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -99,7 +100,7 @@ class _Essence(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """Leave out texts that stand alone, docstrings above all, and lines of a log."""
+        """Remove expressions that are only a text, such as docstrings, and log lines."""
         value = node.value
         alone = isinstance(value, ast.Constant) and isinstance(value.value, str)
         logs = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and _is_logger(value.func.value)
@@ -116,7 +117,7 @@ def _is_logger(node: ast.expr) -> bool:
 
 
 def _canonical(node: object) -> Iterator[str]:
-    """Yield a tree as text, empty fields left out: what the versions of Python agree on."""
+    """Yield a tree as text without its empty fields, so that every version of Python gives the same."""
     if isinstance(node, ast.AST):
         yield f"{type(node).__name__}("
         for name, value in ast.iter_fields(node):

@@ -1,7 +1,7 @@
-"""Comma-separated files that people edit, read strictly: nothing in them is guessed, shifted or skipped in silence.
+"""Comma-separated files that people edit, read strictly: nothing is guessed, and no row is shifted or skipped.
 
-Taken: a byte order mark, line ends of every system, spaces around a cell, columns in any order, empty lines. Everything
-else is an error that names the line.
+A byte order mark, line ends of every system, spaces around a cell, columns in any order and empty lines are accepted.
+Everything else is an error that names the line.
 """
 
 import codecs
@@ -16,7 +16,7 @@ import pandas as pd
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_bytes
 
-SHOWN = 20  # wrong rows that a message lists; it counts the rest
+MAX_LISTED = 20  # wrong rows that a message lists; it counts the rest
 
 _RESTORE = "It is part of data/, which `dvc checkout data.dvc` restores (`dvc pull data.dvc` fetches it)."
 _SAVE = 'Save it as "CSV UTF-8 (comma delimited)" (Excel), or with the character set UTF-8 (LibreOffice).'
@@ -31,7 +31,7 @@ _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 @dataclass(frozen=True)
 class Column:
-    """A column's name, how a cell becomes a value (ValueError says what is wrong with it), whether it may be empty."""
+    """A column: its name, how a cell is parsed (a ValueError says what is wrong), whether every row needs a value."""
 
     name: str
     parse: Callable[[str], str] = str
@@ -42,10 +42,10 @@ Problem = tuple[int, str]  # the line's number, from 1, and what is wrong with i
 
 
 def read(path: Path, columns: Sequence[Column]) -> pd.DataFrame:
-    """Return the file's rows: texts, one column each of `columns`, and `line`, the number of the line in the file.
+    """Return the file's rows: the `columns` as texts, and `line`, the number of the row's line in the file, from 1.
 
     Raises:
-        UserError: it is missing, no comma-separated UTF-8, has other columns, or wrong rows; each is named by its line.
+        UserError: the file is missing, not comma-separated UTF-8, or has other columns or wrong rows (named by line).
 
     """
     rows = _rows(path)
@@ -70,27 +70,27 @@ def read(path: Path, columns: Sequence[Column]) -> pd.DataFrame:
 
 
 def refuse(path: Path, problems: Sequence[Problem]) -> None:
-    """Raise UserError naming the wrong lines (the first SHOWN of them; the others are counted), if there are any."""
+    """Raise UserError if there are wrong lines: it names the first MAX_LISTED of them, and counts the others."""
     if not problems:
         return
-    lines = [f"  line {line}: {text}" for line, text in problems[:SHOWN]]
-    if len(problems) > SHOWN:
-        lines.append(f"  ... and {len(problems) - SHOWN} more")
+    lines = [f"  line {line}: {text}" for line, text in problems[:MAX_LISTED]]
+    if len(problems) > MAX_LISTED:
+        lines.append(f"  ... and {len(problems) - MAX_LISTED} more")
     raise UserError(f"{path} is wrong:\n" + "\n".join(lines) + "\nCorrect it, then `dvc add data` and run this again.")
 
 
-def quoted(text: str) -> str:
-    """Return text as a message shows it: in quotes, without control characters, cut where it is long."""
+def quote(text: str) -> str:
+    """Return text for a message: in quotes, control characters escaped, at most 80 characters."""
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def _text(path: Path) -> str:
-    data = read_bytes(path, way_out=_RESTORE)
+    data = read_bytes(path, remedy=_RESTORE)
     for mark, name in _MARKS.items():
         if data.startswith(mark):
             raise UserError(f"{path} is {name}, not UTF-8. {_SAVE}")
-    if (place := data.find(b"\0")) >= 0:
-        where = f"{path}, line {_line(data, place)}"
+    if (offset := data.find(b"\0")) >= 0:
+        where = f"{path}, line {_line(data, offset)}"
         raise UserError(f"{where} holds a NUL byte: the file is damaged, or UTF-16. {_SAVE}")
     try:
         return data.decode("utf-8-sig")
@@ -99,12 +99,12 @@ def _text(path: Path) -> str:
         raise UserError(f"{where} is not UTF-8, but likely Windows-1252 or Latin-1. {_SAVE}") from None
 
 
-def _line(data: bytes, place: int) -> int:
-    return len(data[: place + 1].splitlines())
+def _line(data: bytes, offset: int) -> int:
+    return len(data[: offset + 1].splitlines())
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that is not empty: the number of the line where it begins, and its cells without outer spaces."""
+    """Yield each row that is not empty: the number of its first line, and its cells without outer spaces."""
     reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     while True:
         line = reader.line_num + 1
@@ -133,12 +133,12 @@ def _header_mistakes(header: Sequence[str], columns: Sequence[Column]) -> list[s
             if separator in header[0]:
                 return [f"the columns are separated by {name}, not by commas. {_SAVE}".rstrip(".")]
     known = [column.name for column in columns]
-    found = {
-        "unknown column(s)": [quoted(name) for name in header if name and name not in known],
+    columns_by_mistake = {
+        "unknown column(s)": [quote(name) for name in header if name and name not in known],
         "lacks the column(s)": [name for name in known if name not in header],
         "names twice": sorted({name for name in header if name and header.count(name) > 1}),
     }
-    mistakes = [f"{what} {', '.join(names)}" for what, names in found.items() if names]
+    mistakes = [f"{what} {', '.join(names)}" for what, names in columns_by_mistake.items() if names]
     return mistakes + ["has a column without a name (a comma too many?)"] * ("" in header)
 
 
@@ -160,7 +160,7 @@ def _parse(cells: Sequence[str], columns: Sequence[Column]) -> tuple[dict[str, s
 
 def _cell(cell: str, column: Column) -> str:
     if "\n" in cell or "\r" in cell:
-        raise ValueError(f"{quoted(cell)} goes over several lines: write it in one, or close its quote")
+        raise ValueError(f"{quote(cell)} goes over several lines: write it in one, or close its quote")
     if not cell:
         if column.required:
             raise ValueError("is empty")

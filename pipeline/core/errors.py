@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend, and the one place that turns them into a message and an exit code."""
+"""Mistakes that a user can correct, and how they become a message and an exit code."""
 
 import errno
 import logging
@@ -8,20 +8,20 @@ from collections.abc import Callable
 
 
 class UserError(Exception):
-    """What went wrong, which file, key or row it concerns, and the way out. Shown without a traceback."""
+    """A user's mistake. The message says what is wrong, where, and what to do; it is shown without a traceback."""
 
 
 class StopRequestedError(UserError):
-    """Someone asked the process to stop, and it did so in good order; the message tells how to go on."""
+    """The process was asked to stop, and saved its state; the message tells how to continue."""
 
 
 class DivergedError(UserError):
     """A training's loss, or its model's output, is NaN or infinite."""
 
 
-# What is wrong with a path is for its owner to mend; without a path, the error is a defect of ours.
+# An error about a path is for the user to correct; an error without a path is a defect of the program.
 _ABOUT_A_PATH = {
-    errno.ENOENT: "it does not exist, or has vanished meanwhile",
+    errno.ENOENT: "it does not exist, or was removed while in use",
     errno.EISDIR: "it is a folder where a file is wanted. Name another path, or move the folder away",
     errno.ENOTDIR: "a part of the path is a file where a folder is wanted. Name another path, or move the file away",
     errno.EEXIST: "it exists already. Name another path, or move it away",
@@ -35,7 +35,7 @@ _ABOUT_A_PATH = {
 
 
 def explain(error: BaseException) -> str | None:
-    """Return the message that a user should read for `error`, or None where it is a defect of ours."""
+    """Return the message that a user should read for `error`; None if it is a defect of the program."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -43,8 +43,8 @@ def explain(error: BaseException) -> str | None:
         return f"the disk is full{where}; nothing half-written was left behind. Free some space and run this again."
     if isinstance(error, PermissionError):
         return f"permission denied: {error.filename}. Give this user access to it and run this again."
-    if type(error).__name__ == "DataLossError":  # TensorFlow's, which is not to be imported here; it names no file
-        return "a file of build/packed/ is damaged. Delete build/packed and run `dvc repro pack`, which makes it anew."
+    if type(error).__name__ == "DataLossError":  # TensorFlow's, compared by name because importing it takes seconds
+        return "a file of build/packed/ is damaged. Delete build/packed and run `dvc repro pack`, which makes it again."
     if isinstance(error, OSError) and error.filename is not None and error.errno in _ABOUT_A_PATH:
         return f"{_path(error.filename)}: {_ABOUT_A_PATH[error.errno]}."
     return None
@@ -55,9 +55,9 @@ def _path(filename: object) -> str:
 
 
 def run(main: Callable[[], None], *, level: int = logging.INFO) -> None:
-    """Run `main()` as a program: exit 0 when done, 1 with one clear message on a user's mistake.
+    """Run `main()` as a program: exit 0 when done, 1 with one message on a user's mistake.
 
-    `level` is the least that is logged, to stderr.
+    Logs from `level` on to stderr. An error that is a defect of the program keeps its traceback.
     """
     logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:

@@ -1,6 +1,6 @@
-"""The one seam to more cores and machines: maps a function over shards.
+"""Maps a function over shards, on all cores of this machine.
 
-Today in local processes. A cluster would take the same picklable functions and the same items.
+Running on a cluster would mean to replace this module: functions and items are picklable already.
 """
 
 import multiprocessing
@@ -22,28 +22,28 @@ def cores() -> int:
 
 
 def map_shards(function: Callable[[Item], Result], shards: Iterable[Item]) -> Iterator[Result]:
-    """Yield function(shard) in the shards' order, with few of them in memory at a time.
+    """Yield function(shard) in the order of the shards, with few results in memory at a time.
 
     `function` must be picklable and must run its untrusted work in `images.sandbox` (worker processes may have
     children of their own). A single shard runs in this process.
     """
-    todo = list(shards)
-    workers = min(cores(), len(todo))
+    items = list(shards)
+    workers = min(cores(), len(items))
     if workers < 2:
-        yield from map(function, todo)
+        yield from map(function, items)
         return
-    context, parent = multiprocessing.get_context("spawn"), processes.lifeline()
-    with ProcessPoolExecutor(workers, context, initializer=processes.end_with, initargs=(parent,)) as pool:
+    context, parent = multiprocessing.get_context("spawn"), processes.parent_pipe()
+    with ProcessPoolExecutor(workers, context, initializer=processes.end_with_parent, initargs=(parent,)) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
-            for shard in todo:
+            for shard in items:
                 waiting.append(pool.submit(function, shard))
                 if len(waiting) > workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            # Not future.cancel() on each: leaving the pool then waits for ever, now and then (seen on Python 3.11.2).
+            # Cancelling each future instead sometimes makes leaving the pool wait forever (seen on Python 3.11.2).
             pool.shutdown(cancel_futures=True)
 
 

@@ -1,6 +1,7 @@
 """Files written whole or not at all, and small JSON documents."""
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -20,8 +21,8 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it over `path` on success, remove it on any failure.
 
     Raises:
-        UserError: `path` is a folder, or lies in a file; nothing was written.
-        OSError: with errno ENOSPC and naming `path`, where the disk is full, whoever wrote.
+        UserError: `path` is a folder, or one of its parents is a file; nothing was written.
+        OSError: ENOSPC for `path` if the disk is full, whichever library raised it.
 
     """
     check_target(path)
@@ -44,7 +45,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def check_target(path: Path) -> None:
-    """Raise UserError if no file can be written as `path`, for what is there already; before the work, not after it."""
+    """Raise UserError if something else than a file stands at `path` or above it. Call it before long work."""
     if path.is_dir():
         raise UserError(f"{path} is a folder, and a file is to be written there. Name another path, or move it away.")
     above = next((parent for parent in path.parents if parent.exists() or parent.is_symlink()), None)
@@ -66,18 +67,34 @@ def write_text(text: str, path: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_bytes(path: Path, *, way_out: str = "") -> bytes:
-    """Read a file, or say that it is missing or a folder; `way_out` tells how it comes back, if not by `dvc repro`."""
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def read_bytes(path: Path, *, remedy: str = "") -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        UserError: it is missing or a folder; `remedy` says how to restore it, if not by `dvc repro`.
+
+    """
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} does not exist. {way_out}" if way_out else missing(path)) from None
+        raise UserError(f"{path} does not exist. {remedy}" if remedy else missing_message(path)) from None
     except IsADirectoryError:
-        raise UserError(folder(path, way_out=way_out)) from None
+        raise UserError(folder_message(path, remedy=remedy)) from None
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON document, or say which file is missing or broken."""
+    """Return a JSON document.
+
+    Raises:
+        UserError: the file is missing, a folder or broken.
+
+    """
     data = read_bytes(path)
     try:
         return json.loads(data)
@@ -86,10 +103,10 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path, *keys: str) -> dict[str, Any]:
-    """Read a JSON object that has `keys`; dots lead into objects within it: `quarantined.total`.
+    """Return a JSON object that has `keys`. Dots lead into nested objects: `quarantined.total`.
 
     Raises:
-        UserError: the file is missing, a folder, broken, or holds something else; the message tells the way out.
+        UserError: the file is missing, a folder or broken, or holds something else; the message says what to do.
 
     """
     document = read_json(path)
@@ -100,19 +117,19 @@ def read_object(path: Path, *keys: str) -> dict[str, Any]:
     return document
 
 
-def _has(document: Any, way: list[str]) -> bool:
-    for name in way:
+def _has(document: Any, keys: list[str]) -> bool:
+    for name in keys:
         if not isinstance(document, dict) or name not in document:
             return False
         document = document[name]
     return True
 
 
-def folder(path: Path, *, way_out: str = "") -> str:
-    """Return what to tell about a folder that lies where a file should."""
-    return f"{path} is a folder, not a file. {way_out or REBUILD.format(path=path)}"
+def folder_message(path: Path, *, remedy: str = "") -> str:
+    """Return the message about a folder that stands where a file should."""
+    return f"{path} is a folder, not a file. {remedy or REBUILD.format(path=path)}"
 
 
-def missing(path: Path) -> str:
-    """Return what to tell about a file that is not there."""
+def missing_message(path: Path) -> str:
+    """Return the message about a file that does not exist."""
     return f"{path} does not exist. Run `dvc repro --pull`, which makes what is missing."

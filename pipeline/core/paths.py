@@ -1,4 +1,4 @@
-"""Where everything lies, relative to the project's root (stages and commands run there)."""
+"""The paths of the project, relative to its root, where stages and commands run."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ DATA_DOCS = REPORTS_DIR / "data_docs"
 DUPLICATES_REPORT = REPORTS_DIR / "duplicates.html"
 LABEL_ISSUES = REPORTS_DIR / "label_issues.csv"
 
-# Shortcuts to the same bytes, and run records on their way to MLflow: survive a rerun, never versioned.
+# Caches, and run records that MLflow has not got yet: they survive a rerun, and are never versioned.
 CACHE = Path(".cache")
 MEMBERS_CACHE = CACHE / "members.parquet"
 CATALOG_CACHE = CACHE / "catalog"

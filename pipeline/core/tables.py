@@ -1,4 +1,4 @@
-"""Tables on disk: written whole or not at all, read with a message a person can act on."""
+"""Tables on disk: written whole or not at all; what is wrong with one is a UserError."""
 
 import csv
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from pipeline.core import files
 from pipeline.core.errors import UserError
-from pipeline.core.files import REBUILD, atomic, missing
+from pipeline.core.files import REBUILD, atomic, missing_message
 
-# What a broken parquet raises: arrow's own errors, and those of what pandas and arrow read in its metadata.
+# What a broken parquet file raises: arrow's own errors, and those of parsing its metadata.
 _BROKEN = (pa.ArrowException, ValueError, TypeError, LookupError)
 
 
@@ -25,20 +25,25 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write `frame` as UTF-8 csv without its index, with line feeds on every system."""
     text = frame.to_csv(index=False, lineterminator="\n")
-    if "\r" in text:  # a file's name may hold one: unquoted, every reader takes it for a line end
+    if "\r" in text:  # a file's name may hold one; readers take an unquoted one for a line end
         text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a table, or say which file is missing, a folder, broken or lacks a column."""
-    if path.is_dir():  # which pandas would take for a data set of several files
-        raise UserError(files.folder(path))
+    """Return a table, or the given columns of it.
+
+    Raises:
+        UserError: the file is missing, a folder or broken, or lacks a column.
+
+    """
+    if path.is_dir():  # pandas would read it as a data set of several files
+        raise UserError(files.folder_message(path))
     try:
         return pd.read_parquet(path, columns=None if columns is None else list(columns))
     except FileNotFoundError:
-        raise UserError(missing(path)) from None
+        raise UserError(missing_message(path)) from None
     except (*_BROKEN, OSError) as error:
         lacking = _lacking(path, columns)
         if lacking:
@@ -48,13 +53,18 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFra
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a csv of texts (empty cells stay empty texts); it must have `columns`."""
+    """Return a csv file's cells as texts, empty ones as empty texts.
+
+    Raises:
+        UserError: the file is missing, a folder or no csv, or lacks one of `columns`.
+
+    """
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(missing(path)) from None
+        raise UserError(missing_message(path)) from None
     except IsADirectoryError:
-        raise UserError(files.folder(path)) from None
+        raise UserError(files.folder_message(path)) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not a readable csv ({reason}). Its header is {','.join(columns)}.") from None

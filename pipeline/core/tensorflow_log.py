@@ -1,4 +1,4 @@
-"""Keep TensorFlow's chatter off the screen, and nothing that a person has to read."""
+"""Keeps those messages of TensorFlow off the screen that a user does not need."""
 
 import importlib.abc
 import importlib.util
@@ -27,35 +27,35 @@ _NO_GPU = r"Could not find cuda drivers on your machine, GPU will not be used"
 
 
 def has_gpu(devices: Path = Path("/dev")) -> bool:
-    """Whether the machine shows a GPU that TensorFlow's packages can compute on."""
+    """Return whether the machine has a GPU that TensorFlow's packages can compute on."""
     return any(next(devices.glob(pattern), None) for pattern in _GPU_DEVICES)
 
 
-def quiet() -> None:
-    """Have TensorFlow log errors alone, from its import on, in this process and in those that it starts.
+def silence() -> None:
+    """Have TensorFlow log errors only, in this process and in those that it starts.
 
-    Call it before anything imports TensorFlow. Without a GPU its errors are but failed looks for one (a real one raises
-    in Python too): then none is logged. TF_CPP_MIN_LOG_LEVEL stays as the user has set it; 0 or 1 shows all there is.
+    Call it before anything imports TensorFlow. Without a GPU not even errors are logged: they are failed searches for
+    one (real errors raise in Python too). A TF_CPP_MIN_LOG_LEVEL that the user has set stays; 0 or 1 shows everything.
     """
     gpu = has_gpu()
     level = os.environ.setdefault(LEVEL, "2" if gpu else "3")
     if level in {"0", "1"} or "tensorflow" in sys.modules:
         return
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder(chatter(gpu=gpu)))
+        sys.meta_path.insert(0, _Finder(noise_pattern(gpu=gpu)))
 
 
-def chatter(*, gpu: bool) -> re.Pattern[bytes]:
-    """Return what matches a line that says nothing to a person; that there is no driver does, where there is a GPU."""
+def noise_pattern(*, gpu: bool) -> re.Pattern[bytes]:
+    """Return the pattern of lines to drop. That there is no driver is among them only if there is no GPU."""
     return re.compile("|".join(_GREETINGS if gpu else (*_GREETINGS, _NO_GPU)).encode())
 
 
 @contextmanager
-def without_lines(pattern: re.Pattern[bytes]) -> Iterator[None]:
-    """Write what arrives on file descriptor 2 meanwhile when it is over, without the lines that `pattern` is in."""
+def drop_lines(pattern: re.Pattern[bytes]) -> Iterator[None]:
+    """Hold back what is written to file descriptor 2; write it at the end, without the lines that match `pattern`."""
     try:
         stderr = os.dup(2)
-    except OSError:  # there is none
+    except OSError:  # there is no stderr
         yield
         return
     _flush()
@@ -70,20 +70,20 @@ def without_lines(pattern: re.Pattern[bytes]) -> Iterator[None]:
             held.seek(0)
             for line in held:
                 if not pattern.search(line):
-                    with suppress(OSError):  # nobody reads stderr any more
+                    with suppress(OSError):  # its reader is gone
                         os.write(2, line)
 
 
 def _flush() -> None:
-    with suppress(AttributeError, ValueError, OSError):  # None, closed, or read by nobody
+    with suppress(AttributeError, ValueError, OSError):  # stderr is None or closed, or its reader is gone
         sys.stderr.flush()
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds `tensorflow` as the other finders do, once, and has it imported `without_lines`.
+    """Has the first import of `tensorflow` run within `drop_lines`.
 
-    Its libraries write their greetings to file descriptor 2 as they are loaded, before they look at any level or
-    variable; and whoever comes first imports it, as often as not Keras or MLflow.
+    TensorFlow's libraries write to file descriptor 2 while they are loaded, before they read any level or variable. A
+    hook is needed because any module may be the first to import it, often Keras or MLflow.
     """
 
     def __init__(self, pattern: re.Pattern[bytes]) -> None:
@@ -106,7 +106,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    """Another loader, but for the lines that loading writes."""
+    """Delegates to another loader, and drops the lines that match while it loads."""
 
     def __init__(self, loader: Any, pattern: re.Pattern[bytes]) -> None:
         self._loader, self._pattern = loader, pattern
@@ -120,8 +120,8 @@ class _Loader(importlib.abc.Loader):
         return created
 
     def exec_module(self, module: ModuleType) -> None:
-        """Import the module; the other loader is in its place again for whoever looks at it."""
+        """Import the module; afterwards its spec names the other loader again."""
         if module.__spec__ is not None:
             module.__spec__.loader = module.__loader__ = self._loader
-        with without_lines(self._pattern):
+        with drop_lines(self._pattern):
             self._loader.exec_module(module)

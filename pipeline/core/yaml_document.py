@@ -1,7 +1,7 @@
-"""A YAML document that a person edits, read within bounds: what is doubtful is refused by its line, never guessed.
+"""A YAML document that a person edits, read strictly and within limits; what is wrong is named by its line.
 
-It is what DVC can read too, less what means nothing in a params file: a key given twice (YAML's last one would win),
-a document that its aliases blow up, numbers beyond what a computer counts with, types of other languages.
+Refused, although DVC reads it: a key given twice (in YAML the last one wins), aliases that expand beyond the limits,
+numbers that are too large or not finite, and tags of other languages' types.
 """
 
 import math
@@ -20,14 +20,14 @@ _MAX_INTEGER = 2**53  # beyond it a float no longer holds every integer
 _MAX_DIGITS = 400  # a longer text is no number; Python itself stops at 4,300
 
 
-def read(path: Path, *, way_out: str) -> Any:
-    """Return the document in `path`; `way_out` tells what to do where there is no such file.
+def read(path: Path, *, remedy: str) -> Any:
+    """Return the document in `path`; `remedy` says what to do if there is no such file.
 
     Raises:
-        UserError: it is missing, no UTF-8, no YAML, or out of bounds; the message names the file and the line.
+        UserError: it is missing, not UTF-8, not YAML, or beyond a limit; the message names the file and the line.
 
     """
-    data = read_bytes(path, way_out=way_out)
+    data = read_bytes(path, remedy=remedy)
     if len(data) > _MAX_BYTES:
         raise UserError(f"{path} has {len(data):,} bytes; up to {_MAX_BYTES:,} are read. Is it the right file?")
     try:
@@ -50,7 +50,7 @@ def _describe(error: yaml.MarkedYAMLError) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Counts nodes as they are composed, aliases at the size of what they stand for; checks keys and numbers."""
+    """Counts nodes as they are composed, an alias as many times as its target has nodes; checks keys and numbers."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -67,7 +67,7 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         if alias:
             if id(node) not in self._sizes:
-                raise yaml.composer.ComposerError(None, None, "an alias stands for what it lies in", mark)
+                raise yaml.composer.ComposerError(None, None, "an alias refers to a node that contains it", mark)
             self._nodes += self._sizes[id(node)]
         else:
             self._nodes += 1
@@ -99,7 +99,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, f"{shown} is too long a number", node.start_mark)
         try:
             value = super().construct_object(node, deep)
-        # PyYAML's constructors raise whatever the conversion does, and follow a tag where it leads.
+        # PyYAML's constructors raise any error of the conversion, also for tags of other types.
         except (ValueError, OverflowError, AttributeError, KeyError, TypeError, IndexError):
             raise yaml.constructor.ConstructorError(None, None, f"{shown} is no {kind}", node.start_mark) from None
         if kind == "int" and abs(value) > _MAX_INTEGER:

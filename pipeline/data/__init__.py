@@ -1,1 +1,1 @@
-"""The raw scrape in data/: sightings, shards of bytes, people's annotations, and who may write them."""
+"""The raw scrape in data/: sightings, shards of bytes, people's annotations, and the lock on them."""

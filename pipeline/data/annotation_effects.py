@@ -1,4 +1,4 @@
-"""Rows that change nothing, and why: what a person wrote must not come to nothing in silence."""
+"""Reports the rows of people's annotation files that have no effect, and why."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -26,7 +26,7 @@ _WHY = {
 
 @dataclass(frozen=True)
 class Effects:
-    """A file's rows, and those of them that someone should look at: `reasons` has a reason for each such `line`."""
+    """The number of rows of a file, and the rows that someone should look at, each with its line and reason."""
 
     path: Path
     rows: int
@@ -37,7 +37,7 @@ class Effects:
         return {"rows": self.rows, **dict(sorted(Counter(self.reasons["reason"]).items()))}
 
     def warning(self) -> str:
-        """Return a warning that counts the rows by reason and names the first of each; "" where there is none."""
+        """Return a warning that counts the rows by reason and names the first of each; "" if there are none."""
         if self.reasons.empty:
             return ""
         lines = [f"{self.path}: {len(self.reasons)} of {self.rows} row(s) to look at"]
@@ -51,10 +51,10 @@ class Effects:
         return "\n".join(lines)
 
 
-def of_decisions(
+def decision_effects(
     path: Path, rows: pd.DataFrame, labels: Mapping[str, Collection[str]], sighted: Collection[str]
 ) -> Effects:
-    """Return which decisions change nothing, or were made on another label than the picture has.
+    """Return the decisions that change nothing, or were made about another label than the picture has.
 
     `rows`: `schemas.decisions`. `labels`: of every catalogued picture, those under which it was sighted. `sighted`:
     every sha256 in data/sightings. An empty old_label claims nothing; of several, as `porn|sexy`, one must be right.
@@ -70,8 +70,8 @@ def of_decisions(
     return _effects(path, rows, reasons)
 
 
-def of_reports(path: Path, rows: pd.DataFrame, settled: pd.DataFrame, sighted: Collection[str]) -> Effects:
-    """Return which reports are no regression case, or expect another label than the picture is tested under.
+def report_effects(path: Path, rows: pd.DataFrame, settled: pd.DataFrame, sighted: Collection[str]) -> Effects:
+    """Return the reports that are no regression case, or expect another label than the picture is tested under.
 
     `rows`: `schemas.reports`. `settled`: `sha256, status, label` (null where it has none) of every catalogued picture.
     """
@@ -88,16 +88,16 @@ def of_reports(path: Path, rows: pd.DataFrame, settled: pd.DataFrame, sighted: C
     return _effects(path, rows, reasons)
 
 
-def of_slices(
-    path: Path, rows: pd.DataFrame, kept: Collection[str], copies: Collection[str], sighted: Collection[str]
+def slice_effects(
+    path: Path, rows: pd.DataFrame, in_splits: Collection[str], copies: Collection[str], sighted: Collection[str]
 ) -> Effects:
-    """Return which tags are on pictures that no split holds.
+    """Return the tags on pictures that are in no split.
 
-    `kept`: every picture of a split. `copies`: those that a kept picture stands for.
+    `in_splits`: every picture of a split. `copies`: the other pictures of their clusters.
     """
     reasons = []
     for sha256 in rows["sha256"]:
-        if sha256 in kept:
+        if sha256 in in_splits:
             reasons.append("")
         elif sha256 in copies:
             reasons.append(COPY)

@@ -1,7 +1,7 @@
-"""The three files: their columns, and what each cell may be.
+"""The three annotation files: their columns, and what each cell may be.
 
-    rows = schemas.decisions(paths.DECISIONS, params.labels.names)
-    label_by_sha256 = schemas.latest(rows)
+    rows = annotation_files.decisions(paths.DECISIONS, params.labels.names)
+    label_by_sha256 = annotation_files.latest(rows)
 
 All are append-only. Of a picture's decisions the last row wins; each report stays a regression case.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.core import csv_rows
-from pipeline.core.csv_rows import Column, quoted
+from pipeline.core.csv_rows import Column, quote
 
 DECISIONS = ("sha256", "old_label", "new_label", "reviewer", "reason", "decided_at", "model_version")
 REPORTS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
@@ -25,7 +25,7 @@ DROP = "drop"
 def decisions(path: Path, labels: Sequence[str]) -> pd.DataFrame:
     """Return `sha256, old_label, new_label, reviewer, reason, decided_at, model_version, line`: texts, and an int.
 
-    `new_label` is one of `labels`, or `drop`; `old_label` is whatever it was, for labels come and go.
+    `new_label` is one of `labels`, or `drop`; `old_label` may be a label that no longer exists.
 
     Raises:
         UserError: the file cannot be read, or has wrong rows.
@@ -36,7 +36,7 @@ def decisions(path: Path, labels: Sequence[str]) -> pd.DataFrame:
 
 
 def latest(rows: pd.DataFrame) -> pd.Series:
-    """Return the label (or `drop`) that people decided on last, by sha256."""
+    """Return the last decision (a label, or `drop`) about each picture, by sha256."""
     return rows.drop_duplicates("sha256", keep="last").set_index("sha256")["new_label"]
 
 
@@ -84,14 +84,14 @@ def _columns(
 def _sha256(cell: str) -> str:
     digest = cell.lower()
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise ValueError(f"is {quoted(cell)}, not 64 hexadecimal digits")
+        raise ValueError(f"is {quote(cell)}, not 64 hexadecimal digits")
     return digest
 
 
 def _one_of(allowed: Sequence[str]) -> Callable[[str], str]:
     def parse(cell: str) -> str:
         if cell not in allowed:
-            raise ValueError(f"is {quoted(cell)}; allowed: {', '.join(allowed)}")
+            raise ValueError(f"is {quote(cell)}; allowed: {', '.join(allowed)}")
         return cell
 
     return parse
@@ -101,5 +101,5 @@ def _date(cell: str) -> str:
     try:
         datetime.fromisoformat(cell)
     except ValueError:
-        raise ValueError(f"is {quoted(cell)}, not a date like 2026-01-31 or 2026-01-31T12:00:00Z") from None
+        raise ValueError(f"is {quote(cell)}, not a date like 2026-01-31 or 2026-01-31T12:00:00Z") from None
     return cell

@@ -1,8 +1,8 @@
-"""A batch on its way into data/: written aside, in data/.incoming, and moved in place once it is whole.
+"""Writes a batch of data/ in data/.incoming, and moves it in place when it is complete.
 
-Killed at any moment and run again, an ingest ends in the same state. Whatever lies aside is of the batch that was being
-written, and of no other. The batch's sightings are written last: where they are there, nothing is missing and `recover`
-moves the batch in place, shards first, so that no sighting is ever without its bytes; else the batch is begun anew.
+An ingest that is killed at any moment and run again ends in the same state. data/.incoming only holds files of the
+batch that was being written. Its sightings are written last: if they exist, the batch is complete and `recover` moves
+it in place, shards first, so that no sighting is ever without its bytes; otherwise the batch is started again.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ INCOMING = ".incoming"  # in data/, so that a move is a rename; .dvcignore names
 
 
 class Writer:
-    """Collects new contents, writes them as shards aside, and makes them a batch."""
+    """Collects new contents, writes them as shards into data/.incoming, and moves them in place as a batch."""
 
     def __init__(self, data: Path, known: set[str]) -> None:
         """Begin a batch for `data`, whose stored contents are `known` (sha256). It changes `known`."""
@@ -31,7 +31,7 @@ class Writer:
         self.stored = self.shards = 0
 
     def add(self, sha256: str, extension: str, content: bytes) -> None:
-        """Take a content, unless it is known."""
+        """Add a content, unless it is known."""
         if sha256 in self._known:
             return
         self._known.add(sha256)
@@ -41,7 +41,7 @@ class Writer:
             self._flush()
 
     def commit(self, number: int, source: str, sighted: pd.DataFrame) -> str:
-        """Make what was added, and its sightings, the batch `number` of `source`; return the batch's name."""
+        """Store what was added, with its sightings, as batch `number` of `source`; return the batch's name."""
         self._flush()
         table = self._data / INCOMING / "sightings"
         tables.write_parquet(sighted, table)
@@ -52,7 +52,7 @@ class Writer:
         return batch
 
     def discard(self) -> None:
-        """Forget what was added."""
+        """Delete what was added."""
         shutil.rmtree(self._data / INCOMING, ignore_errors=True)
 
     def _flush(self) -> None:
@@ -65,7 +65,7 @@ class Writer:
 
 
 def recover(data: Path) -> None:
-    """Move a batch that is whole in place; remove one that is not."""
+    """Move a complete batch from data/.incoming in place; delete an incomplete one."""
     incoming = data / INCOMING
     for table in sorted(incoming.glob("*.parquet")):  # one at most
         for shard in sorted(incoming.glob("*.tar")):

@@ -1,4 +1,4 @@
-"""What DVC holds of data/: the pointer data.dvc, and the files of the version that it names."""
+"""The pointer data.dvc, and the files of the version of data/ that it names."""
 
 import json
 import os
@@ -17,25 +17,25 @@ _USUAL = Path(".dvc/cache/files/md5")
 
 
 def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run DVC, without telemetry, and return what it said."""
+    """Run DVC without telemetry; return the finished process, with its output as text."""
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     command = [sys.executable, "-m", "dvc", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 -- no shell; our own arguments
 
 
-def objects() -> Path | None:
-    """Return the folder of DVC's cache in which a file lies by its md5, `ab/cdef...`; None where DVC refuses."""
+def cache_folder() -> Path | None:
+    """Return the folder of DVC's cache that holds files by md5, as `ab/cdef...`; None if DVC fails."""
     done = dvc("cache", "dir")
     return Path(done.stdout.strip()) / "files" / "md5" if done.returncode == 0 and done.stdout.strip() else None
 
 
-def stored_at(cache: Path, md5: str) -> Path:
-    """Return where an object of the cache lies."""
+def object_path(cache: Path, md5: str) -> Path:
+    """Return the path of an object in the cache."""
     return cache / md5[:2] / md5[2:]
 
 
-def out() -> Mapping[str, Any]:
-    """Return what data.dvc says of data/: `md5, size, nfiles, ...`; {} where there is none.
+def read_out() -> Mapping[str, Any]:
+    """Return the entry of data/ in data.dvc: `md5, size, nfiles, ...`; {} if there is no data.dvc.
 
     Raises:
         UserError: it is not readable.
@@ -44,8 +44,8 @@ def out() -> Mapping[str, Any]:
     if not POINTER.exists():
         return {}
     try:
-        (found,) = (yaml.safe_load(POINTER.read_text(encoding="utf-8")) or {}).get("outs") or [{}]
-        return dict(found)
+        (data_out,) = (yaml.safe_load(POINTER.read_text(encoding="utf-8")) or {}).get("outs") or [{}]
+        return dict(data_out)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
@@ -55,18 +55,18 @@ def out() -> Mapping[str, Any]:
 
 
 def files_of(md5: str) -> dict[str, str] | None:
-    """Return the md5 of each file of a version of data/, by its path in there; None where DVC's cache lacks it."""
+    """Return the md5 of each file of a version of data/, by relative path; None if DVC's cache lacks the list."""
     here = listing(_USUAL, md5)
-    if here is not None:  # named by its content, so that it is the right one; asking DVC costs seconds
+    if here is not None:  # the usual folder first: running DVC takes seconds
         return here
-    cache = objects()
+    cache = cache_folder()
     return listing(cache, md5) if cache else None
 
 
 def listing(cache: Path, md5: str) -> dict[str, str] | None:
-    """Return the md5 of each file of a versioned folder, by its path in there; None where the cache lacks the list."""
+    """Return the md5 of each file of a versioned folder, by relative path; None if the cache lacks the list."""
     try:
-        entries = json.loads(stored_at(cache, md5).read_text(encoding="utf-8"))
+        entries = json.loads(object_path(cache, md5).read_text(encoding="utf-8"))
         return {str(entry["relpath"]): str(entry["md5"]) for entry in entries}
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,6 +1,6 @@
-"""Take a folder of labelled pictures, DIR/<label>/**, into data/: bytes once, a sighting for each file.
+"""Ingests a folder of labelled pictures, DIR/<label>/**, into data/: each content once, a sighting for each file.
 
-Killed at any moment and run again, it ends in the same state: see pipeline/data/batch_writer.py.
+An ingest that is killed and run again ends in the same state: see pipeline/data/batch_writer.py.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _ANNOTATIONS = {
 
 @dataclass(frozen=True)
 class File:
-    """A file below DIR: its label is the first folder's name, None for a file that lies in no folder."""
+    """A file below DIR; its label is the first folder's name, None for a file directly in DIR."""
 
     entry: walk.Entry
     label: str | None
@@ -38,22 +38,22 @@ class File:
 
 @dataclass(frozen=True)
 class Scan:
-    """What lies below a folder: its files, by path, and how many hidden ones were passed over, by name."""
+    """The files below a folder, by path, and the number of hidden files that were skipped, by name."""
 
     root: Path
     files: list[File]
     skipped: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Count the files."""
+        """Return the number of files."""
         return len(self.files)
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What an ingest did: new sightings, of them contents stored for the first time, and files refused.
+class IngestResult:
+    """The result of an ingest: numbers of new sightings, contents stored for the first time, and files refused.
 
-    `batch` is None where nothing was new. `removed`: files whose content was taken down for good.
+    `batch` is None if nothing was new. `removed`: files whose content was taken down for good.
     """
 
     batch: str | None
@@ -65,10 +65,10 @@ class Taken:
 
 
 def scan(root: Path, labels: Iterable[str], *, follow_links: bool = False) -> Scan:
-    """List every file below `root`, sorted by its path's bytes, whatever its name; hidden ones are counted.
+    """List every file below `root`, sorted by the bytes of its path; hidden files are only counted.
 
     Raises:
-        UserError: `root` is no folder, holds nothing that could be taken, or has a label that is not in `labels`.
+        UserError: `root` is no folder, holds nothing to ingest, or has a label that is not in `labels`.
 
     """
     if not root.is_dir():
@@ -91,14 +91,14 @@ def ingest(
     *,
     max_bytes: int = MAX_FILE_BYTES,
     progress: Callable[[Sequence[File]], Iterable[File]] = iter,
-) -> Taken:
-    """Append what is new of a scan to `data` as one batch, and return what was done.
+) -> IngestResult:
+    """Append what is new in a scan to `data` as one batch.
 
-    A content stored before is sighted, not stored again; a file sighted before from the same folder of the same source
-    with the same bytes is not sighted again. A content that was taken down is never stored.
+    A content that is stored already gets a sighting only. A file with the same bytes, label, origin and source as an
+    earlier one gets no new sighting. A content that was taken down is never stored.
 
     Raises:
-        UserError: not one file could be taken; nothing is written then.
+        UserError: no file could be ingested; nothing is written then.
 
     """
     prepare(data)
@@ -121,11 +121,11 @@ def ingest(
         raise UserError(folder_advice.nothing_taken(scanned.root, (), refusals, scanned.skipped))
     batch = writer.commit(batch_names.next_number(data / "sightings"), source, sightings.frame(rows)) if rows else None
     refused = sum(row["status"] == "refused" for row in rows)
-    return Taken(batch, len(rows), writer.stored, refused, writer.shards, count[sightings.REMOVED])
+    return IngestResult(batch, len(rows), writer.stored, refused, writer.shards, count[sightings.REMOVED])
 
 
-def describe(scanned: Scan, taken: Taken) -> list[str]:
-    """Return lines that tell what an ingest did."""
+def describe(scanned: Scan, taken: IngestResult) -> list[str]:
+    """Return the result of an ingest for a terminal."""
     lines = [
         f"{len(scanned)} files: {taken.sighted} new sightings, {taken.stored} new contents in {taken.shards} shards"
     ]
@@ -144,7 +144,7 @@ def _identities(seen: pd.DataFrame) -> set[tuple[str | None, ...]]:
 
 
 def prepare(data: Path) -> None:
-    """Create what `data` must hold; end, or remove, what a killed run left half-done."""
+    """Create the folders and annotation files of `data`; complete, or delete, what a killed run left."""
     for name in ("shards", "sightings"):
         (data / name).mkdir(parents=True, exist_ok=True)
     batch_writer.recover(data)
@@ -166,7 +166,7 @@ def check_source(name: str) -> str:
 
 
 def default_source(root: Path) -> str:
-    """Return a batch name made of the folder's own name."""
+    """Return a source name made of the folder's own name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip("-._")[:64] or "folder"
 
 
@@ -195,7 +195,7 @@ def _take(
         "label": file.label,
         "origin": file.origin,
         "source": source,
-        # A file's own time, not the clock's: ingesting again gives the same row.
+        # The file's modification time rather than the clock, so that ingesting again gives the same row.
         "fetched_at": datetime.fromtimestamp(content.modified, UTC),
         "bytes": content.size,
         "status": status,

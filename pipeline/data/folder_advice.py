@@ -1,4 +1,4 @@
-"""What to tell who gives a folder that is not DIR/<label>/**, or of which nothing can be taken."""
+"""Messages for a folder that is not DIR/<label>/**, or that holds nothing to ingest."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ _TEST = {"test", "testing", "test_data", "holdout"}
 
 
 def check_labels(root: Path, labelled: Sequence[str], known: Sequence[str]) -> None:
-    """Raise UserError where a folder's name is no known label."""
+    """Raise UserError if a folder's name is not a known label."""
     strangers = [label for label in labelled if label not in known]
     if not strangers:
         return
@@ -41,7 +41,7 @@ def _holds_labels(folder: Path, known: Sequence[str]) -> bool:
 
 
 def nothing_taken(root: Path, known: Sequence[str], refusals: Sequence[str], skipped: Mapping[str, int]) -> str:
-    """Return why not one file of `root` could be taken; `refusals` are reasons, `code: detail`."""
+    """Return why no file of `root` could be ingested; `refusals` are reasons, as `code: detail`."""
     lines = [f"{root} holds no labelled files that can be taken; nothing was written."]
     if not any(refusals):
         lines[0] = f"{root} holds no labelled files: expected {root}/<label>/..., <label> one of {', '.join(known)}."
@@ -54,6 +54,6 @@ def nothing_taken(root: Path, known: Sequence[str], refusals: Sequence[str], ski
 
 
 def describe_skipped(skipped: Mapping[str, int]) -> str:
-    """Return one line about hidden files that were passed over."""
+    """Return one line about the hidden files that were skipped."""
     names = ", ".join(f"{name} ({count})" for name, count in sorted(skipped.items()))
     return f"{sum(skipped.values())} hidden files were passed over: {names}"

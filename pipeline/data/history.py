@@ -1,7 +1,7 @@
-"""Which version of the scrape, of the deduplicated set and of the splits each commit names, and how large they are.
+"""Lists which version of the scrape, the deduplicated set and the splits each commit names, and their sizes.
 
-data.dvc and dvc.lock are what versions them: both are committed, and DVC's cache holds the bytes. A commit whose
-bytes are not here has its digests all the same; `dvc fetch --all-commits` brings the rest.
+The versions are in data.dvc and dvc.lock, which are committed; DVC's cache holds the bytes. If those are not in the
+cache, only the digests are known; `dvc fetch --all-commits` fetches the rest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,11 +24,11 @@ _SHOWN = 8  # digits of a digest
 
 @dataclass(frozen=True)
 class Version:
-    """What one commit names: md5 digests as DVC has them, None where it has none, and counts, None where not here.
+    """The versions that one commit names: DVC's md5 digests (None if absent) and counts (None if not in the cache).
 
     Attributes:
         commit: its hash, or `uncommitted`.
-        date: YYYY-MM-DD, "" of what is not committed.
+        date: YYYY-MM-DD, "" for uncommitted.
         subject: the first line of the commit's message.
         raw: of data/.
         sighted: files, in all batches.
@@ -51,13 +51,13 @@ class Version:
 
 
 def collect(limit: int) -> list[Version]:
-    """Return the versions of the working tree, if it differs from HEAD, and of the last commits that changed any.
+    """Return the versions of the last `limit` commits that changed one, after those of uncommitted changes, if any.
 
     Raises:
-        UserError: git refuses.
+        UserError: git fails.
 
     """
-    cache = dvc_pointer.objects()
+    cache = dvc_pointer.cache_folder()
     rows = []
     for line in _git("log", f"-{limit}", "--format=%h\t%cs\t%s", "--", *_files()).splitlines():
         commit, date, subject = line.split("\t", 2)
@@ -74,7 +74,7 @@ def to_document(rows: list[Version]) -> dict[str, Any]:
 
 
 def describe(rows: list[Version]) -> list[str]:
-    """Return the rows as a table for a terminal, and what to type next."""
+    """Return the rows as a table for a terminal, and the next commands."""
     if not rows:
         return ["no commit holds data.dvc or dvc.lock yet: git add data.dvc dvc.lock params.yaml && git commit"]
     head = ("commit", "date", "raw scrape", "files", "deduplicated", "pictures", "splits", "train/val/test", "")
@@ -120,14 +120,14 @@ def _version(commit: str, date: str, subject: str, texts: Mapping[str, str | Non
 
 
 def _outputs(text: str | None) -> Iterator[tuple[str, str]]:
-    """Yield path and md5 of the outputs that data.dvc names itself, and dvc.lock by stage; none of a broken file."""
+    """Yield path and md5 of the outputs in the text of data.dvc or dvc.lock; nothing for a broken file."""
     try:
         document = yaml.safe_load(text or "") or {}
         for owner in (document, *(document.get("stages") or {}).values()):
             for out in owner.get("outs") or []:
                 yield str(out["path"]), str(out["md5"])
     except (yaml.YAMLError, AttributeError, KeyError, TypeError):
-        return  # a merge conflict, say
+        return  # such as a merge conflict
 
 
 def _sighted(cache: Path | None, md5: str | None) -> int | None:
@@ -141,14 +141,16 @@ def _sighted(cache: Path | None, md5: str | None) -> int | None:
 
 def _rows(cache: Path | None, md5: str | None) -> int | None:
     try:
-        return int(pq.read_metadata(dvc_pointer.stored_at(cache, md5)).num_rows) if cache and md5 else None
+        return int(pq.read_metadata(dvc_pointer.object_path(cache, md5)).num_rows) if cache and md5 else None
     except (OSError, pa.ArrowInvalid):
         return None
 
 
 def _by_split(cache: Path | None, md5: str | None) -> dict[str, int] | None:
     try:
-        column = pq.read_table(dvc_pointer.stored_at(cache, md5), columns=["split"])["split"] if cache and md5 else None
+        column = (
+            pq.read_table(dvc_pointer.object_path(cache, md5), columns=["split"])["split"] if cache and md5 else None
+        )
     except (OSError, pa.ArrowInvalid):
         return None
     if column is None:
@@ -162,15 +164,15 @@ def _text(path: Path) -> str | None:
 
 
 def _committed(commit: str) -> dict[str, str | None]:
-    """Return the versioning files as a commit has them, None where it has none."""
+    """Return data.dvc and dvc.lock as a commit has them, None for a missing one."""
     texts: dict[str, str | None] = {}
     for name in _files():
-        texts[name] = git.ask("show", f"{commit}:./{name}").text
+        texts[name] = git.run("show", f"{commit}:./{name}").text
     return texts
 
 
 def _git(*arguments: str) -> str:
-    text, problem = git.ask(*arguments, seconds=None)
+    text, problem = git.run(*arguments, seconds=None)
     if text is None:
         raise UserError(f"git refuses, and its commits are what versions the data: {problem}")
     return text

@@ -1,4 +1,4 @@
-"""The first step of a project of one's own: its labels, in params.yaml."""
+"""Writes the labels of a new project into params.yaml."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _BACKBONES = {
     "the article's": "{name: inception_v3, alpha: 1.0, weights: imagenet, size: 299, rescaling: null}",
     "small and fast": "{name: mobilenet_v2, alpha: 1.0, weights: imagenet, size: 224, rescaling: null}",
 }
-# The course of docs/training.md's table for flower photographs; params.yaml's own is for the drawn sample.
+# From docs/training.md's table for flower photographs; the values of params.yaml are for the drawn sample.
 _FINETUNE = (
     "unfreeze: block_6             # MobileNetV2; mixed5 for Inception v3",
     "epochs: 5",
@@ -21,15 +21,15 @@ _FINETUNE = (
 
 
 @dataclass(frozen=True)
-class Begun:
-    """What was written: the diff of params.yaml, empty where it held these labels already."""
+class LabelsChange:
+    """The labels that were written; `diff` of params.yaml is empty if it had these labels already."""
 
     labels: tuple[str, ...]
     unsafe: tuple[str, ...]
     diff: str
 
     def lines(self) -> list[str]:
-        """Return it for a terminal, with what to type next."""
+        """Return the change for a terminal, with the next commands."""
         names = ",".join(self.labels)
         head = self.diff.splitlines() or [f"{paths.PARAMS} holds these labels already"]
         return [
@@ -47,16 +47,16 @@ class Begun:
         ]
 
 
-def begin(labels: Sequence[str], unsafe: Sequence[str]) -> Begun:
-    """Write the labels into params.yaml, comments kept; nothing is written where they are not right.
+def write_labels(labels: Sequence[str], unsafe: Sequence[str]) -> LabelsChange:
+    """Write the labels into params.yaml, whose comments stay; nothing is written if they are invalid.
 
     Raises:
-        UserError: a label is no name, there twice, or `unsafe` is none or all of them.
+        UserError: a label is no valid name or appears twice, or `unsafe` is none or all of them.
 
     """
     changed = {"labels.names": list(labels), "labels.unsafe": list(unsafe)}
-    before = yaml_document.read(paths.PARAMS, way_out="Run this in the project's root.")
+    before = yaml_document.read(paths.PARAMS, remedy="Run this in the project's root.")
     if not isinstance(before, dict) or not isinstance(before.get("labels"), dict):
         raise UserError(f"{paths.PARAMS} has no section `labels`. `git checkout {paths.PARAMS}` brings it back.")
     parse_params(before | {"labels": {"names": list(labels), "unsafe": list(unsafe)}}, str(paths.PARAMS))
-    return Begun(tuple(labels), tuple(unsafe), editing.write(changed))
+    return LabelsChange(tuple(labels), tuple(unsafe), editing.write(changed))

@@ -1,4 +1,4 @@
-"""The project around `data/`: who may write to it, what it holds, and its version in DVC."""
+"""The project around `data/`: its lock, its checks before an ingest, and its version in DVC."""
 
 import fcntl
 import shutil
@@ -16,7 +16,7 @@ _SAMPLE_REMOTE = "sample"  # in .dvc/config: the folder .dvc/sample
 
 
 def check_root() -> None:
-    """Raise UserError unless this is a project's root, with DVC."""
+    """Raise UserError unless the working directory is a project's root, with DVC."""
     if not (paths.PARAMS.is_file() and Path(".dvc").is_dir()):
         raise UserError(
             f"{Path.cwd()} is not the project's root (params.yaml and .dvc/). Change to it and run this again."
@@ -24,13 +24,13 @@ def check_root() -> None:
 
 
 def check_outside(folder: Path) -> None:
-    """Raise UserError where `folder` lies in data/: --fresh would delete it, and DVC would track it twice."""
+    """Raise UserError if `folder` is in data/: --fresh would delete it, and DVC would track it twice."""
     if folder.resolve().is_relative_to(paths.DATA.resolve()):
         raise UserError(f"{folder} lies in data/, which only `nsfw` writes. Move it elsewhere and run this again.")
 
 
 @contextmanager
-def only_one() -> Iterator[None]:
+def ingest_lock() -> Iterator[None]:
     """Hold the project's ingest lock.
 
     Raises:
@@ -48,17 +48,19 @@ def only_one() -> Iterator[None]:
         yield
 
 
-def make_room(source: str, *, fresh: bool, keep_sample: bool) -> None:
-    """See to it that `data/` may take a batch of `source`: complete, and not the sample mixed with real pictures.
+def prepare_for_batch(source: str, *, fresh: bool, keep_sample: bool) -> None:
+    """Check that `data/` may take a batch of `source`: complete, and without mixing the sample with real pictures.
+
+    `fresh` empties data/ first; `keep_sample` allows the mix.
 
     Raises:
-        UserError: the user has to choose, or to fetch data/ first.
+        UserError: the user has to choose one of these, or to fetch data/ first.
 
     """
     if fresh:
         _check_removals()
         if paths.DATA.exists():
-            add_data()  # what is begun anew stays in DVC's cache
+            add_data()  # its present version stays in DVC's cache
             _empty(paths.DATA)
         return
     if dvc_pointer.POINTER.exists() and not paths.SIGHTINGS.is_dir():
@@ -79,8 +81,8 @@ def make_room(source: str, *, fresh: bool, keep_sample: bool) -> None:
 
 
 def _check_removals() -> None:
-    """Raise UserError where data.dvc names removals that are not here: begun anew, data/ would take those contents."""
-    named = dvc_pointer.files_of(str(dvc_pointer.out().get("md5", ""))) or {}
+    """Raise UserError if records of removals that data.dvc names are missing: a fresh data/ would store them again."""
+    named = dvc_pointer.files_of(str(dvc_pointer.read_out().get("md5", ""))) or {}
     acts = [name for name in named if name.startswith(f"sightings/{removed_contents.FOLDER}/")]
     if lacking := [name for name in acts if not (paths.DATA / name).exists()]:
         raise UserError(
@@ -90,7 +92,7 @@ def _check_removals() -> None:
 
 
 def _empty(data: Path) -> None:
-    """Delete all of `data` but the record of what was taken down for good, which no later ingest may take again."""
+    """Delete all of `data` but the records of removals, whose contents no later ingest may take."""
     for path in sorted(data.iterdir()):
         if path != data / "sightings":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -101,10 +103,10 @@ def _empty(data: Path) -> None:
 def add_data() -> None:
     """Version data/ in DVC (writes data.dvc).
 
-    The bundled sample's bytes lie in the repository's own remote, `sample`; nobody else's pictures are to go there.
+    The bytes of the bundled sample are in the repository's own remote, `sample`; no other pictures may go there.
 
     Raises:
-        UserError: DVC refuses.
+        UserError: DVC fails.
 
     """
     done = dvc_pointer.dvc("add", str(paths.DATA))  # --quiet hides errors too

@@ -1,7 +1,7 @@
-"""Contents that were taken down for good: data/sightings/removed/*.csv, a file for each act, append-only.
+"""Contents that were taken down for good: data/sightings/removed/*.csv, a file for each removal, append-only.
 
-They lie among the sightings, which every stage that reads sightings depends on already; each act has a file of its own,
-so that two branches' acts merge. A row: `sha256, reason, removed_at, removed_by, selector`.
+They are in the folder of the sightings, which every stage that reads sightings depends on already. Each removal has a
+file of its own, so that those of two branches merge. A row: `sha256, reason, removed_at, removed_by, selector`.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def load(sightings: Path) -> pd.DataFrame:
-    """Return every row of every act, in the order of the acts; texts.
+    """Return the rows of all removals, in order; texts.
 
     Raises:
-        UserError: a row whose sha256 is none.
+        UserError: the sha256 of a row is invalid.
 
     """
     parts = []
@@ -37,13 +37,13 @@ def load(sightings: Path) -> pd.DataFrame:
 
 
 def reasons(sightings: Path) -> dict[str, str]:
-    """Return why a content was removed, `removed: ...`, by sha256; the first act's reason stands."""
+    """Return why each content was removed, as `removed: ...`, by sha256; the first reason counts."""
     rows = load(sightings).drop_duplicates("sha256", keep="first")
     return {sha256: f"removed: {reason}" for sha256, reason in zip(rows["sha256"], rows["reason"], strict=True)}
 
 
 def record(sightings: Path, rows: pd.DataFrame) -> Path:
-    """Write an act's rows, all of one moment, as a new file named by moment and content; return its path."""
+    """Write the rows of one removal as a new file, named by time and content; return its path."""
     digest = hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
     moment = re.sub(r"[-:]", "", str(rows["removed_at"].iloc[0]))
     path = sightings / FOLDER / f"{moment}-{digest[:12]}.csv"

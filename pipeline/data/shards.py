@@ -6,10 +6,13 @@ import re
 import tarfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.core import files
 from pipeline.core.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NAME = re.compile(r"^([0-9a-f]{64})(\.[a-z0-9]{1,8})?$")
 
@@ -21,6 +24,11 @@ class Member(NamedTuple):
     shard: str
     offset: int
     size: int
+
+
+def members_of(rows: "pd.DataFrame") -> list[Member]:
+    """Return where the bytes of each row lie; `rows` has the columns of Member, as build/catalog.parquet does."""
+    return [Member(*row) for row in rows[list(Member._fields)].itertuples(index=False, name=None)]
 
 
 def list_members(shard: Path) -> list[Member]:
@@ -84,9 +92,9 @@ def drop(shard: Path, contents: Collection[str]) -> None:
     ):
         for header in old:
             if header.name.partition(".")[0] not in contents:
-                kept = tarfile.TarInfo(header.name)
-                kept.size = header.size
-                new.addfile(kept, old.extractfile(header))
+                header_copy = tarfile.TarInfo(header.name)
+                header_copy.size = header.size
+                new.addfile(header_copy, old.extractfile(header))
 
 
 _WAY_OUT = "Bring back the versioned one: `dvc checkout --force data.dvc` (or `dvc pull`)."

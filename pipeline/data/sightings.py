@@ -1,6 +1,6 @@
-"""What was seen: one row per file in data/sightings/*.parquet, one table per batch, append-only.
+"""The sightings: one row per file in data/sightings/*.parquet, one table per batch, append-only.
 
-A content that was taken down for good since (pipeline/data/removed_contents.py) is read as of status `removed`.
+A content that was taken down for good since (pipeline/data/removed_contents.py) is read with the status `removed`.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipeline.data import batch_names, removed_contents
 
 COLUMNS = ("sha256", "label", "origin", "source", "fetched_at", "bytes", "status", "reason")
 SAMPLE_SOURCE = "bundled-sample"
-REMOVED = "removed"  # the status of a file whose content was taken down: its hash is kept, its bytes are not
+REMOVED = "removed"  # the status of a file whose content was taken down: only its hash stays
 
 _TYPES = dict.fromkeys(("sha256", "label", "origin", "source", "status", "reason"), "str") | {"bytes": "int64"}
 
@@ -32,26 +32,26 @@ def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
 
 def load(folder: Path) -> pd.DataFrame:
     """Return every sighting, batch by batch, in the order in which they were ingested."""
-    parts = [tables.read_parquet(path, COLUMNS) for path in batch_names.tables(folder)]
-    return without_removed(pd.concat(parts, ignore_index=True), folder) if parts else empty()
+    parts = [tables.read_parquet(path, COLUMNS) for path in batch_names.sighting_tables(folder)]
+    return mark_removed(pd.concat(parts, ignore_index=True), folder) if parts else empty()
 
 
-def without_removed(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Return sightings with the status `removed`, and the reason, where the content was taken down since."""
+def mark_removed(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Return sightings with status `removed` and the reason for contents that were taken down since."""
     reason = rows["sha256"].map(removed_contents.reasons(folder)).astype("str")
     gone = reason.notna()
     return rows.assign(status=rows["status"].mask(gone, REMOVED), reason=rows["reason"].mask(gone, reason))
 
 
-def arrival(folder: Path) -> pd.Series:
-    """Return the number of the batch (from 0, as they were ingested) that brought each content first, by sha256."""
-    contents = [tables.read_parquet(path, COLUMNS)["sha256"].dropna() for path in batch_names.tables(folder)]
+def first_batches(folder: Path) -> pd.Series:
+    """Return the number (from 0, in order of ingest) of the first batch with each content, by sha256."""
+    contents = [tables.read_parquet(path, COLUMNS)["sha256"].dropna() for path in batch_names.sighting_tables(folder)]
     numbers = pd.concat([pd.Series(number, index=sha256) for number, sha256 in enumerate(contents)])
     return numbers.groupby(level=0).min()
 
 
-def load_some(folder: Path) -> pd.DataFrame:
-    """Like `load`, for a stage: without any sighting there is nothing to do.
+def load_nonempty(folder: Path) -> pd.DataFrame:
+    """Return every sighting, as `load` does.
 
     Raises:
         UserError: nothing was ingested.

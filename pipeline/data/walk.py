@@ -1,11 +1,11 @@
-"""What lies below a folder that nobody vouches for, however deep, and its files' bytes, read from nowhere else.
+"""Lists and reads the files below an untrusted folder, without ever leaving it.
 
     walked = walk(b"scrape")
     for entry in walked.entries:
         entry.shown, entry.problem or read(os.path.realpath(b"scrape"), entry.below, max_bytes=64 * 2**20)
 
-No name below the root may be a link when it is opened, and a path longer than the system takes is opened name by name:
-neither that, nor a folder that somebody swaps for a link meanwhile, leads anywhere else.
+No part of a path below the root may be a link when it is opened, even if a folder is replaced by a link meanwhile. A
+path that is longer than the system allows is opened name by name.
 """
 
 import os
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-# Litter that programs leave, beside folders whose names begin with a dot; any other hidden file may be a picture.
+# Files of programs, which are skipped, as are folders that begin with a dot. Any other hidden file may be a picture.
 _FOLDERS = {b"__MACOSX", b"@eaDir", b"$RECYCLE.BIN", b"System Volume Information", b"lost+found"}
 _FILES = {b".ds_store", b"thumbs.db", b"ehthumbs.db", b"desktop.ini"}
 _HOLD = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -25,9 +25,9 @@ _LINK = "not_a_file: a symbolic link"
 
 
 class Entry(NamedTuple):
-    """A file: its path as seen from the root, the path that it is opened by (of a link: its target's), or a problem.
+    """A file: its path from the root, the path to open it by (for a link, that of its target), and any problem.
 
-    A folder is an entry only where it could not be listed.
+    A folder is an entry only if it could not be listed.
     """
 
     shown: bytes
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Walk:
-    """The files below a root, by path, and how many were passed over, by the hidden name that they lie under."""
+    """The files below a root, by path, and the number of skipped files by the hidden name they are under."""
 
     entries: list[Entry]
     skipped: dict[str, int]
@@ -50,11 +50,11 @@ class _State:
     follow: bool
     entries: list[Entry] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
-    folders: set[tuple[bytes, int, int]] = field(default_factory=set)  # that were listed: label, device, inode
+    folders: set[tuple[bytes, int, int]] = field(default_factory=set)  # already listed: label, device, inode
 
 
 class Content(NamedTuple):
-    """A file's bytes, its own time (s), its size; or why there are no bytes."""
+    """A file's bytes (None if there is a problem), its modification time (s) and its size."""
 
     data: bytes | None
     modified: int
@@ -63,32 +63,32 @@ class Content(NamedTuple):
 
 
 def walk(root: bytes, *, follow_links: bool = False) -> Walk:
-    """List what lies below `root`: no folder, and nothing below a hidden one.
+    """List the files below `root`, except those in hidden folders.
 
-    A folder that cannot be listed has an entry with the problem. A link is not followed, or, with `follow_links`, only
-    where its target lies below `root`, and a folder only once for each label (the first folder's name).
+    A folder that cannot be listed has an entry with the problem. Links are not followed; with `follow_links` they are
+    if the target is below `root`, but each folder is listed only once for each label (the name of the first folder).
     """
     state = _State(os.path.realpath(root), follow_links)
     waiting = [(b"", b"")]
     while waiting:
         shown, below = waiting.pop()
         for name, mode in _list(state, shown, below):
-            _place(state, waiting, _join(shown, name), _join(below, name), mode)
+            _add_entry(state, waiting, _join(shown, name), _join(below, name), mode)
     return Walk(sorted(state.entries), dict(sorted(state.skipped.items())))
 
 
 def read(root: bytes, below: bytes, max_bytes: int) -> Content:
-    """Return the bytes of the regular file `below` a root (a real path), of at most `max_bytes`.
+    """Return the bytes of the regular file `below` a root (a real path), if it has at most `max_bytes`.
 
-    Nothing but a regular file of at most that size is ever opened: `max_bytes` -1 opens none, and tells of it.
+    Other files are not opened; `max_bytes` -1 opens none and returns time, size and problem only.
     """
     try:
-        with _held(root, below) as handle:
+        with _open_path(root, below) as handle:
             about = _describe(os.fstat(handle))
             if about.problem or about.size > max_bytes:
                 too_large = f"too_large: {about.size:,} bytes, more than {max_bytes:,}"
                 return about._replace(problem=about.problem or too_large)
-            with os.fdopen(_reopen(handle, os.O_RDONLY), "rb") as file:
+            with os.fdopen(_open_again(handle, os.O_RDONLY), "rb") as file:
                 data = file.read(max_bytes + 1)
     except OSError as error:
         return Content(None, 0, 0, f"unreadable: {error.strerror}")
@@ -98,23 +98,23 @@ def read(root: bytes, below: bytes, max_bytes: int) -> Content:
 
 
 def _describe(about: os.stat_result) -> Content:
-    """Return a file's time and size, and the problem where it is no regular one."""
+    """Return a file's time and size, and the problem if it is not a regular file."""
     if stat.S_ISREG(about.st_mode):
         return Content(None, int(about.st_mtime), about.st_size)
-    return Content(None, int(about.st_mtime), 0, _other(link=stat.S_ISLNK(about.st_mode)))
+    return Content(None, int(about.st_mtime), 0, _no_file_problem(link=stat.S_ISLNK(about.st_mode)))
 
 
 def is_hidden(name: bytes, *, folder: bool) -> bool:
-    """Whether a folder or a file is a program's own, by its name: `.git`, `__MACOSX`, `Thumbs.db`, `._a.jpg`."""
+    """Whether the name is that of a program's folder or file: `.git`, `__MACOSX`, `Thumbs.db`, `._a.jpg`."""
     if folder:
         return name.startswith(b".") or name in _FOLDERS
     return name.lower() in _FILES or name.startswith(b"._")
 
 
 @contextmanager
-def _held(root: bytes, below: bytes) -> Iterator[int]:
-    """Hold what lies `below` a root without opening it, and yield the descriptor; a link is held as such."""
-    handle = _directly(root, below)
+def _open_path(root: bytes, below: bytes) -> Iterator[int]:
+    """Yield an O_PATH descriptor of the path `below` a root, which opens neither the file nor the target of a link."""
+    handle = _open_at_once(root, below)
     if handle is None:
         handle = _step_by_step(root, below)
     try:
@@ -123,13 +123,13 @@ def _held(root: bytes, below: bytes) -> Iterator[int]:
         os.close(handle)
 
 
-def _reopen(handle: int, flags: int) -> int:
-    """Open what is held, whatever bears its name by now."""
+def _open_again(handle: int, flags: int) -> int:
+    """Open the file of an O_PATH descriptor, even if another file has its name now."""
     return os.open(f"/proc/self/fd/{handle}", flags | os.O_CLOEXEC)
 
 
-def _directly(root: bytes, below: bytes) -> int | None:
-    """Hold a path at once, if that led through no link: the system tells where what is held really lies."""
+def _open_at_once(root: bytes, below: bytes) -> int | None:
+    """Return an O_PATH descriptor of a path; None if it leads through a link, as its real path then shows."""
     path = root.rstrip(b"/") + b"/" + below if below else root
     if len(path) >= _PATH_MAX:
         return None
@@ -147,7 +147,7 @@ def _step_by_step(root: bytes, below: bytes) -> int:
     handle = os.open(root, _HOLD | os.O_DIRECTORY)
     for name in filter(None, below.split(b"/")):
         try:
-            deeper = os.open(name, _HOLD, dir_fd=handle)  # below a link there is nothing: not a directory
+            deeper = os.open(name, _HOLD, dir_fd=handle)  # fails with "not a directory" below a link
         finally:
             os.close(handle)
         handle = deeper
@@ -157,8 +157,8 @@ def _step_by_step(root: bytes, below: bytes) -> int:
 def _list(state: _State, shown: bytes, below: bytes) -> list[tuple[bytes, int]]:
     """Return a folder's names and modes."""
     try:
-        with _held(state.root, below) as held:
-            handle = _reopen(held, os.O_RDONLY | os.O_DIRECTORY)
+        with _open_path(state.root, below) as held:
+            handle = _open_again(held, os.O_RDONLY | os.O_DIRECTORY)
         try:
             about = os.fstat(handle)
             state.folders.add((shown.partition(b"/")[0], about.st_dev, about.st_ino))
@@ -173,23 +173,23 @@ def _list(state: _State, shown: bytes, below: bytes) -> list[tuple[bytes, int]]:
 
 
 def _mode(entry: "os.DirEntry[str]") -> int:
-    """Return what kind of file it is, as in st_mode; most file systems tell without another look."""
+    """Return the kind of a file, as in st_mode; most file systems need no further system call for it."""
     try:
         if entry.is_symlink():
             return stat.S_IFLNK
         if entry.is_dir(follow_symlinks=False):
             return stat.S_IFDIR
         return stat.S_IFREG if entry.is_file(follow_symlinks=False) else stat.S_IFIFO
-    except OSError:  # nobody may look: reading it will tell
+    except OSError:  # no permission: reading it will report that
         return stat.S_IFREG
 
 
-def _place(state: _State, waiting: list[tuple[bytes, bytes]], shown: bytes, below: bytes, mode: int) -> None:
+def _add_entry(state: _State, waiting: list[tuple[bytes, bytes]], shown: bytes, below: bytes, mode: int) -> None:
     name = shown.rpartition(b"/")[2]
     if stat.S_ISLNK(mode) and state.follow:
         below, mode, problem = _target(state, shown, below)
     else:
-        problem = "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else _other(link=stat.S_ISLNK(mode))
+        problem = "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else _no_file_problem(link=stat.S_ISLNK(mode))
     if is_hidden(name, folder=stat.S_ISDIR(mode)):
         state.skipped[name.decode("utf-8", "backslashreplace")] += _count(state, below) if stat.S_ISDIR(mode) else 1
     elif stat.S_ISDIR(mode) and not problem:
@@ -199,7 +199,7 @@ def _place(state: _State, waiting: list[tuple[bytes, bytes]], shown: bytes, belo
 
 
 def _target(state: _State, shown: bytes, below: bytes) -> tuple[bytes, int, str]:
-    """Return where a link leads, as a path below the root, and what is there; or what forbids to follow it."""
+    """Return a link's target as a path below the root, its mode, and the problem if it must not be followed."""
     try:
         path = os.path.realpath(state.root + b"/" + below, strict=True)
         about = os.stat(path)  # noqa: PTH116 -- bytes: a name need not be UTF-8
@@ -210,11 +210,11 @@ def _target(state: _State, shown: bytes, below: bytes) -> tuple[bytes, int, str]
     if stat.S_ISDIR(about.st_mode) and (shown.partition(b"/")[0], about.st_dev, about.st_ino) in state.folders:
         return below, stat.S_IFLNK, f"{_LINK} to a folder that is read already"
     plain = stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)
-    return os.path.relpath(path, state.root), about.st_mode, "" if plain else _other()
+    return os.path.relpath(path, state.root), about.st_mode, "" if plain else _no_file_problem()
 
 
 def _count(state: _State, below: bytes) -> int:
-    """Return how many files a folder holds, however deep."""
+    """Return the number of files below a folder."""
     total, waiting = 0, [below]
     while waiting:
         folder = waiting.pop()
@@ -231,5 +231,5 @@ def _join(folder: bytes, name: bytes) -> bytes:
     return folder + b"/" + name if folder else name
 
 
-def _other(*, link: bool = False) -> str:
+def _no_file_problem(*, link: bool = False) -> str:
     return f"{_LINK}, not followed" if link else "not_a_file: a device, a pipe or a socket"

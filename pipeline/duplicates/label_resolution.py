@@ -1,8 +1,9 @@
-"""Which picture of a cluster is learned from, under which label: people's decisions first, never the machine's.
+"""Select a cluster's canonical picture and its label: by people's decisions first, never by a decision of the machine.
 
-A decision applies to its own picture, always. Where a cluster's pictures then agree on one label, the best of them is
-kept. Where they do not, the cluster is a conflict and out of training, until a decision on one of its pictures: that
-settles it for those pictures whose label it confirms; the others stay in conflict, and are offered the decision.
+A decision always applies to its own picture. If a cluster's pictures then agree on one label, the best of them is
+canonical. If they do not, the cluster is a conflict and excluded from training, until there is a decision on one of its
+pictures: it resolves the conflict for those pictures whose label it confirms; the others stay in conflict, and the
+decision is offered for them.
 """
 
 from collections.abc import Collection
@@ -12,16 +13,19 @@ import pandas as pd
 
 from pipeline.data.annotation_files import DROP
 
-KEPT, DUPLICATE, CONFLICT, SET_ASIDE, DROPPED = "kept", "duplicate", "conflict", "set_aside", "dropped"
+CANONICAL, DUPLICATE, CONFLICT, SET_ASIDE, DROPPED = "kept", "duplicate", "conflict", "set_aside", "dropped"
 
 
-class Settled(NamedTuple):
-    """One picture: what became of it, its label if kept, the picture that stands for it, labels offered (`a|b`)."""
+class Resolution(NamedTuple):
+    """One picture's status, its label if it is canonical, its cluster's canonical picture, labels offered (`a|b`)."""
 
     status: str
     label: str | None
-    kept: str | None
+    canonical: str | None
     offered: str
+
+
+COLUMNS = ["status", "label", "kept", "offered"]  # of a Resolution's fields, in order
 
 
 class _Member(NamedTuple):
@@ -31,53 +35,55 @@ class _Member(NamedTuple):
     pinned: bool
 
 
-_SET_ASIDE = Settled(SET_ASIDE, None, None, "")
-_DROPPED = Settled(DROPPED, None, None, "")
+_SET_ASIDE = Resolution(SET_ASIDE, None, None, "")
+_DROPPED = Resolution(DROPPED, None, None, "")
 
 
-def settle(clustered: pd.DataFrame, decided: pd.Series, reported: Collection[str]) -> pd.DataFrame:
-    """Return `status, label, kept, offered` for each row, in order.
+def resolve(clustered: pd.DataFrame, decided: pd.Series, reported: Collection[str]) -> pd.DataFrame:
+    """Return `status, label, kept, offered` for each row, in order; `kept` is the canonical picture.
 
-    `clustered`: `sha256, labels, cluster, rank, reason` (why it is set aside, ""). `decided`: label or `drop`, by
-    sha256. `reported` pictures stay themselves: each is a regression case, whatever stands for its cluster.
+    `clustered`: `sha256, labels, cluster, rank, reason` (why it is set aside, or ""). `decided`: label or `drop`, by
+    sha256. `reported` pictures are always canonical: each is a regression case.
     """
-    found: dict[str, Settled] = {}
-    crowds: dict[str, list[_Member]] = {}
+    resolutions: dict[str, Resolution] = {}
+    by_cluster: dict[str, list[_Member]] = {}
     ordered = clustered.assign(decided=clustered["sha256"].map(decided)).sort_values("rank")
     columns = (ordered[name] for name in ("sha256", "labels", "cluster", "reason", "decided"))
     for sha256, labels, cluster, reason, choice in zip(*columns, strict=True):
         if reason:
-            found[sha256] = _SET_ASIDE
+            resolutions[sha256] = _SET_ASIDE
         elif choice == DROP:
-            found[sha256] = _DROPPED
+            resolutions[sha256] = _DROPPED
         else:
             has = isinstance(choice, str)
             member = _Member(sha256, (choice,) if has else tuple(labels), has, sha256 in reported)
-            crowds.setdefault(cluster, []).append(member)
-    for members in crowds.values():
-        found |= _settle_cluster(members)
-    rows = [found[sha256] for sha256 in clustered["sha256"]]
-    return pd.DataFrame(rows, columns=list(Settled._fields), index=clustered.index)
+            by_cluster.setdefault(cluster, []).append(member)
+    for members in by_cluster.values():
+        resolutions |= _resolve_cluster(members)
+    rows = [resolutions[sha256] for sha256 in clustered["sha256"]]
+    return pd.DataFrame(rows, columns=COLUMNS, index=clustered.index)
 
 
-def _settle_cluster(members: list[_Member]) -> dict[str, Settled]:
-    """`members`: those not dropped, the best first."""
+def _resolve_cluster(members: list[_Member]) -> dict[str, Resolution]:
+    """Resolve one cluster; `members`: those that are not dropped, the best first."""
     labels = {label for member in members for label in member.labels}
-    chosen = {member.labels[0] for member in members if member.decided}
+    decided_labels = {member.labels[0] for member in members if member.decided}
     if len(labels) == 1:
-        return _keep(members)
-    found: dict[str, Settled] = {}
-    for label in sorted(chosen):
-        # Where decisions differ, people told the pictures apart: then a decision speaks for its own picture alone.
-        agreeing = [one for one in members if one.labels == (label,) and (one.decided or len(chosen) == 1)]
-        found |= _keep(agreeing)
-    rest = Settled(CONFLICT, None, None, "|".join(sorted(chosen)))
-    return found | {member.sha256: rest for member in members if member.sha256 not in found}
+        return _select_canonical(members)
+    resolutions: dict[str, Resolution] = {}
+    for label in sorted(decided_labels):
+        # If decisions differ, people distinguished the pictures: then each decision applies to its own picture only.
+        agreeing = [one for one in members if one.labels == (label,) and (one.decided or len(decided_labels) == 1)]
+        resolutions |= _select_canonical(agreeing)
+    rest = Resolution(CONFLICT, None, None, "|".join(sorted(decided_labels)))
+    return resolutions | {member.sha256: rest for member in members if member.sha256 not in resolutions}
 
 
-def _keep(members: list[_Member]) -> dict[str, Settled]:
-    """Keep the best of pictures that have one label; of those with reported ones, just each of these."""
+def _select_canonical(members: list[_Member]) -> dict[str, Resolution]:
+    """Select the best of pictures with one label; if some are reported, select each of these and no other."""
     label = members[0].labels[0]
     best = next((one.sha256 for one in members if one.pinned), members[0].sha256)
-    kept = {one.sha256: Settled(KEPT, label, one.sha256, "") for one in members if one.pinned or one.sha256 == best}
-    return {one.sha256: kept.get(one.sha256) or Settled(DUPLICATE, None, best, "") for one in members}
+    canonical = {
+        one.sha256: Resolution(CANONICAL, label, one.sha256, "") for one in members if one.pinned or one.sha256 == best
+    }
+    return {one.sha256: canonical.get(one.sha256) or Resolution(DUPLICATE, None, best, "") for one in members}

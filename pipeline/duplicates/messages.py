@@ -1,4 +1,4 @@
-"""Why two pictures are one, and why one of them is kept, in words."""
+"""Texts that explain why two pictures are one, and why one of them is kept."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.duplicates import label_resolution
 
-_HOW = {
+_METHODS = {
     "bytes": "the same bytes",
     "hash": "thumbnails agree as they stand, correlation {score:.2f}",
     "pieces": "laid over one another they agree piece by piece, median correlation {score:.2f}",
@@ -15,45 +15,48 @@ _HOW = {
 }
 
 
-def matched(row: Mapping[Any, Any]) -> str:
-    """Return how a picture was matched with its cluster's representative: distance, and by which question."""
+def describe_match(row: Mapping[Any, Any]) -> str:
+    """Return how a picture was matched with its cluster's representative: the distance, and the test that decided."""
     if row["sha256"] == row["representative"]:
         return "the others were held against it"
-    return f"{row['distance']} of 256 bits apart; " + _HOW[row["how"]].format(score=row["score"])
+    return f"{row['distance']} of 256 bits apart; " + _METHODS[row["how"]].format(score=row["score"])
 
 
-def why_kept(rows: pd.DataFrame) -> str:
-    """Return why a cluster's kept picture is the one, or why none is.
+def explain_canonical(rows: pd.DataFrame) -> str:
+    """Return why a cluster's canonical picture was selected, or why there is none.
 
     `rows`: the cluster's pictures, with `status, offered, rank, width, height, frame, quality, first_seen`.
     """
-    kept, rest = rows[rows["status"] == label_resolution.KEPT], rows[rows["status"] == label_resolution.CONFLICT]
-    said = []
-    if len(kept):
-        said.append(_reason(kept.iloc[0], rows))
+    canonical, rest = (
+        rows[rows["status"] == label_resolution.CANONICAL],
+        rows[rows["status"] == label_resolution.CONFLICT],
+    )
+    sentences = []
+    if len(canonical):
+        sentences.append(_reason(canonical.iloc[0], rows))
     if len(rest):
         offered = sorted({offer for offer in rest["offered"] if offer})
         labels = sorted({label for labels in rest["labels"] for label in labels})
-        said.append(
+        sentences.append(
             f"In conflict ({', '.join(labels)}), out of training until data/decisions.csv says"
             + (f"; a decision on another of them offers {', '.join(offered)}." if offered else ".")
         )
-    return " ".join(said) or "None is kept: people dropped it."
+    return " ".join(sentences) or "None is kept: people dropped it."
 
 
-def _reason(kept: pd.Series, rows: pd.DataFrame) -> str:
-    others = rows[(rows["sha256"] != kept["sha256"]) & (rows["status"] == label_resolution.DUPLICATE)]
+def _reason(canonical: pd.Series, rows: pd.DataFrame) -> str:
+    others = rows[(rows["sha256"] != canonical["sha256"]) & (rows["status"] == label_resolution.DUPLICATE)]
     if others.empty:
         return "Kept: a decision names its label, or its copies are in conflict or dropped."
     best = others.sort_values("rank").iloc[0]
-    if kept["rank"] > best["rank"]:
+    if canonical["rank"] > best["rank"]:
         return "Kept: a public report names it."
-    area, next_area = (int(row["width"]) * int(row["height"]) for row in (kept, best))
-    if kept["frame"] < best["frame"]:
+    area, next_area = (int(row["width"]) * int(row["height"]) for row in (canonical, best))
+    if canonical["frame"] < best["frame"]:
         return f"Kept: the largest without its frame; {best['frame']:.0%} of the next is frame."
     if area > next_area:
-        mine, next_ = (f"{row['width']} × {row['height']}" for row in (kept, best))
+        mine, next_ = (f"{row['width']} × {row['height']}" for row in (canonical, best))
         return f"Kept: the largest, {mine} px; the next has {next_}."
-    if kept["quality"] > best["quality"]:
-        return f"Kept: the best quality, {kept['quality']:.2f}; the next has {best['quality']:.2f}."
+    if canonical["quality"] > best["quality"]:
+        return f"Kept: the best quality, {canonical['quality']:.2f}; the next has {best['quality']:.2f}."
     return "Kept: the first by dedupe.keep; it was seen first, or its sha256 is the lowest of equals."

@@ -1,45 +1,45 @@
-"""What became of every catalogued picture, as tables: kept, a copy, in conflict, set aside or dropped."""
+"""The status of every catalogued picture, as tables: canonical, a copy, in conflict, set aside or dropped."""
 
 import pandas as pd
 
 from pipeline.duplicates import label_resolution
 
 
-def kept(settled: pd.DataFrame) -> pd.DataFrame:
-    """Return `sha256, label, cluster` of every kept picture."""
-    rows = settled[settled["status"] == label_resolution.KEPT]
+def canonical_pictures(resolved: pd.DataFrame) -> pd.DataFrame:
+    """Return `sha256, label, cluster` of every canonical picture."""
+    rows = resolved[resolved["status"] == label_resolution.CANONICAL]
     return rows[["sha256", "label", "cluster"]].astype("str")
 
 
-def conflicts(settled: pd.DataFrame) -> pd.DataFrame:
+def conflicts(resolved: pd.DataFrame) -> pd.DataFrame:
     """Return `cluster, sha256, label, offered`, a row for each label of each picture in conflict."""
-    rows = settled[settled["status"] == label_resolution.CONFLICT]
+    rows = resolved[resolved["status"] == label_resolution.CONFLICT]
     rows = rows.drop(columns="label").explode("labels").rename(columns={"labels": "label"})
     return rows[["cluster", "sha256", "label", "offered"]].sort_values(["cluster", "sha256", "label"])
 
 
-def set_aside(settled: pd.DataFrame) -> pd.DataFrame:
-    """Return `sha256, reason` of what is set aside."""
-    return settled.loc[settled["status"] == label_resolution.SET_ASIDE, ["sha256", "reason"]]
+def set_aside_pictures(resolved: pd.DataFrame) -> pd.DataFrame:
+    """Return `sha256, reason` of every picture that is set aside."""
+    return resolved.loc[resolved["status"] == label_resolution.SET_ASIDE, ["sha256", "reason"]]
 
 
-def copies(sightings: pd.DataFrame, settled: pd.DataFrame) -> pd.DataFrame:
-    """Return what is not learned from because it is a copy: `sha256, kept, cluster, kind, distance`, and where it was.
+def copies(sightings: pd.DataFrame, resolved: pd.DataFrame) -> pd.DataFrame:
+    """Return the copies, which are not learned from: `sha256, kept, cluster, kind, distance`, label, origin and more.
 
-    Kind `exact`: a row for each file whose content was seen before it. Kind `near`: a row for each picture of a cluster
-    of several that is not kept, with its distance (bits) to `representative`, and how they were matched. `kept` is the
-    picture that stands for it in training, null where none does (a conflict, set aside, or dropped).
+    Kind `exact`: a row for each file whose content was seen before it. Kind `near`: a row for each picture that is not
+    canonical in a cluster of several, with its distance (bits) to `representative`, and how they were matched. `kept`
+    is the canonical picture, which replaces it in training; null if there is none (a conflict, set aside, or dropped).
     """
-    usable = sightings[sightings["sha256"].isin(settled["sha256"])].sort_values(
+    usable = sightings[sightings["sha256"].isin(resolved["sha256"])].sort_values(
         ["sha256", "fetched_at", "source", "origin"], kind="stable"
     )
     again = usable[usable.duplicated("sha256", keep="first")].assign(kind="exact")
-    crowded = settled["cluster"].duplicated(keep=False) & (settled["status"] != label_resolution.KEPT)
+    crowded = resolved["cluster"].duplicated(keep=False) & (resolved["status"] != label_resolution.CANONICAL)
     first = usable.drop_duplicates("sha256")
-    close = first[first["sha256"].isin(settled.loc[crowded, "sha256"])].assign(kind="near")
+    close = first[first["sha256"].isin(resolved.loc[crowded, "sha256"])].assign(kind="near")
     columns = ["sha256", "cluster", "kept", "representative", "distance", "how", "score"]
     rows = pd.concat([again, close])[["sha256", "kind", "label", "origin", "source"]].merge(
-        settled[columns], on="sha256"
+        resolved[columns], on="sha256"
     )
     exact = rows["kind"] == "exact"
     rows = rows.assign(
@@ -54,15 +54,15 @@ def copies(sightings: pd.DataFrame, settled: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarize(
-    settled: pd.DataFrame, copied: pd.DataFrame, decided: pd.Series, counts: dict[str, int]
+    resolved: pd.DataFrame, copied: pd.DataFrame, decided: pd.Series, counts: dict[str, int]
 ) -> dict[str, object]:
-    """Return counts: pictures by what became of them, labels kept, copies by kind, conflicts, the search's work."""
-    status, learned = settled["status"], settled[settled["status"] == label_resolution.KEPT]
-    conflicting = settled[status == label_resolution.CONFLICT]
-    aside = settled.loc[status == label_resolution.SET_ASIDE, "reason"].str.replace(r":.*", "", regex=True)
-    sizes = settled["cluster"].value_counts()
+    """Return counts: pictures by status, canonical pictures by label, copies by kind, conflicts, the search's work."""
+    status, learned = resolved["status"], resolved[resolved["status"] == label_resolution.CANONICAL]
+    conflicting = resolved[status == label_resolution.CONFLICT]
+    aside = resolved.loc[status == label_resolution.SET_ASIDE, "reason"].str.replace(r":.*", "", regex=True)
+    sizes = resolved["cluster"].value_counts()
     return {
-        "catalogued": len(settled),
+        "catalogued": len(resolved),
         "kept": len(learned),
         "kept_by_label": learned["label"].value_counts().sort_index().to_dict(),
         "exact_copies": int((copied["kind"] == "exact").sum()),
@@ -82,9 +82,9 @@ def check_nothing_lost(
     catalog: pd.DataFrame, learned: pd.DataFrame, copied: pd.DataFrame, conflicting: pd.DataFrame, aside: pd.DataFrame,
     dropped: set[str],
 ) -> None:  # fmt: skip
-    """Raise unless the tables hold every catalogued picture, each as one thing."""
-    held = [set(learned["sha256"]), set(conflicting["sha256"]), set(aside["sha256"]), dropped]
-    held.append(set(copied.loc[copied["kind"] == "near", "sha256"]) - set().union(*held))
-    together = set().union(*held)
-    if together != set(catalog["sha256"]) or sum(map(len, held)) != len(catalog):
-        raise AssertionError(f"{len(catalog)} catalogued, but {[len(part) for part in held]} (kept, ...) hold others")
+    """Raise AssertionError unless every catalogued picture is in exactly one of the tables, and no other picture is."""
+    parts = [set(learned["sha256"]), set(conflicting["sha256"]), set(aside["sha256"]), dropped]
+    parts.append(set(copied.loc[copied["kind"] == "near", "sha256"]) - set().union(*parts))
+    together = set().union(*parts)
+    if together != set(catalog["sha256"]) or sum(map(len, parts)) != len(catalog):
+        raise AssertionError(f"{len(catalog)} catalogued, but {[len(part) for part in parts]} (kept, ...) hold others")

@@ -1,6 +1,6 @@
-"""Pictures that say nothing, kept out of the search for copies: blank ones, and placeholders in very many files.
+"""Set aside pictures without information, before the search for copies: blank ones, and placeholders in many files.
 
-Each would make giant groups: all blank pictures have about the same hash, and a placeholder lies under every label.
+They would make giant clusters: all blank pictures have about the same hash, and a placeholder occurs under every label.
 """
 
 import numpy as np
@@ -13,42 +13,53 @@ from pipeline.params.dedupe import Dedupe
 
 
 def reasons(
-    prints: Fingerprints, files: Integers, entropy: npt.NDArray[np.float64], params: Dedupe
+    fingerprints: Fingerprints, files: Integers, entropy: npt.NDArray[np.float64], params: Dedupe
 ) -> npt.NDArray[np.str_]:
-    """Return why each picture is set aside, "" where it is not.
+    """Return why each picture is set aside, or "" if it is not.
 
-    `files`: how many files held the content. `entropy`: of its grey levels, bits.
+    `files`: the number of files with the content. `entropy`: of its grey levels, bits.
     """
-    found = np.full(len(files), "", dtype="U80")
-    blank = prints.contrast < params.blank
-    found[blank] = [f"blank: contrast {value:g}, below {params.blank:g}" for value in prints.contrast[blank]]
-    counts, stand_in = _crowds(prints.hashes[:, 0], np.where(blank, 0, files), entropy, params)
-    placeholders = ~blank & (stand_in >= 0)
-    found[placeholders] = [f"placeholder: nearly the same in {counts[row]} files" for row in stand_in[placeholders]]
-    return found
+    texts = np.full(len(files), "", dtype="U80")
+    blank = fingerprints.contrast < params.blank_contrast
+    texts[blank] = [
+        f"blank: contrast {value:g}, below {params.blank_contrast:g}" for value in fingerprints.contrast[blank]
+    ]
+    counts, placeholder_of = _match_placeholders(fingerprints.hashes[:, 0], np.where(blank, 0, files), entropy, params)
+    placeholders = ~blank & (placeholder_of >= 0)
+    texts[placeholders] = [
+        f"placeholder: nearly the same in {counts[row]} files" for row in placeholder_of[placeholders]
+    ]
+    return texts
 
 
-def _crowds(
+def _match_placeholders(
     full: Words, files: Integers, entropy: npt.NDArray[np.float64], params: Dedupe
 ) -> tuple[Integers, Integers]:
-    """Return the files within a few bits of each picture, and for each the placeholder that it resembles, or -1.
+    """Return the number of files within a few bits of each picture, and the row of the placeholder it resembles, or -1.
 
-    No chains: a picture resembles a placeholder itself, not something that resembles one.
+    There are no chains: a picture must resemble the placeholder itself, not another picture that resembles it.
     """
-    limit = params.placeholder
-    first = candidates.collapse(full[:, None])
+    limits = params.advanced
+    first = candidates.first_equal(full[:, None])
     unique = np.unique(first)
-    bands = candidates.draw_bands(4 * (limit.distance + 1), 16, 256)
-    pairs = candidates.search(np.ascontiguousarray(full[unique][:, None]), bands, limit.distance, hot=params.hot)
+    bands = candidates.draw_bands(4 * (limits.placeholder_distance + 1), 16, 256)
+    pairs = candidates.search(
+        np.ascontiguousarray(full[unique][:, None]), bands, limits.placeholder_distance, hot=limits.max_bucket
+    )
     left, right = unique[pairs.left], unique[pairs.right]
+    # The files of a content and of all that are near it; equal hashes are counted at the first one.
     own = np.bincount(first, weights=files, minlength=len(first)).astype(np.int64)
     counts = own.copy()
     np.add.at(counts, left, own[right])
     np.add.at(counts, right, own[left])
-    core = (counts >= limit.any_files) | ((counts >= limit.files) & (entropy < limit.entropy))
+    # Placeholders themselves: in very many files, or in many files and plain.
+    core = (counts >= params.placeholder_any_files) | (
+        (counts >= params.placeholder_files) & (entropy < limits.placeholder_entropy)
+    )
     core &= first == np.arange(len(first))
-    stand_in = np.where(core, np.arange(len(first)), -1)
+    placeholder_of = np.where(core, np.arange(len(first)), -1)
+    # And pictures near one of them.
     for one, other in ((left, right), (right, left)):
-        near = core[other] & (stand_in[one] < 0)
-        stand_in[one[near]] = other[near]
-    return counts, stand_in[first]
+        near = core[other] & (placeholder_of[one] < 0)
+        placeholder_of[one[near]] = other[near]
+    return counts, placeholder_of[first]

@@ -1,8 +1,8 @@
-"""reports/duplicates.html: what the copies are, as rows of thumbnails; one file, light whatever the scrape's size.
+"""reports/duplicates.html: the clusters of copies as rows of thumbnails; one file, of limited size for any scrape.
 
-File names and labels come from a scrape and are escaped; a content policy lets nothing run but the page's own script
-(named by its digest), and load nothing. Pictures are blurred until a person asks for one, or for all of them. Equal
-tables give equal bytes.
+File names and labels come from a scrape, so they are escaped; a content policy allows only the page's own script
+(identified by its digest), and no loading. Pictures are blurred until a person shows one, or all of them. Equal tables
+give equal bytes.
 """
 
 import base64
@@ -15,8 +15,8 @@ import pandas as pd
 
 from pipeline.data import shards
 from pipeline.duplicates import label_resolution
-from pipeline.duplicates.full_resolution import Eyes
-from pipeline.duplicates.messages import matched, why_kept
+from pipeline.duplicates.full_resolution import PairInspector
+from pipeline.duplicates.messages import describe_match, explain_canonical
 from pipeline.images.previews import previews
 
 MOST_CLUSTERS, MOST_CONFLICTS, MOST_PICTURES, MOST_COUNTS = 100, 200, 8, 40
@@ -80,29 +80,39 @@ def policy() -> str:
     )
 
 
-def page(settled: pd.DataFrame, copies: pd.DataFrame, catalog: pd.DataFrame, counts: dict[str, Any], eyes: Eyes) -> str:
+def page(
+    resolved: pd.DataFrame,
+    copies: pd.DataFrame,
+    catalog: pd.DataFrame,
+    counts: dict[str, Any],
+    inspector: PairInspector,
+) -> str:
     """Return the page of `dedupe`'s tables; `counts` as in metrics/dedupe.json."""
-    sizes = settled["cluster"].value_counts()
-    crowds = settled[settled["cluster"].isin(sizes.index[sizes > 1]) | (settled["status"] == label_resolution.CONFLICT)]
-    names = crowds["cluster"].drop_duplicates().sort_values()
+    sizes = resolved["cluster"].value_counts()
+    grouped = resolved[
+        resolved["cluster"].isin(sizes.index[sizes > 1]) | (resolved["status"] == label_resolution.CONFLICT)
+    ]
+    names = grouped["cluster"].drop_duplicates().sort_values()
     order: list[str] = names.iloc[(-names.map(sizes).astype("int64")).argsort(kind="stable")].tolist()
-    in_conflict = set(settled.loc[settled["status"] == label_resolution.CONFLICT, "cluster"])
+    in_conflict = set(resolved.loc[resolved["status"] == label_resolution.CONFLICT, "cluster"])
     conflicts = [cluster for cluster in order if cluster in in_conflict]
     others = [cluster for cluster in order if cluster not in in_conflict]
     shown = (conflicts[:MOST_CONFLICTS], others[:MOST_CLUSTERS])
-    rows = crowds[crowds["cluster"].isin({*shown[0], *shown[1]})].merge(
+    rows = grouped[grouped["cluster"].isin({*shown[0], *shown[1]})].merge(
         catalog[["sha256", "width", "height", "frame", "quality", "first_seen", *shards.Member._fields[1:]]],
         on="sha256",
     )
-    # What is kept first, then what the others were held against.
-    rows = rows.assign(front=(rows["status"] != label_resolution.KEPT).astype("int64")).sort_values(
+    # The canonical picture first, then the others by rank.
+    rows = rows.assign(front=(rows["status"] != label_resolution.CANONICAL).astype("int64")).sort_values(
         ["cluster", "front", "rank"]
     )
     first = rows[rows.groupby("cluster").cumcount() < MOST_PICTURES]
-    members = [shards.Member(*row) for row in first[list(shards.Member._fields)].itertuples(index=False)]
-    pictures = dict(zip(first["sha256"], previews(members, eyes.folder, eyes.limits, eyes.cost), strict=True))
+    members = shards.members_of(first)
+    pictures = dict(
+        zip(first["sha256"], previews(members, inspector.folder, inspector.limits, inspector.cost), strict=True)
+    )
     by_cluster = dict(iter(rows.groupby("cluster")))
-    body = [_counts(settled, copies, counts)]
+    body = [_counts(resolved, copies, counts)]
     for title, listed, every in (("Conflicts", shown[0], conflicts), ("Largest clusters", shown[1], others)):
         body.append(f"<h2>{title}: {len(listed):,} of {len(every):,}</h2>")
         sections = "".join(_section(by_cluster[cluster], pictures) for cluster in listed)
@@ -124,16 +134,16 @@ def _document(body: str) -> str:
     )
 
 
-def _counts(settled: pd.DataFrame, copies: pd.DataFrame, counts: dict[str, Any]) -> str:
-    """Return the tables of totals. Every table of near copies counts the same rows, and so has the same total."""
-    status = settled["status"].value_counts().drop(label_resolution.SET_ASIDE, errors="ignore")
+def _counts(resolved: pd.DataFrame, copies: pd.DataFrame, counts: dict[str, Any]) -> str:
+    """Return the tables of totals. All tables of near copies count the same rows, so they have the same total."""
+    status = resolved["status"].value_counts().drop(label_resolution.SET_ASIDE, errors="ignore")
     aside = [(f"set aside: {kind}", number) for kind, number in counts["set_aside"].items()]
-    exact, near = copies[copies["kind"] == "exact"], near_copies(copies)
-    of = settled.set_index("sha256")
+    exact, near = copies[copies["kind"] == "exact"], near_copy_rows(copies)
+    of = resolved.set_index("sha256")
     labels = of["labels"].map(", ".join)
     sides = zip(near["sha256"].map(labels), near["original"].map(labels), strict=True)
     pairs = pd.Series([" ~ ".join(sorted(pair)) for pair in sides], dtype="str")
-    # Of a cluster whose best picture is not the one that the others were compared with, that one has the match.
+    # If a cluster's canonical picture is not its representative, the canonical one was matched, not the representative.
     matches = near["how"].where(near["how"] != "", near["original"].map(of["how"]).fillna(""))
     return (
         '<div class="counts">'
@@ -152,10 +162,10 @@ def _counts(settled: pd.DataFrame, copies: pd.DataFrame, counts: dict[str, Any])
     )
 
 
-def near_copies(copies: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of near copies, without the first picture of a cluster of which none is kept.
+def near_copy_rows(copies: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of near copies, without the representative of a cluster that has no canonical picture.
 
-    `original`: the picture that each is a copy of, kept or, where none is, the one that the others were compared with.
+    `original`: the picture that each is a copy of: the canonical one, or the representative if there is none.
     """
     near = copies[copies["kind"] == "near"]
     near = near.assign(original=near["kept"].fillna(near["representative"]))
@@ -178,7 +188,7 @@ def _section(rows: pd.DataFrame, pictures: dict[str, bytes | None]) -> str:
     head = f"{len(rows):,} pictures, cluster <code>{_text(rows['cluster'].iloc[0])}</code>"
     wide = ' class="wide"' if len(figures) > 2 else ""
     return (
-        f'<section tabindex="-1"{wide}><h3>{head}</h3><p class="why">{_text(why_kept(rows))}</p>'
+        f'<section tabindex="-1"{wide}><h3>{head}</h3><p class="why">{_text(explain_canonical(rows))}</p>'
         f'<div class="row">{"".join(figures)}</div>{more}</section>'
     )
 
@@ -192,11 +202,11 @@ def _figure(row: Mapping[Any, Any], picture: bytes | None) -> str:
     lines = [
         f"<b>{_text(row['status'])}</b> {_text(', '.join(row['labels']))}",
         f"{row['width']} × {row['height']}, quality {row['quality']:.2f}",
-        _text(matched(row)),
+        _text(describe_match(row)),
         *([f"offered: {_text(row['offered'])}"] if row["offered"] else []),
         f"<code>{_text(row['sha256'])}</code>",
     ]
-    shade = ' class="kept"' if row["status"] == label_resolution.KEPT else ""
+    shade = ' class="kept"' if row["status"] == label_resolution.CANONICAL else ""
     return f"<figure{shade}>{frame}<figcaption>{'<br>'.join(lines)}</figcaption></figure>"
 
 

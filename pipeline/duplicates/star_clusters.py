@@ -1,9 +1,9 @@
-"""Pairs of one picture to clusters of it, without chains: every member matches the one in its middle.
+"""Pairs of copies to star-shaped clusters, without chains: every member matches the cluster's representative.
 
-Connected components alone would join A to C because both resemble B. So each component gets a representative, the one
-nearest to its neighbours (the original, mostly: copies are nearer to it than to one another); each member is held
-against it; whoever does not match leaves, and those who left are grouped among themselves, until nobody is left over.
-The outcome depends on ranks and pairs, not on their order. Which member is learned from is not decided here.
+Connected components alone would join A to C because both resemble B. So each component gets a representative, the
+member nearest to its neighbours (mostly the original: copies are nearer to it than to one another). Each member is
+compared with it; members that do not match leave, and are grouped again among themselves, until none is left.
+The outcome depends on ranks and pairs, not on their order. The canonical picture is selected elsewhere.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Match = Callable[[Integers, Integers], Flags]
 
 
 class Groups(NamedTuple):
-    """`representative`: each row's, itself where it stands alone or for others; `split`: components that were split."""
+    """`representative`: of each row, a row (itself, if alone); `split`: the number of components that were split."""
 
     representative: Integers
     split: int
@@ -30,43 +30,48 @@ class Groups(NamedTuple):
 def components(rows: int, left: Integers, right: Integers) -> Integers:
     """Return each row's component under the edges, numbered from 0."""
     graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(rows, rows))
-    found: Integers = connected_components(graph, directed=False)[1].astype(np.int64)
-    return found
+    numbers: Integers = connected_components(graph, directed=False)[1].astype(np.int64)
+    return numbers
 
 
 def group(rank: Integers, left: Integers, right: Integers, closeness: Integers, match: Match) -> Groups:
     """Return each row's representative.
 
-    `rank`: each row's, distinct. `left`, `right`: edges, pairs that may be one; `closeness` of each, 0 or more. The
-    representative is the row whose edges within its component are the closest in sum, of equals the lowest by rank.
-    `match(rows, representatives)` judges whether they are; it is asked for each pair at most once.
+    `rank`: of each row, distinct. `left`, `right`: edges, pairs of rows that may be copies; `closeness` of each, 0 or
+    more. The representative is the row whose edges within its component have the largest sum of closeness; of equals,
+    the lowest by rank. `match(rows, representatives)` returns which pairs are copies; it gets each pair at most once.
     """
     rows = len(rank)
     representative = np.arange(rows, dtype=np.int64)
-    alive = np.zeros(rows, dtype=np.bool_)
-    alive[left] = alive[right] = True
+    ungrouped = np.zeros(rows, dtype=np.bool_)
+    ungrouped[left] = ungrouped[right] = True
     split = 0
-    while alive.any():
-        inner = alive[left] & alive[right]
-        members = np.flatnonzero(alive)
+    while ungrouped.any():
+        # Components of the edges between members that have no cluster yet.
+        inner = ungrouped[left] & ungrouped[right]
+        members = np.flatnonzero(ungrouped)
         one, other = left[inner], right[inner]
+        # The central member of each component is the one with the largest sum of closeness.
         close = closeness[inner].astype(np.float64)
         apart = -(np.bincount(one, close, rows) + np.bincount(other, close, rows)).astype(np.float64)
-        standing = _middles(components(rows, one, other)[members], apart[members], rank[members], members)
-        matched = members == standing
-        asked = np.flatnonzero(~matched)
-        matched[asked] = match(members[asked], standing[asked])
-        split += len(np.unique(standing[~matched]))
-        representative[members[matched]] = standing[matched]
-        alive[members[matched]] = False
+        central = _central_members(components(rows, one, other)[members], apart[members], rank[members], members)
+        # Members that match it form its cluster; the others go into the next round. Each round groups at least the
+        # central members, so the loop ends.
+        matched = members == central
+        unmatched = np.flatnonzero(~matched)
+        matched[unmatched] = match(members[unmatched], central[unmatched])
+        split += len(np.unique(central[~matched]))
+        representative[members[matched]] = central[matched]
+        ungrouped[members[matched]] = False
     return Groups(representative, split)
 
 
-def _middles(component: Integers, apart: Floats, rank: Integers, members: Integers) -> Integers:
-    """Return, for each member, the member of its component that is the least `apart`, of equals the lowest by rank."""
+def _central_members(component: Integers, apart: Floats, rank: Integers, members: Integers) -> Integers:
+    """Return for each member the member of its component with the least `apart`; of equals, the lowest by rank."""
+    # Sorted by component, then by closeness, then by rank: the first row of each component is its central member.
     order = np.lexsort((rank, apart, component))
     begins = np.flatnonzero(np.diff(component[order], prepend=-1))
     sizes = np.diff(begins, append=len(order))
-    standing = np.empty(len(members), dtype=np.int64)
-    standing[order] = np.repeat(members[order][begins], sizes)
-    return standing
+    central = np.empty(len(members), dtype=np.int64)
+    central[order] = np.repeat(members[order][begins], sizes)
+    return central

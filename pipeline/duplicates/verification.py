@@ -1,8 +1,9 @@
-"""Whether two pictures are one: cheaply for every candidate, closely for what would join a cluster.
+"""Decide whether two pictures are one: with cheap tests for every candidate, and at full resolution in doubt.
 
-Cheap questions first, to thumbnails: a small distance with thumbnails that correlate as they stand is sure; else they
-are aligned, and what then lies between `unlike` and `same` is looked at in full. That makes the edges of clusters. Who
-is to join one is held against the picture in its middle, in full again, unless the two are sure.
+The cheap tests use thumbnails: a small distance together with a high correlation without alignment is sure. Otherwise
+the thumbnails are aligned, and a pair whose correlation is between `unlike` and `same` is compared at full resolution.
+These pairs are the edges of clusters. Each member of a cluster is then compared with the representative, again at full
+resolution, unless the two are sure.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.duplicates.alignment import Floats, Thumbnails, align, standing, turned, turning
-from pipeline.duplicates.full_resolution import Eyes, Pair
+from pipeline.duplicates.alignment import Floats, Thumbnails, align, apply_turn, differing_unaligned, find_turns
+from pipeline.duplicates.full_resolution import Pair, PairInspector
 from pipeline.params.dedupe import Dedupe
 
 _CHUNK = 1024  # pairs
@@ -20,113 +21,138 @@ _CHUNK = 1024  # pairs
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-HOW = ("hash", "thumbnail", "pieces", "keypoints")
+METHODS = ("hash", "thumbnail", "pieces", "keypoints")
 _HASH, _THUMBNAIL, _PIECES, _KEYPOINTS = range(4)
 
 
-class Verdict(NamedTuple):
-    """Of each pair: is it one picture, by which question (index of `HOW`), and its answer.
+class PairVerdicts(NamedTuple):
+    """Of each pair: whether it is one picture, the test that decided (index of METHODS), and its score.
 
     `score`: correlation -1..1 of the thumbnails or of the pieces, or the number of agreeing keypoints.
     """
 
     same: Flags
-    how: Integers
+    method: Integers
     score: Floats
 
 
 def verify(
     left: Thumbnails, right: Thumbnails, distance: Integers, inner: Integers, pairs: Sequence[Pair], params: Dedupe,
-    eyes: Eyes,
-) -> Verdict:  # fmt: skip
-    """Judge candidates: uint8 (n, 64, 64) thumbnails of both sides, their distances, and where the pictures lie.
+    inspector: PairInspector,
+) -> PairVerdicts:  # fmt: skip
+    """Decide about candidates: uint8 (n, 64, 64) thumbnails of both sides, their distances (bits), their shard members.
 
-    `inner`: the distance by way of a photograph within a screen, of which thumbnails, of the whole screen, say nothing.
+    `inner`: the distance to a photograph within a screen, which thumbnails of the whole screen do not show.
     """
-    right = upright(left, right)
-    correlation = compare(left, right)
+    limits = params.advanced
+    # Without alignment: sure, if distance and correlation agree and no block differs.
+    right = turn_to_match(left, right)
+    correlation = correlate(left, right)
     sure = _sure(left, right, distance, correlation, params)
+    # Aligned: a high correlation is enough; a lower one is, if the hashes are near too.
     aligned, differing = _aligned(left, right, correlation, ~sure, params)
-    near = distance <= params.likely_distance
-    near |= (distance <= params.likely_far) & (correlation >= params.likely_correlation)
-    likely = near & (aligned >= params.likely)
-    same = sure | ((likely | (aligned >= params.same)) & (differing < params.block))
-    how = np.where(sure, _HASH, _THUMBNAIL).astype(np.int64)
+    near = distance <= limits.similar_distance
+    near |= (distance <= limits.extended_distance) & (correlation >= limits.extended_correlation)
+    likely = near & (aligned >= limits.similar_correlation)
+    same = sure | ((likely | (aligned >= params.match_correlation)) & (differing < limits.local_difference))
+    method = np.where(sure, _HASH, _THUMBNAIL).astype(np.int64)
     score: Floats = np.where(sure, correlation, aligned).astype(np.float64)
-    doubtful = (aligned >= params.unlike) & (differing < params.large_block)
-    doubtful = ~same & (doubtful | (inner <= params.inner_distance))
-    _look(np.flatnonzero(doubtful), Verdict(same, how, score), correlation, pairs, params, eyes)
-    return Verdict(same, how, np.round(score, 3).astype(np.float64))
+    # The rest is compared at full resolution, unless the thumbnails exclude it.
+    doubtful = (aligned >= limits.reject_correlation) & (differing < limits.coarse_local_difference)
+    doubtful = ~same & (doubtful | (inner <= limits.framed_distance))
+    _inspect(np.flatnonzero(doubtful), PairVerdicts(same, method, score), correlation, pairs, params, inspector)
+    return PairVerdicts(same, method, np.round(score, 3).astype(np.float64))
 
 
 def confirm(
-    left: Thumbnails, right: Thumbnails, distance: Integers, pairs: Sequence[Pair], params: Dedupe, eyes: Eyes
-) -> Verdict:
-    """Judge pictures against the middle of their cluster: sure, or one picture in full. Arguments as `verify`'s."""
-    right = upright(left, right)
-    correlation = compare(left, right)
+    left: Thumbnails,
+    right: Thumbnails,
+    distance: Integers,
+    pairs: Sequence[Pair],
+    params: Dedupe,
+    inspector: PairInspector,
+) -> PairVerdicts:
+    """Decide about members and their representatives: sure, or compared at full resolution. Arguments as `verify`'s."""
+    right = turn_to_match(left, right)
+    correlation = correlate(left, right)
     sure = _sure(left, right, distance, correlation, params)
-    verdict = Verdict(sure.copy(), np.full(len(left), _HASH, dtype=np.int64), correlation.astype(np.float64))
-    _look(np.flatnonzero(~sure), verdict, correlation, pairs, params, eyes)
+    verdict = PairVerdicts(sure.copy(), np.full(len(left), _HASH, dtype=np.int64), correlation.astype(np.float64))
+    _inspect(np.flatnonzero(~sure), verdict, correlation, pairs, params, inspector)
     return verdict._replace(score=np.round(verdict.score, 3).astype(np.float64))
 
 
 def _aligned(
-    left: Thumbnails, right: Thumbnails, correlation: Floats, open_: Flags, params: Dedupe
+    left: Thumbnails, right: Thumbnails, correlation: Floats, undecided: Flags, params: Dedupe
 ) -> tuple[Floats, Floats]:
     """Return the correlation of pairs, aligned where `open_` and that is the higher one, and where blocks differ."""
+    limits = params.advanced
     best, differing = correlation.copy(), np.zeros(len(left))
-    places = np.flatnonzero(open_)
-    best[places], differing[places] = align(left[places], right[places], params.unlike, params.same, params.likely)
-    as_they_stand = np.flatnonzero(open_ & (best < correlation) & (correlation >= params.likely))
-    differing[as_they_stand] = standing(left[as_they_stand], right[as_they_stand])
+    rows = np.flatnonzero(undecided)
+    best[rows], differing[rows] = align(
+        left[rows],
+        right[rows],
+        limits.reject_correlation,
+        params.match_correlation,
+        limits.similar_correlation,
+    )
+    unaligned = np.flatnonzero(undecided & (best < correlation) & (correlation >= limits.similar_correlation))
+    differing[unaligned] = differing_unaligned(left[unaligned], right[unaligned])
     return np.maximum(best, correlation), differing
 
 
 def _sure(left: Thumbnails, right: Thumbnails, distance: Integers, correlation: Floats, params: Dedupe) -> Flags:
-    sure: Flags = (distance <= params.sure_distance) & (correlation >= params.sure_correlation)
-    places = np.flatnonzero(sure)
-    sure[places] = standing(left[places], right[places]) < params.block
+    limits = params.advanced
+    sure: Flags = (distance <= limits.identical_distance) & (correlation >= limits.identical_correlation)
+    rows = np.flatnonzero(sure)
+    sure[rows] = differing_unaligned(left[rows], right[rows]) < limits.local_difference
     return sure
 
 
-def upright(left: Thumbnails, right: Thumbnails) -> Thumbnails:
-    """Return `right`, each turned as its `left` is, if it was turned by quarters or flipped."""
-    turns = turning(left, right).turn
+def turn_to_match(left: Thumbnails, right: Thumbnails) -> Thumbnails:
+    """Return `right`, each turned as its `left` is, if it is rotated by quarter turns or flipped."""
+    turns = find_turns(left, right).turn
     if not turns.any():
         return right
-    straight = right.copy()
-    for place in np.flatnonzero(turns).tolist():
-        straight[place] = turned(right[place], int(turns[place]))
-    return straight
+    turned_back = right.copy()
+    for row in np.flatnonzero(turns).tolist():
+        turned_back[row] = apply_turn(right[row], int(turns[row]))
+    return turned_back
 
 
-def _look(
-    places: Integers, verdict: Verdict, correlation: Floats, pairs: Sequence[Pair], params: Dedupe, eyes: Eyes
+def _inspect(
+    rows: Integers,
+    verdict: PairVerdicts,
+    correlation: Floats,
+    pairs: Sequence[Pair],
+    params: Dedupe,
+    inspector: PairInspector,
 ) -> None:
-    """Write down what looking at these pairs in full gives."""
-    seen = eyes.look([pairs[place] for place in places.tolist()], params.pieces, params.block)
-    reframed = correlation[places] < params.reframed
-    alike = seen.pieces >= np.where(reframed, params.pieces, params.pieces_in_place)
-    # Reframed, at full detail, and yet not edge upon edge: the next shot of a burst.
-    burst = reframed & (seen.side >= params.detail) & (seen.edges < params.edges)
-    # A block of it differs: another photograph within the same frame.
-    other = seen.differing >= params.block
-    counted = ~alike & (seen.keypoints >= params.keypoints)
-    verdict.same[places] = (alike & ~burst & ~other) | counted
-    verdict.how[places] = np.where(counted, _KEYPOINTS, _PIECES)
-    verdict.score[places] = np.where(counted, seen.keypoints, seen.pieces)
+    """Compare the pairs at `rows` at full resolution, and write the results into `verdict`."""
+    limits = params.advanced
+    measures = inspector.inspect(
+        [pairs[row] for row in rows.tolist()], limits.block_correlation, limits.local_difference
+    )
+    reframed = correlation[rows] < limits.reframed_correlation
+    agree = measures.pieces >= np.where(reframed, limits.block_correlation, limits.unmoved_block_correlation)
+    # Reframed, at full detail, but the edges do not coincide: the next shot of a burst.
+    burst = reframed & (measures.side >= limits.edge_check_side) & (measures.edges < limits.edge_correlation)
+    # A block differs: another photograph within the same frame.
+    differing = measures.differing >= limits.local_difference
+    by_keypoints = ~agree & (measures.keypoints >= limits.min_keypoints)
+    verdict.same[rows] = (agree & ~burst & ~differing) | by_keypoints
+    verdict.method[rows] = np.where(by_keypoints, _KEYPOINTS, _PIECES)
+    verdict.score[rows] = np.where(by_keypoints, measures.keypoints, measures.pieces)
 
 
-def compare(left: Thumbnails, right: Thumbnails) -> Floats:
-    """Return each pair's correlation, -1..1, as they stand or mirrored, whichever is higher; 0 where one is flat."""
-    found = np.zeros(len(left))
+def correlate(left: Thumbnails, right: Thumbnails) -> Floats:
+    """Return each pair's correlation, -1..1, without alignment, upright or mirrored (the higher); 0 if one is flat."""
+    correlations = np.zeros(len(left))
     for start in range(0, len(left), _CHUNK):
         one, other = (_unit(side[start : start + _CHUNK]) for side in (left, right))
-        found[start : start + _CHUNK] = np.maximum(
+        correlations[start : start + _CHUNK] = np.maximum(
             np.einsum("nij,nij->n", one, other), np.einsum("nij,nij->n", one, other[:, :, ::-1])
         )
-    return found
+    return correlations
 
 
 def _unit(thumbnails: Thumbnails) -> Floats:

@@ -1,1 +1,1 @@
-"""Recall, intervals, plots."""
+"""Measuring a model: recall with intervals, calibration, operating points, slices, leaks, label issues, plots."""

@@ -1,6 +1,6 @@
-"""The article's table: what the frozen backbone reaches, and what fine-tuning adds.
+"""The article's table: figures of the frozen backbone, of the fine-tuned one, and their difference.
 
-Takes two summaries of `pipeline.evaluation.recall.summary`, of the same pictures.
+It takes two results of `pipeline.evaluation.recall.summary` on the same pictures.
 """
 
 from collections.abc import Mapping
@@ -8,19 +8,19 @@ from typing import Any
 
 import pandas as pd
 
-# The article reports one number a model, on its own test set: a reference, not a target for other pictures.
+# The article reports one number a model on its own test set, which is no target for other pictures.
 ARTICLE_ACCURACY = {"frozen": 0.87, "fine_tuned": 0.91}
 COLUMNS = ("measure", "frozen", "fine_tuned", "difference", "article_frozen", "article_fine_tuned")
 
 
 def article_table(frozen: Mapping[str, Any], finetuned: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row a measure with COLUMNS; values are 0..1, NaN where there is nothing to report.
+    """Return one row a measure with COLUMNS; values are 0..1, NaN if unknown.
 
     Rows: accuracy, macro recall, recall of each class, unsafe recall, unsafe precision. `difference` is fine-tuned
-    minus frozen. The article's columns are filled for accuracy alone.
+    minus frozen. The article's columns are filled for accuracy only.
 
     Raises:
-        ValueError: if the two summaries are not about the same classes and as many pictures.
+        ValueError: the two summaries are of other classes, or of another number of pictures.
 
     """
     if list(frozen["recall"]) != list(finetuned["recall"]) or frozen["pictures"] != finetuned["pictures"]:

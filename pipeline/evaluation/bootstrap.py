@@ -1,9 +1,9 @@
-"""Bootstrap intervals of recall and precision: what another draw of as many test pictures might have said.
+"""Bootstrap intervals of recall and precision.
 
 Stratified by class, percentile method (Efron and Tibshirani 1993, ch. 13). Drawing n pictures of a class with
-replacement and counting what the model calls them is a multinomial draw of that class's row of the confusion matrix,
-so that is what is drawn: exact, and without touching a picture. Where nothing was missed the interval has width 0;
-Wilson's, in `evaluation.recall.summary`, has not.
+replacement and counting their predicted classes is the same as drawing that class's row of the confusion matrix from a
+multinomial distribution, which is exact and needs no pictures. Where no picture was missed the interval has width 0,
+unlike Wilson's in `evaluation.recall.summary`.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,9 +18,9 @@ Limits = list[float] | None
 
 
 def resample(counts: Integers, resamples: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return confusion matrices of drawn test sets, shape (resamples, classes, classes); rows keep their sums.
+    """Return confusion matrices of resampled test sets, shape (resamples, classes, classes).
 
-    `counts` is a confusion matrix (rows: true classes). Equal arguments give equal results.
+    `counts` is a confusion matrix (rows: true classes), whose row sums they have. Equal arguments give equal results.
     """
     rng = np.random.default_rng(seed)
     drawn = np.zeros((resamples, *counts.shape), dtype=np.int64)
@@ -33,11 +33,11 @@ def resample(counts: Integers, resamples: int, seed: int) -> npt.NDArray[np.int6
 def intervals(
     counts: Integers, names: Sequence[str], unsafe: Collection[str], *, confidence: float, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """Return percentile intervals [low, high] at `confidence` (0..1), ready for JSON; None where nothing is known.
+    """Return percentile intervals [low, high] at `confidence` (0..1), ready for JSON; None if unknown.
 
     Keys: recall and precision (each by class name), macro_recall (mean over the classes that have pictures),
-    unsafe_recall (unsafe pictures called any unsafe class), resamples, seed. A draw in which nothing is called a class
-    has no precision of it and is left out of that interval.
+    unsafe_recall (unsafe pictures called any unsafe class), resamples, seed. In a draw that has
+    no picture predicted as a class, its precision is unknown; its interval is that of the other draws.
     """
     drawn = resample(counts, resamples, seed)
     hits = np.diagonal(drawn, axis1=1, axis2=2).astype(np.float64)
@@ -50,7 +50,7 @@ def intervals(
     return {
         "recall": {name: _limits(recall[:, i], confidence) for i, name in enumerate(names)},
         "precision": {
-            # Never called: the draws know no more than the counts.
+            # Unknown where no picture is called this class: then none is in any draw.
             name: _limits(precision[:, i], confidence) if counts[:, i].any() else None
             for i, name in enumerate(names)
         },

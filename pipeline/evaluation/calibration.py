@@ -1,14 +1,15 @@
-"""Whether a probability means what it says, and the one number that mends it: a temperature.
+"""Calibration: whether probabilities equal the share of right answers, and the temperature that corrects it.
 
-Guo et al., "On Calibration of Modern Neural Networks", 2017. `probabilities` have shape (n, classes), rows in 0..1 that
-add up to 1; `labels` have shape (n,), integers 0..classes-1.
+Guo et al., "On Calibration of Modern Neural Networks", 2017; the scaling itself is in `core.temperature`.
+`probabilities` have shape (n, classes), rows in 0..1 that add up to 1; `labels` have shape (n,), integers 0..classes-1.
 """
 
 from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.recall import SMALLEST_PROBABILITY, Floats, Integers
+from pipeline.core.temperature import clipped_log, log_sum_exp, scale
+from pipeline.evaluation.recall import Floats, Integers, log_likelihoods
 
 BINS = 15
 _COLDEST, _HOTTEST = 0.05, 20.0
@@ -18,28 +19,28 @@ _FOLDS = 5
 def fit_temperature(probabilities: Floats, labels: Integers) -> float:
     """Return the temperature, 0.05 to 20, that minimises the log loss of `apply(probabilities, temperature)`.
 
-    Above 1 the model is too sure of itself. 1.0 where there is no picture. The loss is convex in 1 / temperature, so
-    the minimum that is found is the only one.
+    Above 1 the model is overconfident. 1.0 without pictures. The loss is convex in 1 / temperature, so it has a single
+    minimum.
     """
     if labels.size == 0:
         return 1.0
     from scipy.optimize import minimize_scalar
 
-    logs = _logs(probabilities)
+    logs = clipped_log(probabilities)
 
     def loss(inverse: float) -> float:
-        return float((_log_sum_exp(logs * inverse) - inverse * logs[np.arange(labels.size), labels]).mean())
+        return float((log_sum_exp(logs * inverse) - inverse * logs[np.arange(labels.size), labels]).mean())
 
-    found = minimize_scalar(loss, bounds=(1 / _HOTTEST, 1 / _COLDEST), method="bounded", options={"xatol": 1e-6})
-    return float(1.0 / found.x)
+    optimum = minimize_scalar(loss, bounds=(1 / _HOTTEST, 1 / _COLDEST), method="bounded", options={"xatol": 1e-6})
+    return float(1.0 / optimum.x)
 
 
 def choose_temperature(probabilities: Floats, labels: Integers, seed: int) -> tuple[float, dict[str, Any]]:
-    """Return the fitted temperature if it helps on pictures that it was not fitted on, else 1.0; and what was tested.
+    """Return the fitted temperature if it helps on held-out pictures, else 1.0; and the figures of that test.
 
-    By five-fold cross-validation, five times over: the log loss of the held-out pictures has to fall by more than its
-    standard error, and their calibration error has to fall. On a few hundred pictures, some wrongly labelled, the fit
-    often lowers the first alone, and honest probabilities get a temperature by chance.
+    The test is a five-fold cross-validation, repeated five times. The log loss of the held-out pictures must fall by
+    more than its standard error, and their calibration error must fall too. On a few hundred pictures with some wrong
+    labels, the fit often lowers only the loss, and would change calibrated probabilities by chance.
 
     Keys of the test: fitted (the temperature), helps; of the held-out pictures loss_before, loss_after, loss_error (the
     standard error of their difference), ece_before, ece_after; None where there are fewer than 25.
@@ -48,7 +49,7 @@ def choose_temperature(probabilities: Floats, labels: Integers, seed: int) -> tu
     names = ("loss_before", "loss_after", "loss_error", "ece_before", "ece_after")
     if labels.size < _FOLDS**2:
         return 1.0, {"fitted": fitted, "helps": False} | dict.fromkeys(names)
-    held_out = [_held_out(probabilities, labels, np.random.default_rng([seed, turn])) for turn in range(_FOLDS)]
+    held_out = [_held_out(probabilities, labels, np.random.default_rng([seed, repeat])) for repeat in range(_FOLDS)]
     before = _losses(probabilities, labels)
     after = np.mean([_losses(scaled, labels) for scaled in held_out], axis=0)
     gained, error = before - after, float((before - after).std(ddof=1) / np.sqrt(labels.size))
@@ -75,9 +76,7 @@ def _error(probabilities: Floats, labels: Integers) -> float:
 
 def apply(probabilities: Floats, temperature: float) -> Floats:
     """Return softmax(log(probabilities) / temperature), float64; the most probable class stays the same."""
-    logs = _logs(probabilities) / temperature
-    scaled: Floats = np.exp(logs - _log_sum_exp(logs)[:, None])
-    return scaled
+    return scale(probabilities, temperature)
 
 
 def log_loss(probabilities: Floats, labels: Integers) -> float:
@@ -86,9 +85,7 @@ def log_loss(probabilities: Floats, labels: Integers) -> float:
 
 
 def _losses(probabilities: Floats, labels: Integers) -> Floats:
-    given = probabilities[np.arange(labels.size), labels].astype(np.float64)
-    losses: Floats = -np.log(np.clip(given, SMALLEST_PROBABILITY, 1.0))
-    return losses
+    return -log_likelihoods(probabilities, labels)
 
 
 def reliability_bins(probabilities: Floats, labels: Integers, bins: int = BINS) -> list[dict[str, Any]]:
@@ -98,19 +95,19 @@ def reliability_bins(probabilities: Floats, labels: Integers, bins: int = BINS) 
     """
     top = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels
-    places = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
-    pictures = np.bincount(places, minlength=bins)
-    confidence = np.bincount(places, weights=top, minlength=bins)
-    accuracy = np.bincount(places, weights=right, minlength=bins)
+    bin_of = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
+    pictures = np.bincount(bin_of, minlength=bins)
+    confidence = np.bincount(bin_of, weights=top, minlength=bins)
+    accuracy = np.bincount(bin_of, weights=right, minlength=bins)
     return [
         {
-            "low": place / bins,
-            "high": (place + 1) / bins,
+            "low": index / bins,
+            "high": (index + 1) / bins,
             "pictures": int(count),
-            "confidence": float(confidence[place] / count) if count else None,
-            "accuracy": float(accuracy[place] / count) if count else None,
+            "confidence": float(confidence[index] / count) if count else None,
+            "accuracy": float(accuracy[index] / count) if count else None,
         }
-        for place, count in enumerate(pictures.tolist())
+        for index, count in enumerate(pictures.tolist())
     ]
 
 
@@ -119,8 +116,8 @@ def expected_calibration_error(bins: list[dict[str, Any]]) -> float | None:
     total = sum(row["pictures"] for row in bins)
     if not total:
         return None
-    apart = sum(row["pictures"] * abs(row["accuracy"] - row["confidence"]) for row in bins if row["pictures"])
-    return float(apart / total)
+    difference = sum(row["pictures"] * abs(row["accuracy"] - row["confidence"]) for row in bins if row["pictures"])
+    return float(difference / total)
 
 
 def report(probabilities: Floats, labels: Integers, temperature: float) -> dict[str, Any]:
@@ -138,14 +135,3 @@ def report(probabilities: Floats, labels: Integers, temperature: float) -> dict[
         "loss_after": log_loss(scaled, labels),
         "bins": {"before": before, "after": after},
     }
-
-
-def _logs(probabilities: Floats) -> Floats:
-    logs: Floats = np.log(np.clip(probabilities.astype(np.float64), SMALLEST_PROBABILITY, 1.0))
-    return logs
-
-
-def _log_sum_exp(logs: Floats) -> Floats:
-    top = logs.max(axis=1)
-    total: Floats = top + np.log(np.exp(logs - top[:, None]).sum(axis=1))
-    return total

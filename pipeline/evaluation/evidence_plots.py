@@ -1,4 +1,4 @@
-"""Reliability diagrams and precision-recall curves of a model's evidence; drawn as `evaluation.plots` draws."""
+"""Reliability diagrams and precision-recall curves of a model's evidence, in the style of `evaluation.plots`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -19,9 +19,9 @@ _DASHES = ("-", "--", "-.", ":")
 def precision_recall(
     probabilities: Floats, labels: Integers, names: Sequence[str], unsafe: Collection[str]
 ) -> pd.DataFrame:
-    """Return every curve's corners: curve (`unsafe`, then each class), threshold, recall, precision (0..1).
+    """Return every curve's points: curve (`unsafe`, then each class), threshold, recall, precision (0..1).
 
-    `unsafe` is scored by the unsafe classes' probabilities together. A curve without pictures has no row.
+    The score of `unsafe` is the sum of the unsafe classes' probabilities. A curve without pictures has no rows.
     """
     members = np.array([name in unsafe for name in names])
     scored = {UNSAFE: (probabilities[:, members].sum(axis=1), members[labels])}
@@ -50,22 +50,22 @@ def precision_recall_figure(curves: pd.DataFrame, *, title: str) -> Figure:
 def reliability_figure(calibration: Mapping[str, Any], *, title: str) -> Figure:
     """Draw accuracy over confidence by bin, before and after the temperature, and how many pictures each bin has.
 
-    Takes `evaluation.calibration.report`'s result. On the diagonal a model is right as often as it says.
+    Takes the result of `evaluation.calibration.report`. On the diagonal accuracy equals confidence.
     """
     figure = Figure(figsize=(10.0, 5.4), dpi=120, layout="constrained")
     grid = figure.subplots(2, 2, sharex=True, height_ratios=(4, 1))
-    for column, (when, colour) in enumerate((("before", ORANGE), ("after", BLUE))):
+    for column, (stage, colour) in enumerate((("before", ORANGE), ("after", BLUE))):
         upper, lower = grid[0][column], grid[1][column]
-        rows = [row for row in calibration["bins"][when] if row["pictures"]]
-        middles = [(row["low"] + row["high"]) / 2 for row in calibration["bins"][when]]
+        rows = [row for row in calibration["bins"][stage] if row["pictures"]]
+        middles = [(row["low"] + row["high"]) / 2 for row in calibration["bins"][stage]]
         upper.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
         upper.plot(
             [row["confidence"] for row in rows], [row["accuracy"] for row in rows], "o-", color=colour, markersize=6
         )
-        error = calibration[f"ece_{when}"]
+        error = calibration[f"ece_{stage}"]
         known = "" if error is None else f", calibration error {error:.1%}"
-        upper.set(xlim=(0.0, 1.0), ylim=(0.0, 1.02), ylabel="accuracy", title=f"{when} temperature scaling{known}")
-        counts = [row["pictures"] for row in calibration["bins"][when]]
+        upper.set(xlim=(0.0, 1.0), ylim=(0.0, 1.02), ylabel="accuracy", title=f"{stage} temperature scaling{known}")
+        counts = [row["pictures"] for row in calibration["bins"][stage]]
         lower.bar(middles, counts, width=0.9 / len(counts), color=colour)
         lower.set(xlabel="confidence (the most probable class)", ylabel="pictures")
         upper.xaxis.set_major_formatter(PercentFormatter(1.0))

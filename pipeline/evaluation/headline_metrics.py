@@ -1,11 +1,11 @@
-"""Which of a model's many numbers stand alone: in metrics/evaluate.json, and in what `dvc metrics` shows."""
+"""A selection of a model's numbers: for metrics/evaluate.json, and for what `dvc metrics` shows."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def key_figures(evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the evidence's single numbers; what is not known is left out."""
+    """Return the evidence's single numbers, without unknown ones."""
     points = ("threshold", "recall", "precision", "false_positive_rate", "at_prevalence")
     numbers = {
         "calibration": {key: value for key, value in evidence["calibration"].items() if key != "bins"},
@@ -20,9 +20,9 @@ def key_figures(evidence: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def headline(measured: Mapping[str, Any], evidence: Mapping[str, Any] | None = None) -> dict[str, float]:
-    """Return the few numbers of a model that `dvc metrics` shows and compares; what is not known is left out.
+    """Return the few numbers of a model that `dvc metrics` shows and compares, without unknown ones.
 
-    DVC sorts by name, and what a moderator asks for first is recall. `evidence`: of the fine-tuned model alone.
+    DVC sorts by name; the names put recall, the most important one, first. `evidence`: of the fine-tuned model only.
     """
     recalls = [value for value in measured["recall"].values() if value is not None]
     numbers = {

@@ -1,7 +1,7 @@
 """Likely wrong labels: out-of-fold probabilities, and cleanlab's ranking of the labels that they contradict.
 
-`labels` are integers 0..classes-1, shape (n,). A picture is judged by a model that has seen neither it nor any
-picture of its group (its cluster of near copies), so that nothing vouches for itself.
+`labels` are integers 0..classes-1, shape (n,). The probabilities of a picture come from a model that was fitted without
+it and without its group (its cluster of near copies).
 """
 
 import warnings
@@ -17,13 +17,13 @@ from pipeline.core.errors import UserError
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 
-# Chosen by measuring, on make_classification with 5 classes, 128 to 1,280 features and 4 % of the labels flipped, which
-# share of the flips is among the first (number flipped x 1.5) rows. At an out-of-fold accuracy of 64 / 91 / 99 %:
+# Chosen by measurement on make_classification with 5 classes, 128 to 1,280 features and 4 % of the labels flipped: the
+# share of the flips among the first (number flipped x 1.5) rows. At an out-of-fold accuracy of 64 / 91 / 99 %:
 # self_confidence 51 / 92 / 100 %, normalized_margin 38 / 91 / 100 %. On 1,300 drawings of the bundled sample (52 flips)
 # C = 0.003 / 0.01 / 0.03 found 65 / 69 / 69 % from the clean view alone, and 81 / 85 / 88 % with four augmented views.
 # cleanlab's stricter filters (prune_by_noise_rate, both, confident_learning) find no others and lose up to 13 points.
 REGULARIZATION = 0.03
-# Above this share of contradicted labels at least half are right, unless a tenth of the scrape or more is wrong.
+# Above this share of contradicted labels, at least half of these labels are right, unless 10 % of all are wrong.
 WEAK = 0.2
 SCORE = "self_confidence"
 FILTER = "predicted_neq_given"
@@ -34,21 +34,21 @@ def out_of_fold(
 ) -> Floats:
     """Return each picture's class probabilities, shape (n, classes), from a model fitted without its group.
 
-    The model is standardized features and a logistic regression, strongly regularized: it must not learn the wrong
-    labels by heart. A class that a fold's model never saw gets 1 / classes there, so that a class with a single group
-    is not called wrong for that alone.
+    The model is a logistic regression on standardized features, strongly regularized so that it does not memorize wrong
+    labels. A class that a fold's model never saw gets 1 / classes there, so that a class with a single group is not
+    called wrong for that reason only.
 
     Args:
         features: Shape (n, d), or (views, n, d) of several views a picture; finite. Every view is fitted, and a
             picture's probabilities are the mean over its own.
         labels: Shape (n,), integers 0..classes-1.
-        groups: Shape (n,), an id per picture; equal ids are never parted.
-        classes: How many there are; not each needs a picture.
-        folds: At least 2.
+        groups: Shape (n,), an id per picture; pictures with equal ids are in the same fold.
+        classes: The number of classes; some may have no picture.
+        folds: The number of folds, at least 2.
         seed: Of the shuffle; equal arguments give equal results.
 
     Raises:
-        UserError: if there are fewer groups than folds, or pictures of less than two classes.
+        UserError: there are fewer groups than folds, or pictures of less than two classes.
 
     """
     codes = pd.factorize(groups, sort=True)[0]
@@ -57,7 +57,7 @@ def out_of_fold(
             f"audit.folds is {folds}, but there are {codes.max(initial=-1) + 1} clusters. Lower audit.folds."
         )
     if np.unique(labels).size < 2:
-        raise UserError("the pictures are of less than two classes: there is nothing to tell wrong labels by.")
+        raise UserError("the pictures are of less than two classes, so wrong labels cannot be detected.")
     views = features if features.ndim == 3 else features[None]
     probabilities = np.empty((labels.shape[0], classes))
     for fitted, judged in _folds(labels, codes, folds, seed):
@@ -68,13 +68,13 @@ def out_of_fold(
 def rank_label_issues(labels: Integers, probabilities: Floats) -> pd.DataFrame:
     """Return the labels that are likely wrong, the likeliest first.
 
-    Columns: index (row of `labels`), suggested (the class that the model would say), score (0..1, the probability of
+    Columns: index (row of `labels`), suggested (the class that the model predicts), score (0..1, the probability of
     the given label: low is suspicious), rank (1, 2, ...). Rows are those whose given label is not the most probable.
     """
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    # cleanlab wants every class among the labels; of a class without any picture no model knows anything anyway.
+    # cleanlab requires that every class occurs among the labels; no model can predict a class without pictures anyway.
     present, given = np.unique(labels, return_inverse=True)
     known = probabilities[:, present]
     known = known / known.sum(axis=1, keepdims=True)
@@ -92,8 +92,8 @@ def rank_label_issues(labels: Integers, probabilities: Floats) -> pd.DataFrame:
     )
 
 
-def weak_suspicions(contradicted: int, pictures: int) -> str:
-    """Return what to tell where the model contradicts so many labels that it is mostly wrong itself; else ""."""
+def weak_model_warning(contradicted: int, pictures: int) -> str:
+    """Return a warning if the model contradicts so many labels that most of these suspicions are wrong; else ""."""
     share = contradicted / pictures if pictures else 0.0
     if share <= WEAK:
         return ""
@@ -108,7 +108,7 @@ def _folds(
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-    if np.bincount(labels).max() < folds:  # too few to stratify: any fold lacks most classes
+    if np.bincount(labels).max() < folds:  # too few pictures to stratify by class
         yield from GroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
         return
     with warnings.catch_warnings():
@@ -126,6 +126,6 @@ def _predict(views: Floats, labels: Integers, judged: Floats, classes: int) -> F
     if seen.size > 1:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARIZATION, max_iter=500))
         model.fit(np.concatenate(list(views)), np.tile(labels, len(views)))
-        found = np.mean([model.predict_proba(view) for view in judged], axis=0)
-        probabilities[:, seen] = found * (seen.size / classes)
+        predicted = np.mean([model.predict_proba(view) for view in judged], axis=0)
+        probabilities[:, seen] = predicted * (seen.size / classes)
     return probabilities

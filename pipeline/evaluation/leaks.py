@@ -1,8 +1,8 @@
-"""Near copies of test pictures among the train pictures: what a model has seen, it is not tested on.
+"""Leaks: near copies of test pictures among the train pictures.
 
-Each picture becomes a grey thumbnail of zero mean and unit norm; the product of two is their correlation, -1..1, which
-does not care about brightness, contrast, scale or compression. Mirrored copies are looked for too; a copy that is cut
-or framed is found only where little was cut away.
+Each picture becomes a grey thumbnail of zero mean and unit norm. The product of two thumbnails is their correlation,
+-1..1, which does not depend on brightness or contrast, and hardly on scale or compression. Mirrored copies are detected
+too, cropped or framed ones only if little was cut away.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,8 @@ import numpy as np
 from pipeline.evaluation.recall import Floats, Integers
 
 SIDE = 16
-# Grey levels (standard deviation of the thumbnail) below which a picture is all but one colour: there the correlation
-# is one of noise, and says nothing.
+# Standard deviation of the thumbnail, in grey levels, below which a picture is nearly of one colour, so that its
+# correlation is that of noise.
 FLAT = 4.0
 # Measured on pictures with planted near copies, packed at 96 and 224 px: the bundled sample (104 copies in 10 ways, 1.0
 # million pairs of different pictures) and flower photographs (148 in 15 ways, 1.5 million). Copies found at 0.98 and
@@ -35,9 +35,9 @@ class Match(NamedTuple):
 
 
 def thumbnails(pictures: Integers) -> Floats:
-    """Return float32 (n, 256) thumbnails of uint8 (n, s, s, 3) pictures, s at least 16; zeros where one is flat.
+    """Return float32 (n, 256) thumbnails of uint8 (n, s, s, 3) pictures, s at least 16; zeros for a flat picture.
 
-    Each thumbnail pixel is the mean over its exact area.
+    Each thumbnail pixel is the mean over its exact area of the picture.
     """
     area = _area(pictures.shape[1])
     grey = pictures.astype(np.float32) @ _GREY
@@ -49,8 +49,8 @@ def thumbnails(pictures: Integers) -> Floats:
     return unit
 
 
-def mirrored(thumbs: Floats) -> Floats:
-    """Return the thumbnails of the mirrored pictures."""
+def mirror(thumbs: Floats) -> Floats:
+    """Return the thumbnails (n, 256) of the mirrored pictures."""
     return thumbs.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(len(thumbs), -1)
 
 
@@ -59,20 +59,20 @@ def near_copies(
 ) -> list[Match]:
     """Return, in test's order, the nearest train picture of each test picture that has one at `threshold` or above.
 
-    `test`: thumbnails (n, 256). `train`: chunks of (sha256, thumbnails), looked at once; memory grows with test and one
-    chunk, not with train. Of equally near ones the first counts.
+    `test`: thumbnails (n, 256). `train`: chunks of (sha256, thumbnails), iterated once: memory grows with test and one
+    chunk, not with train. Of equally near train pictures the first one is returned.
     """
     best = np.zeros(len(test), dtype=np.float32)
     names = np.zeros(len(test), dtype=object)
     for sha256, thumbs in train:
         for start in range(0, len(test), _CHUNK):
             part = slice(start, start + _CHUNK)
-            likeness = np.maximum(test[part] @ thumbs.T, mirrored(test[part]) @ thumbs.T)
-            place = likeness.argmax(axis=1)
-            found = likeness[np.arange(len(place)), place]
-            better = found > best[part]
-            best[part][better] = found[better]
-            names[part][better] = np.array(sha256, dtype=object)[place[better]]
+            correlations = np.maximum(test[part] @ thumbs.T, mirror(test[part]) @ thumbs.T)
+            nearest = correlations.argmax(axis=1)
+            correlation = correlations[np.arange(len(nearest)), nearest]
+            better = correlation > best[part]
+            best[part][better] = correlation[better]
+            names[part][better] = np.array(sha256, dtype=object)[nearest[better]]
     rows = np.flatnonzero(best >= threshold)
     return [Match(int(row), str(names[row]), min(1.0, float(best[row]))) for row in rows]
 

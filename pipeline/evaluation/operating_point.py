@@ -1,7 +1,7 @@
-"""What a threshold on several classes together achieves: on the test set, and in the traffic that a team states.
+"""What a threshold on a roll-up of classes achieves, on the test set and at a stated prevalence.
 
-A roll-up is a set of classes; a picture's score is their probabilities added up, and it is flagged where the score is
-at least the threshold. `probabilities` (n, classes), `labels` (n) indices into `names`.
+A roll-up is a set of classes. A picture's score is the sum of their probabilities; the picture is flagged if its score
+is at least the threshold. `probabilities` (n, classes), `labels` (n) indices into `names`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from pipeline.evaluation.recall import Floats, Integers, wilson
 
-PER = 100_000  # pictures that the expected workload is told for
-_ROUNDING = 1e-9  # 0.95 of 20 pictures is 19, whatever the product's last bit says
+PER = 100_000  # pictures to which the expected workload refers
+_ROUNDING = 1e-9  # so that 0.95 of 20 pictures is 19 in spite of the product's rounding error
 
 
 def unsafe_recall_at_precision(
@@ -22,8 +22,8 @@ def unsafe_recall_at_precision(
 ) -> float:
     """Return the largest recall of unsafe pictures at a threshold whose precision is at least `precision` (0..1).
 
-    A picture is withheld where the unsafe classes' probabilities add up to the threshold or more. 0.0 where no
-    threshold is that precise, or nothing is unsafe.
+    A picture is withheld if the unsafe classes' probabilities add up to at least the threshold. 0.0 if no threshold is
+    that precise, or no picture is unsafe.
     """
     from sklearn.metrics import precision_recall_curve
 
@@ -37,7 +37,7 @@ def unsafe_recall_at_precision(
 
 @dataclass(frozen=True)
 class Flags:
-    """How many pictures of each class there are, and how many of them are flagged; shape (classes,) each."""
+    """Pictures and flagged pictures by class, and which classes are the roll-up's (`members`); shape (classes,)."""
 
     pictures: Integers
     flagged: Integers
@@ -45,25 +45,25 @@ class Flags:
 
 
 def threshold_at_recall(scores: Floats, truth: npt.NDArray[np.bool_], target: float) -> float | None:
-    """Return the largest threshold at which at least `target` (0..1) of the true ones score that much or more.
+    """Return the largest threshold that at least `target` (0..1) of the pictures with `truth` reach; None without any.
 
-    That is the k-th largest score among the true ones, k = ceil(target * their number). None where nothing is true.
+    That is the k-th largest score of these pictures, k = ceil(target * their number).
     """
-    found = np.sort(scores[truth])[::-1]
-    if found.size == 0:
+    descending = np.sort(scores[truth])[::-1]
+    if descending.size == 0:
         return None
-    wanted = max(1, int(np.ceil(target * found.size - _ROUNDING)))
-    return float(found[wanted - 1])
+    k = max(1, int(np.ceil(target * descending.size - _ROUNDING)))
+    return float(descending[k - 1])
 
 
 def score(probabilities: Floats, members: npt.NDArray[np.bool_]) -> Floats:
-    """Return each picture's probability of being of the roll-up's classes, shape (n,)."""
+    """Return each picture's score, the sum of the roll-up's probabilities, shape (n,)."""
     total: Floats = probabilities[:, members].sum(axis=1)
     return total
 
 
-def flag(scores: Floats, labels: Integers, members: npt.NDArray[np.bool_], threshold: float) -> Flags:
-    """Count by class what `threshold` flags."""
+def count_flags(scores: Floats, labels: Integers, members: npt.NDArray[np.bool_], threshold: float) -> Flags:
+    """Count the pictures of each class, and those that `threshold` flags."""
     return Flags(
         pictures=np.bincount(labels, minlength=members.size),
         flagged=np.bincount(labels[scores >= threshold], minlength=members.size),
@@ -72,22 +72,22 @@ def flag(scores: Floats, labels: Integers, members: npt.NDArray[np.bool_], thres
 
 
 def measure(flags: Flags, confidence: float) -> dict[str, Any]:
-    """Return recall, precision and false_positive_rate of counted flags, each with Wilson's interval; None if unknown.
+    """Return recall, precision and false_positive_rate, each with Wilson's interval; None if unknown.
 
     recall: flagged pictures of the roll-up's classes / all of them. precision: the same / all that is flagged.
     false_positive_rate: flagged pictures of the other classes / all of those.
     """
     inside, outside = flags.members, ~flags.members
     caught, wrong = int(flags.flagged[inside].sum()), int(flags.flagged[outside].sum())
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name, hits, trials in (
         ("recall", caught, int(flags.pictures[inside].sum())),
         ("precision", caught, caught + wrong),
         ("false_positive_rate", wrong, int(flags.pictures[outside].sum())),
     ):
-        found[name] = hits / trials if trials else None
-        found[f"{name}_interval"] = wilson(hits, trials, confidence)
-    return found
+        figures[name] = hits / trials if trials else None
+        figures[f"{name}_interval"] = wilson(hits, trials, confidence)
+    return figures
 
 
 def class_shares(
@@ -95,13 +95,15 @@ def class_shares(
 ) -> Floats | None:
     """Return each class's share of real traffic, shape (classes,), adding up to 1.
 
-    A mapping says them all. A number is the unsafe classes' share together: within the unsafe and within the safe
-    ones the mix is that of `pictures` (the test set's count of each class): p * n_c / n_unsafe, (1 - p) * n_c / n_safe.
-    None where a class that has a share has no test picture, so that nothing is known of it.
+    A mapping has the share of every class. A number p is the share of all unsafe classes together; within the unsafe
+    and within the safe classes the mix is that of `pictures` (the test set's count of each class). So class c has
+    p * n_c / n_unsafe or (1 - p) * n_c / n_safe. None if a class with a share has no test picture: nothing is known of
+    it.
     """
     if isinstance(prevalence, Mapping):
         shares = np.array([prevalence[name] for name in names], dtype=np.float64)
         return None if (pictures[shares > 0] == 0).any() else shares
+    # Only the number is stated: the mix within the unsafe and within the safe classes comes from the test set.
     members = np.array([name in unsafe for name in names])
     n_unsafe, n_safe = pictures[members].sum(), pictures[~members].sum()
     if n_unsafe == 0 or n_safe == 0:
@@ -111,38 +113,43 @@ def class_shares(
 
 
 def at_prevalence(flags: Flags, shares: Floats, confidence: float) -> dict[str, Any]:
-    """Return what a threshold means where class c has share w_c of the traffic and f_c of its pictures are flagged.
+    """Return a threshold's figures if class c has share w_c of the traffic and f_c of its pictures are flagged.
 
-    precision = sum over the roll-up's classes of w_c f_c / sum over all of w_c f_c; flagged_per_100000 = 100,000 times
-    the latter (so many a person has to review); missed_per_100000 = 100,000 * sum over the roll-up's of w_c (1 - f_c).
-    Intervals: each f_c has Wilson's limits, and weighted sums of independent proportions are MOVER's (Zou and Donner
-    2008); precision's takes the worse limit of both of its sums, which is wider than it says.
+    precision = sum over the roll-up's classes of w_c f_c / sum over all classes of w_c f_c; flagged_per_100000 =
+    100,000 * the latter sum, the pictures that people have to review; missed_per_100000 = 100,000 * sum over the
+    roll-up's classes of w_c (1 - f_c). Intervals: Wilson's limits of each f_c, combined for weighted sums of
+    independent proportions by MOVER (Zou and Donner 2008). That of precision takes the worse limits of both its
+    sums, so it covers more than `confidence`.
     """
-    safe = np.maximum(flags.pictures, 1)
-    rates = flags.flagged / safe
+    # f_c of each class with its limits; a class without test pictures has weight 0, so its f_c does not matter.
+    rates = flags.flagged / np.maximum(flags.pictures, 1)
     limits = np.array(
         [wilson(int(k), int(n), confidence) or [0.0, 1.0] for k, n in zip(flags.flagged, flags.pictures, strict=True)]
     )
+    # Shares of the traffic that are flagged: rightly (of the roll-up's classes), wrongly (of the others), in all.
     inside, every = np.where(flags.members, shares, 0.0), shares
     right, right_low, right_high = _weighted(inside, rates, limits)
     wrong, wrong_low, wrong_high = _weighted(every - inside, rates, limits)
     flagged, flagged_low, flagged_high = _weighted(every, rates, limits)
-    wanted = float(inside.sum())
+    # The roll-up's share of the traffic; what of it is not flagged is missed.
+    relevant = float(inside.sum())
     return {
+        # Precision grows with `right` and falls with `wrong`: its lower limit pairs the low one with the high one.
         "precision": _ratio(right, right + wrong),
         "precision_interval": [_ratio(right_low, right_low + wrong_high), _ratio(right_high, right_high + wrong_low)]
         if flagged > 0
         else None,
         "flagged_per_100000": PER * flagged,
         "flagged_per_100000_interval": [PER * flagged_low, PER * flagged_high],
-        "missed_per_100000": PER * (wanted - right),
-        "missed_per_100000_interval": [PER * (wanted - right_high), PER * (wanted - right_low)],
+        "missed_per_100000": PER * (relevant - right),
+        "missed_per_100000_interval": [PER * (relevant - right_high), PER * (relevant - right_low)],
     }
 
 
 def _weighted(weights: Floats, rates: Floats, limits: Floats) -> tuple[float, float, float]:
     """Return the weighted sum of proportions and MOVER's limits, never below 0 nor above the weights' sum."""
     total = float((weights * rates).sum())
+    # MOVER: the distances of the sum to its limits are the root of the summed squares of the terms' distances.
     below = float(np.sqrt(np.square(weights * (rates - limits[:, 0])).sum()))
     above = float(np.sqrt(np.square(weights * (limits[:, 1] - rates)).sum()))
     return total, max(0.0, total - below), min(float(weights.sum()), total + above)

@@ -1,7 +1,7 @@
 """Two models on the same pictures: differences of recall with paired bootstrap intervals.
 
-Separate intervals of two models overlap long before their difference is noise: both err on the same hard pictures. Here
-a picture is drawn with both answers at once (Efron and Tibshirani 1993), each class by itself, as recall is by class.
+The intervals of two models may overlap although their difference is significant, because both err on the same hard
+pictures. So a picture is drawn with both predictions at once (Efron and Tibshirani 1993), within each class.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ Changes = npt.NDArray[np.int64]  # after minus before of each picture: -1, 0, 1
 
 @dataclass(frozen=True)
 class Difference:
-    """A recall before and after, on the same `pictures`; `draws` are the bootstrap's values of after minus before."""
+    """A recall (0..1) before and after, on the same `pictures`; `draws` are bootstrap values of after minus before."""
 
     before: float
     after: float
@@ -49,15 +49,15 @@ def differences(
     resamples: int,
     seed: int,
 ) -> dict[str, Difference]:
-    """Return the differences of `unsafe_recall`, `macro_recall` and `recall/<class>` (classes with pictures only).
+    """Return the differences of `unsafe_recall`, `macro_recall` and `recall/<class>`, if there are pictures.
 
     Args:
         before: (n, classes) probabilities of one model.
-        after: (n, classes) probabilities of the other, of the same pictures in the same order.
+        after: (n, classes) probabilities of the other model for the same pictures in the same order.
         labels: (n,) indices into `names`.
         names: the classes.
-        unsafe: those of them that must not be missed; one called another of them is caught.
-        resamples: bootstrap draws.
+        unsafe: the unsafe ones of them; an unsafe picture predicted as any unsafe class is caught.
+        resamples: the number of bootstrap draws.
         seed: of the draws.
 
     Raises:
@@ -68,32 +68,24 @@ def differences(
         raise ValueError(f"predictions {before.shape} and {after.shape} for {labels.shape[0]} labels")
     rng = np.random.default_rng(seed)
     members = np.array([name in unsafe for name in names])
-    said = before.argmax(axis=1), after.argmax(axis=1)
-    found: dict[str, Difference] = {}
-    strata = [labels == index for index in range(len(names))]
-    right = said[0] == labels, said[1] == labels
-    for name, rows in zip(names, strata, strict=True):
-        if rows.any():
-            found[f"recall/{name}"] = _difference(right[0][rows], right[1][rows], resamples, rng)
-    by_class = list(found.values())
-    macro = Difference(
-        float(np.mean([each.before for each in by_class])),
-        float(np.mean([each.after for each in by_class])),
-        int(labels.size),
-        np.mean([each.draws for each in by_class], axis=0),
-    )
-    held = [rows for name, rows in zip(names, strata, strict=True) if name in unsafe and rows.any()]
-    if held:
-        caught = members[said[0]], members[said[1]]
-        parts = [_difference(caught[0][rows], caught[1][rows], resamples, rng) for rows in held]
-        found["unsafe_recall"] = _together(parts)
-    return found | {"macro_recall": macro}
+    predicted = before.argmax(axis=1), after.argmax(axis=1)
+    strata = {name: labels == index for index, name in enumerate(names) if (labels == index).any()}
+    right = predicted[0] == labels, predicted[1] == labels
+    by_class = {name: _difference(right[0][rows], right[1][rows], resamples, rng) for name, rows in strata.items()}
+    by_measure = {f"recall/{name}": part for name, part in by_class.items()}
+    caught = members[predicted[0]], members[predicted[1]]
+    unsafe_strata = [rows for name, rows in strata.items() if name in unsafe]
+    if unsafe_strata:
+        by_measure["unsafe_recall"] = _pooled(
+            [_difference(caught[0][rows], caught[1][rows], resamples, rng) for rows in unsafe_strata]
+        )
+    return by_measure | {"macro_recall": _mean(list(by_class.values()))}
 
 
 def _difference(
     before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], resamples: int, rng: np.random.Generator
 ) -> Difference:
-    # Drawing n pictures with replacement leaves three counts, won, lost and alike: a multinomial, drawn at once.
+    # Of n pictures drawn with replacement only three counts matter: won, lost and alike. They are multinomial.
     pictures = before.size
     won, lost = int((after & ~before).sum()), int((before & ~after).sum())
     shares = np.array([won, lost, pictures - won - lost]) / pictures
@@ -102,7 +94,18 @@ def _difference(
     return Difference(float(before.mean()), float(after.mean()), pictures, draws)
 
 
-def _together(parts: Sequence[Difference]) -> Difference:
+def _mean(parts: Sequence[Difference]) -> Difference:
+    """Return the mean over classes, each with equal weight."""
+    return Difference(
+        float(np.mean([part.before for part in parts])),
+        float(np.mean([part.after for part in parts])),
+        sum(part.pictures for part in parts),
+        np.mean([part.draws for part in parts], axis=0),
+    )
+
+
+def _pooled(parts: Sequence[Difference]) -> Difference:
+    """Return the mean over classes, weighted by their pictures."""
     sizes = np.array([part.pictures for part in parts], dtype=np.float64)
     weights = sizes / sizes.sum()
     return Difference(

@@ -1,7 +1,7 @@
-"""Pictures of a model's results. They draw on Figure objects alone (Agg): pyplot's global state is never touched.
+"""Plots of a model's results, drawn on Figure objects (Agg) without pyplot's global state.
 
-Colours are Okabe and Ito's, and cividis: told apart with every colour vision and in grey. Equal input gives equal
-bytes, so the PNGs can be DVC outputs.
+Colours are those of Okabe and Ito, and cividis, which are distinct with every colour vision and in grey. Equal input
+gives equal bytes, so the PNGs can be DVC outputs.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 def confusion_figure(
     counts: npt.NDArray[np.integer[Any]], names: Sequence[str], *, unsafe: Collection[str], title: str
 ) -> Figure:
-    """Draw a confusion matrix (rows: true class): counts, and each cell's percent of its row, which is its shade.
+    """Draw a confusion matrix (rows: true class): counts, and each cell's percentage of its row, as text and shade.
 
     Unsafe classes are marked with a star and in bold.
     """
@@ -46,7 +46,7 @@ def confusion_figure(
 def recall_figure(
     frozen: Mapping[str, Any], finetuned: Mapping[str, Any], *, unsafe: Collection[str], title: str
 ) -> Figure:
-    """Draw the recall of each class, frozen beside fine-tuned, with intervals; the last pair is the macro recall.
+    """Draw the recall of each class, frozen beside fine-tuned, with intervals; the last two bars are the macro recall.
 
     Takes two results of `pipeline.evaluation.recall.summary`. A class without pictures has no bar.
     """
@@ -57,9 +57,9 @@ def recall_figure(
         (0.2, finetuned, BLUE, "", "fine-tuned"),
     ):
         values, errors = _bars(report, names)
-        places = np.arange(len(values)) + offset
-        axes.bar(places, values, width=0.38, color=colour, hatch=hatch, edgecolor="white", label=label)
-        axes.errorbar(places, values, yerr=errors, fmt="none", ecolor="black", capsize=4, linewidth=1)
+        positions = np.arange(len(values)) + offset
+        axes.bar(positions, values, width=0.38, color=colour, hatch=hatch, edgecolor="white", label=label)
+        axes.errorbar(positions, values, yerr=errors, fmt="none", ecolor="black", capsize=4, linewidth=1)
     labels = [f"{name} *" if name in unsafe else name for name in names]
     axes.set_xticks(range(len(names) + 1), [*labels, "macro"])
     axes.set(ylim=(0.0, 1.02), ylabel="recall", title=title)
@@ -90,7 +90,7 @@ def curves_figure(epochs: Sequence[Mapping[str, float]], names: Sequence[str], *
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write `figure` as a PNG, whole or not at all; without date or software version, so that equal is equal."""
+    """Write `figure` as a PNG, whole or not at all; without date and version: equal figures, equal bytes."""
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
@@ -118,12 +118,12 @@ def _bars(report: Mapping[str, Any], names: Sequence[str]) -> tuple[npt.NDArray[
 
 
 def _curve(axes: Axes, epochs: Sequence[Mapping[str, float]], series: Mapping[str, str], title: str) -> None:
-    places = np.arange(1, len(epochs) + 1)
+    epoch_numbers = np.arange(1, len(epochs) + 1)
     for index, (key, label) in enumerate(series.items()):
         values = np.array([epoch.get(key, np.nan) for epoch in epochs], dtype=float)
         if not np.isnan(values).all():
             colour, marker = CLASS_COLOURS[index % len(CLASS_COLOURS)], MARKERS[index % len(MARKERS)]
-            axes.plot(places, values, color=colour, marker=marker, markersize=4, label=label)
+            axes.plot(epoch_numbers, values, color=colour, marker=marker, markersize=4, label=label)
     axes.set(xlabel="epoch", title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

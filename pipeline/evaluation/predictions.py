@@ -24,20 +24,20 @@ def frame(
 def arrays(predictions: pd.DataFrame, names: Sequence[str]) -> tuple[Floats, Integers]:
     """Return (probabilities (n, classes), label indices (n,)) of a predictions table."""
     probabilities = predictions[[f"p_{name}" for name in names]].to_numpy()
-    index = {name: place for place, name in enumerate(names)}
+    index = {name: i for i, name in enumerate(names)}
     return probabilities, predictions["label"].map(index).to_numpy(dtype=np.int64)
 
 
-def answers(predictions: pd.DataFrame, names: Sequence[str]) -> npt.NDArray[np.str_]:
+def predicted_classes(predictions: pd.DataFrame, names: Sequence[str]) -> npt.NDArray[np.str_]:
     """Return the most probable class of each row, shape (n,)."""
-    found: npt.NDArray[np.str_] = np.array(names)[arrays(predictions, names)[0].argmax(axis=1)]
-    return found
+    predicted: npt.NDArray[np.str_] = np.array(names)[arrays(predictions, names)[0].argmax(axis=1)]
+    return predicted
 
 
 def digest(predictions: pd.DataFrame) -> str:
-    """Return the sha256 of the sorted lines `sha256<tab>label<newline>`: which pictures a set holds, under which label.
+    """Return the sha256 of the sorted lines `sha256<tab>label<newline>` of a set of pictures.
 
-    Equal digests: the figures of two models are about the same pictures with the same labels.
+    With equal digests, the figures of two models are about the same pictures with the same labels.
     """
     lines = sorted(f"{sha}\t{label}\n" for sha, label in zip(predictions["sha256"], predictions["label"], strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,8 +1,8 @@
 """Recall, precision and their intervals, from probabilities and labels.
 
 Everything here takes `probabilities` of shape (n, classes), rows in 0..1, and `labels` of shape (n,), integers
-0..classes-1 in the order of `names`. The predicted class is the most probable one. A figure that has no pictures to
-stand on is None (or left out), never NaN: these results go into JSON and MLflow.
+0..classes-1 in the order of `names`. The predicted class is the most probable one. A figure without pictures is
+None (or left out), never NaN, because the results go into JSON and MLflow.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,18 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import DivergedError, UserError
+from pipeline.core.temperature import clipped_log
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
-
-SMALLEST_PROBABILITY = 1e-7  # Keras' own epsilon: the loss here equals the one that it reports
 
 
 def confusion(true: Integers, predicted: Integers, classes: int) -> npt.NDArray[np.int64]:
     """Count pictures by (true class, predicted class); shape (classes, classes).
 
     Raises:
-        ValueError: if a class is outside 0..classes-1 or the lengths differ.
+        ValueError: a class is outside 0..classes-1, or the lengths differ.
 
     """
     if true.shape != predicted.shape:
@@ -36,23 +35,23 @@ def confusion(true: Integers, predicted: Integers, classes: int) -> npt.NDArray[
 
 
 def per_class(counts: Integers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return recall and precision of each class, NaN where no picture is (or is called) of that class."""
+    """Return recall and precision of each class, NaN if no picture is of that class, or predicted as it."""
     hits = np.diagonal(counts).astype(np.float64)
     with np.errstate(invalid="ignore"):
         return hits / counts.sum(axis=1), hits / counts.sum(axis=0)
 
 
 def unsafe_counts(counts: Integers, names: Sequence[str], unsafe: Collection[str]) -> tuple[int, int, int]:
-    """Return (unsafe pictures called unsafe, unsafe pictures, pictures called unsafe).
+    """Return (unsafe pictures predicted as unsafe, unsafe pictures, pictures predicted as unsafe).
 
-    Which unsafe class was called does not matter: porn called hentai is still withheld.
+    Which unsafe class is predicted does not matter: porn predicted as hentai is still withheld.
     """
     members = np.array([name in unsafe for name in names])
     return int(counts[np.ix_(members, members)].sum()), int(counts[members].sum()), int(counts[:, members].sum())
 
 
 def wilson(successes: int, trials: int, confidence: float) -> list[float] | None:
-    """Return Wilson's interval [low, high] of a proportion, or None without trials."""
+    """Return Wilson's interval [low, high] of a proportion at `confidence` (0..1), or None without trials."""
     if trials == 0:
         return None
     from scipy.stats import binomtest
@@ -64,9 +63,9 @@ def wilson(successes: int, trials: int, confidence: float) -> list[float] | None
 def macro_interval(counts: Integers, confidence: float) -> list[float]:
     """Return the interval [low, high] of the macro recall: the mean of independent proportions, one a class.
 
-    MOVER (Zou and Donner 2008): each class's Wilson limits are recovered variances, added up under the square root.
-    In closed form, so nothing to seed; never outside 0..1; and not of width 0 when every class is at 100 %, as the
-    normal approximation and the bootstrap are. Simulated coverage of 95 % intervals at 20 to 60 pictures a class is
+    MOVER (Zou and Donner 2008): variances are recovered from each class's Wilson limits and added up. It is in closed
+    form, so it needs no seed; never outside 0..1; and not of width 0 when every recall is 100 %, unlike the normal
+    approximation and the bootstrap. Simulated coverage of 95 % intervals at 20 to 60 pictures a class is
     in tests/evaluation/test_recall.py.
     """
     trials = counts.sum(axis=1)
@@ -83,15 +82,15 @@ def macro_interval(counts: Integers, confidence: float) -> list[float]:
 def summary(
     probabilities: Floats, labels: Integers, names: Sequence[str], unsafe: Collection[str], confidence: float
 ) -> dict[str, Any]:
-    """Return everything that the report of one model on one set of pictures says, ready for JSON.
+    """Return the figures of one model on one set of pictures, ready for JSON.
 
     Keys: pictures, accuracy, accuracy_interval, macro_recall, macro_recall_interval, loss, recall, recall_interval,
     precision (each by class name), unsafe (recall, recall_interval, precision, precision_interval), confusion (rows
     are the true classes). Intervals are [low, high] at `confidence` (0..1): Wilson's, and MOVER for the macro recall.
 
     Raises:
-        UserError: if the model's output is not made of numbers, or there is no picture.
-        ValueError: if shapes or classes do not fit.
+        UserError: the model's output has NaN or infinity, or there is no picture.
+        ValueError: shapes or classes do not fit.
 
     """
     counts = _count(probabilities, labels, names)
@@ -122,7 +121,7 @@ def summary(
 def epoch_metrics(
     probabilities: Floats, labels: Integers, names: Sequence[str], unsafe: Collection[str]
 ) -> dict[str, float]:
-    """Return an epoch's validation metrics, flat, as MLflow takes them; what has no pictures is left out.
+    """Return an epoch's validation metrics as a flat mapping for MLflow, without those that have no pictures.
 
     Keys: val_accuracy, val_loss, val_macro_recall, val_recall/<class>, val_precision/<class>, val_unsafe_recall,
     val_unsafe_precision. Raises as `summary` does.
@@ -156,9 +155,13 @@ def _count(probabilities: Floats, labels: Integers, names: Sequence[str]) -> npt
     return confusion(labels, probabilities.argmax(axis=1), len(names))
 
 
+def log_likelihoods(probabilities: Floats, labels: Integers) -> npt.NDArray[np.float64]:
+    """Return log(probability of the label) of each picture, shape (n,), clipped as Keras clips it."""
+    return clipped_log(probabilities[np.arange(labels.shape[0]), labels])
+
+
 def _log_loss(probabilities: Floats, labels: Integers) -> float:
-    given = probabilities[np.arange(labels.shape[0]), labels].astype(np.float64)
-    return float(-np.log(np.clip(given, SMALLEST_PROBABILITY, 1.0)).mean())
+    return float(-log_likelihoods(probabilities, labels).mean())
 
 
 def _number(value: float) -> float | None:

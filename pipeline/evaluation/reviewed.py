@@ -1,4 +1,4 @@
-"""What people's work says of a model: publicly reported pictures, and the labels before and after their decisions."""
+"""Figures of a model from people's work: on reported pictures, and on labels before and after their decisions."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -11,15 +11,16 @@ from pipeline.evaluation.recall import summary
 
 
 def regression(reports: pd.DataFrame, predictions: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """Return cases (reports in all), right, missing (no usable picture) and wrong: a row each, in the reports' order.
+    """Return cases (all reports), right, missing (without a usable picture) and wrong (rows in the reports' order).
 
-    A wrong row has sha256, expected_label, said (the model's class), ticket.
+    A row of wrong has sha256, expected_label, said (the predicted class), ticket.
     """
-    said = pd.Series(table.answers(predictions, names), index=predictions["sha256"], dtype="str")
-    said = said[~said.index.duplicated()]
-    answers = reports["sha256"].map(said)
-    missing, right = answers.isna(), answers == reports["expected_label"]
-    wrong = reports.assign(said=answers)[~missing & ~right]
+    by_sha256 = pd.Series(table.predicted_classes(predictions, names), index=predictions["sha256"], dtype="str")
+    by_sha256 = by_sha256[~by_sha256.index.duplicated()]
+    predicted = reports["sha256"].map(by_sha256)
+    missing, right = predicted.isna(), predicted == reports["expected_label"]
+    wrong = reports[~missing & ~right].copy()
+    wrong["said"] = predicted
     return {
         "cases": len(reports),
         "right": int(right.sum()),
@@ -29,7 +30,7 @@ def regression(reports: pd.DataFrame, predictions: pd.DataFrame, names: Sequence
 
 
 def raw_labels(catalog: pd.DataFrame, names: Collection[str]) -> pd.Series:
-    """Return, by sha256, the label under which each picture was sighted, where it is one and a known one.
+    """Return by sha256 the label under which each picture was sighted, if it is a single one and a known one.
 
     `catalog` has `sha256` and `labels` (a list).
     """
@@ -38,7 +39,7 @@ def raw_labels(catalog: pd.DataFrame, names: Collection[str]) -> pd.Series:
     return labels[labels.isin(list(names))]
 
 
-def side_by_side(
+def compare_labels(
     test: pd.DataFrame,
     raw: pd.Series,
     decided: pd.Series,
@@ -46,12 +47,12 @@ def side_by_side(
     unsafe: Collection[str],
     confidence: float,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the figures of the same predictions under the raw and under the decided labels.
+    """Return the figures of the same predictions under the raw labels and under the decided ones.
 
-    `test`: predictions. `raw`: `raw_labels`. `decided`: people's decisions by sha256. Both have pictures, relabelled
-    (test pictures whose label people changed), dropped (pictures that people took out, of all splits) and summary
-    (`evaluation.recall.summary`, None without pictures). Pictures sighted under several labels are in the cleaned
-    set only, once a person has settled them.
+    `test`: predictions. `raw`: `raw_labels`. `decided`: people's decisions by sha256. Both results have
+    pictures, relabelled (test pictures whose label people changed), dropped (pictures of all splits that people took
+    out) and summary (`evaluation.recall.summary`, None without pictures). Pictures sighted under several labels are
+    only in the decided set, once a person has decided.
     """
     before = test["sha256"].map(raw)
     known = before.notna()
@@ -59,9 +60,9 @@ def side_by_side(
         "relabelled": int((before[known] != test.loc[known, "label"]).sum()),
         "dropped": int((decided == DROP).sum()),
     }
-    unclean = test[known].assign(label=before[known])
+    raw_test = test[known].assign(label=before[known])
     sets = []
-    for part in (unclean, test):
+    for part in (raw_test, test):
         figures = summary(*table.arrays(part, names), names, unsafe, confidence) if len(part) else None
         sets.append({"pictures": len(part), **counts, "summary": figures})
     return sets[0], sets[1]

@@ -1,4 +1,4 @@
-"""Operating points: for each roll-up of classes the threshold that val chooses, and what it does on test."""
+"""Operating points: for each roll-up of classes a threshold chosen on val, with its figures on test."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,14 +14,14 @@ ALL_UNSAFE = "unsafe"
 
 
 class Rollup(NamedTuple):
-    """Classes that are judged together; `action`: what the policy does with them, None for all unsafe ones."""
+    """Classes whose probabilities are added up; `action`: what the policy does with them, None for all unsafe ones."""
 
     name: str
     classes: tuple[str, ...]
     action: str | None
 
 
-class Judged(NamedTuple):
+class SplitPredictions(NamedTuple):
     """Calibrated probabilities (n, classes) and label indices (n) of a split."""
 
     probabilities: Floats
@@ -29,25 +29,25 @@ class Judged(NamedTuple):
 
 
 def policy(stated: Policy | None, unsafe: Sequence[str]) -> dict[str, list[str]]:
-    """Return the classes of each action; without a policy every unsafe class goes to the queue."""
+    """Return the classes of each action; without a policy every unsafe class is queued."""
     chosen = Policy(queue=tuple(unsafe)) if stated is None else stated
     return {action: list(getattr(chosen, action)) for action in ACTIONS}
 
 
 def rollups(actions: Mapping[str, Sequence[str]], unsafe: Sequence[str]) -> list[Rollup]:
-    """Return all unsafe classes together, then one roll-up for each action that has classes."""
-    found = [Rollup(ALL_UNSAFE, tuple(unsafe), None)]
-    return found + [Rollup(action, tuple(classes), action) for action, classes in actions.items() if classes]
+    """Return the roll-up of all unsafe classes, then one for each action that has classes."""
+    everything = [Rollup(ALL_UNSAFE, tuple(unsafe), None)]
+    return everything + [Rollup(action, tuple(classes), action) for action, classes in actions.items() if classes]
 
 
 def operating_points(
-    val: Judged, test: Judged, names: Sequence[str], unsafe: Collection[str], evaluate: Evaluate
+    val: SplitPredictions, test: SplitPredictions, names: Sequence[str], unsafe: Collection[str], evaluate: Evaluate
 ) -> dict[str, Any]:
     """Return by roll-up: classes, action, threshold, val_recall, `operating_point.measure` of test, at_prevalence.
 
-    The threshold is the largest that reaches evaluate.target_recall on val; None (and everything with it) where val
-    has no picture of the classes. at_prevalence is None where the prevalence, or a class's picture, is lacking; its
-    key unsafe_share (a number) or shares (by class) says what was stated.
+    The threshold is the largest one that reaches evaluate.target_recall on val. It and all figures are None if val has
+    no picture of the classes. at_prevalence is None if no prevalence is stated, or a class has no test picture; its key
+    unsafe_share (a number) or shares (by class) holds the stated prevalence.
     """
     ordered = [name for name in names if name in unsafe]
     actions = policy(evaluate.policy, ordered)
@@ -55,14 +55,19 @@ def operating_points(
 
 
 def _point(
-    rollup: Rollup, val: Judged, test: Judged, names: Sequence[str], unsafe: Collection[str], evaluate: Evaluate
+    rollup: Rollup,
+    val: SplitPredictions,
+    test: SplitPredictions,
+    names: Sequence[str],
+    unsafe: Collection[str],
+    evaluate: Evaluate,
 ) -> dict[str, Any]:
     members = np.array([name in rollup.classes for name in names])
     val_scores, val_truth = operating_point.score(val.probabilities, members), members[val.labels]
     threshold = operating_point.threshold_at_recall(val_scores, val_truth, evaluate.target_recall)
-    # Above every score nothing is flagged: where val knows no threshold, no figure of test is told.
+    # Without a threshold nothing is flagged, and the figures are dropped below.
     scores = operating_point.score(test.probabilities, members)
-    flags = operating_point.flag(scores, test.labels, members, np.inf if threshold is None else threshold)
+    flags = operating_point.count_flags(scores, test.labels, members, np.inf if threshold is None else threshold)
     figures = operating_point.measure(flags, evaluate.confidence)
     known = threshold is not None
     return {
@@ -71,11 +76,11 @@ def _point(
         "threshold": threshold,
         "val_recall": float((val_scores[val_truth] >= threshold).mean()) if known else None,
         **{key: value if known else None for key, value in figures.items()},
-        "at_prevalence": _stated(flags, names, unsafe, evaluate) if known else None,
+        "at_prevalence": _point_at_prevalence(flags, names, unsafe, evaluate) if known else None,
     }
 
 
-def _stated(
+def _point_at_prevalence(
     flags: operating_point.Flags, names: Sequence[str], unsafe: Collection[str], evaluate: Evaluate
 ) -> dict[str, Any] | None:
     prevalence = evaluate.prevalence

@@ -1,12 +1,11 @@
-"""Slices of the test set: where a model is worse than its average says.
+"""Slices of the test set, which show where a model is worse than on average.
 
 Families: `source` (the batch), `size` (of the original, in pixels), `format`, and `tag` (people's, of data/slices.csv).
-A picture may lie in several slices of a family (seen in two batches, tagged twice) and counts in each. Group figures
-are fairlearn's MetricFrame; intervals are Wilson's, for MetricFrame's bootstrap has width 0 where nothing was missed
-and none where a draw leaves a group empty.
+A picture may be in several slices of a family (seen in two batches, tagged twice) and counts in each. Intervals are
+Wilson's, because those of a bootstrap have width 0 where nothing was missed.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,8 @@ import pandas as pd
 from pipeline.evaluation.recall import wilson
 
 FAMILIES = ("source", "size", "format", "tag")
-# Pixels of the original: below 256 x 256 most models enlarge it; above 1024 x 1024 they drop nearly all of it.
+# Pixels of the original: most models enlarge a picture below 256 x 256, and discard most of one above 1024 x 1024.
 MEDIUM, LARGE = 256 * 256, 1024 * 1024
-
-Count = Callable[[npt.ArrayLike, npt.ArrayLike], int]
 
 
 def size_class(pixels: pd.Series) -> pd.Series:
@@ -29,7 +26,7 @@ def size_class(pixels: pd.Series) -> pd.Series:
 
 
 def memberships(catalog: pd.DataFrame, tags: pd.DataFrame) -> pd.DataFrame:
-    """Return `sha256, family, slice`, one row for each slice that a picture lies in.
+    """Return `sha256, family, slice`, one row for each slice that a picture is in.
 
     `catalog` has `sha256, sources (a list), width, height, format`; `tags` has `sha256, slice`.
     """
@@ -51,24 +48,24 @@ def measure(
 
     `judged`: `sha256, label, said` (class names) of each test picture; `member` as `memberships` gives it.
     Keys: family, slice, pictures, unsafe_pictures, accuracy, accuracy_interval, unsafe_recall (unsafe pictures called
-    any unsafe class), unsafe_recall_interval; the last two are None in a slice without unsafe pictures.
+    any unsafe class), unsafe_recall_interval. The last two are None in a slice without unsafe pictures.
     """
-    index = {name: place for place, name in enumerate(names)}
-    coded = judged.assign(label=judged["label"].map(index), said=judged["said"].map(index))
+    index = {name: i for i, name in enumerate(names)}
+    coded = judged.assign(**{column: judged[column].map(index) for column in ("label", "said")})
     rows = member.merge(coded, on="sha256")
-    counts = _counts(np.array([name in unsafe for name in names]))
-    found: list[dict[str, Any]] = []
+    is_unsafe = np.array([name in unsafe for name in names])
+    figures: list[dict[str, Any]] = []
     for family in FAMILIES:
         part = rows[rows["family"] == family]
         if len(part):
-            found += _family(family, part, counts, confidence)
-    return found
+            figures += _family(family, part, is_unsafe, confidence)
+    return figures
 
 
 def gap(rows: Sequence[Mapping[str, Any]], min_slice: int) -> dict[str, Any] | None:
-    """Return the family whose slices' unsafe recalls lie farthest apart: family, best, worst (slices), gap (0..1).
+    """Return the family with the largest difference of unsafe recall: family, best, worst (slices), gap (0..1).
 
-    Slices with fewer than `min_slice` unsafe pictures are not judged; None where no family has two that are.
+    Slices with fewer than `min_slice` unsafe pictures are left out; None if no family has two others.
     """
     gaps = []
     for family in FAMILIES:
@@ -76,24 +73,27 @@ def gap(rows: Sequence[Mapping[str, Any]], min_slice: int) -> dict[str, Any] | N
         if len(judged) > 1:
             best = max(judged, key=lambda row: row["unsafe_recall"])
             worst = min(judged, key=lambda row: row["unsafe_recall"])
-            apart = best["unsafe_recall"] - worst["unsafe_recall"]
-            gaps.append({"family": family, "best": best["slice"], "worst": worst["slice"], "gap": apart})
-    return max(gaps, key=lambda found: found["gap"], default=None)
+            difference = best["unsafe_recall"] - worst["unsafe_recall"]
+            gaps.append({"family": family, "best": best["slice"], "worst": worst["slice"], "gap": difference})
+    return max(gaps, key=lambda row: row["gap"], default=None)
 
 
-def _family(family: str, rows: pd.DataFrame, counts: Mapping[str, Count], confidence: float) -> list[dict[str, Any]]:
-    from fairlearn.metrics import MetricFrame
-
-    frame = MetricFrame(
-        metrics=dict(counts),
-        y_true=rows["label"].to_numpy(),
-        y_pred=rows["said"].to_numpy(),
-        sensitive_features=rows["slice"].rename(family),
+def _family(
+    family: str, rows: pd.DataFrame, is_unsafe: npt.NDArray[np.bool_], confidence: float
+) -> list[dict[str, Any]]:
+    label, predicted = rows["label"].to_numpy(), rows["said"].to_numpy()
+    flags = pd.DataFrame(
+        {
+            "pictures": np.ones(len(rows), dtype=bool),
+            "right": label == predicted,
+            "unsafe": is_unsafe[label],
+            "caught": is_unsafe[label] & is_unsafe[predicted],
+        }
     )
-    found = []
-    for name, row in frame.by_group.sort_index().iterrows():
-        pictures, right, unsafe, caught = (int(row[key]) for key in counts)
-        found.append(
+    counts = flags.groupby(rows["slice"].to_numpy()).sum()
+    figures = []
+    for name, pictures, right, unsafe, caught in counts.itertuples(name=None):
+        figures.append(
             {
                 "family": family,
                 "slice": str(name),
@@ -105,14 +105,4 @@ def _family(family: str, rows: pd.DataFrame, counts: Mapping[str, Count], confid
                 "unsafe_recall_interval": wilson(caught, unsafe, confidence),
             }
         )
-    return found
-
-
-def _counts(members: npt.NDArray[np.bool_]) -> dict[str, Count]:
-    """Return what is counted of a group, given (label indices, indices that were said); `members`: unsafe classes."""
-    return {
-        "pictures": lambda label, _: int(np.size(label)),
-        "right": lambda label, said: int(np.equal(label, said).sum()),
-        "unsafe": lambda label, _: int(members[np.asarray(label)].sum()),
-        "caught": lambda label, said: int((members[np.asarray(label)] & members[np.asarray(said)]).sum()),
-    }
+    return figures

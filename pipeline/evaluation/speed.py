@@ -1,4 +1,4 @@
-"""How fast a model answers, by the wall clock: never part of what DVC caches, for another machine says otherwise."""
+"""Measures a model's speed by the wall clock. It differs between machines, so DVC never caches it."""
 
 import time
 from collections.abc import Callable
@@ -15,8 +15,8 @@ _WARM_UP = 3  # the first calls trace and compile
 def measure(score: Callable[[Pixels], npt.NDArray[Any]], size: int, rounds: int) -> dict[str, float]:
     """Return p50_ms and p95_ms of one picture at a time, and pictures_per_second in batches of 32.
 
-    `score` maps uint8 (n, size, size, 3) to probabilities (n, classes). `rounds`: how often it is asked for one
-    picture, at least 1; batches are asked for a quarter as often. Decoding is not in it.
+    `score` maps uint8 (n, size, size, 3) to probabilities (n, classes). `rounds`: the number of calls with one picture,
+    at least 1; there is a quarter as many with batches. Decoding is not included.
     """
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), dtype=np.uint8)
     single = _times(score, pixels[:1], rounds) * 1000

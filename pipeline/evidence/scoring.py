@@ -1,6 +1,6 @@
-"""A model asked about pictures at its own size, from their original bytes: plain, and distorted.
+"""Predict pictures from their original bytes, at a model's own input size: plain, and distorted.
 
-Pictures are decoded in sandbox workers and asked about a few at a time, so memory does not grow with their number.
+Pictures are decoded in sandbox workers, and predicted in small batches: memory does not grow with their number.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +12,14 @@ import pandas as pd
 
 from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
-from pipeline.data.shards import Member
+from pipeline.data.shards import Member, members_of
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation.recall import summary
 from pipeline.images import sandbox
 from pipeline.images.distortions import DISTORTIONS
 from pipeline.images.limits import Limits
-from pipeline.images.rendering import PLAIN, Rendering, render_all
+from pipeline.images.rendering import PLAIN, Renderer, render_all
+from pipeline.model.traced import traced
 from pipeline.params.root import Params
 
 # uint8 pictures (n, size, size, 3), RGB, to probabilities (n, classes) in the order of labels.names; n up to BATCH.
@@ -29,13 +30,10 @@ BATCH = 64
 
 def keras_score(model: Any) -> Score:
     """Return a Keras classifier of 0..255 pixels as a `Score`; traced once for batches of every length."""
-    import tensorflow as tf
-
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-    answer = tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
+    predict = traced(model)
 
     def score(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        return np.asarray(answer(pictures.astype(np.float32)))
+        return np.asarray(predict(pictures.astype(np.float32)))
 
     return score
 
@@ -43,87 +41,87 @@ def keras_score(model: Any) -> Score:
 def predictions_from_shards(score: Score, size: int, splits: Sequence[str], params: Params) -> pd.DataFrame:
     """Return `sha256, split, label, p_<class>...` of these splits' pictures, from their original bytes.
 
-    For a model whose input size (px) is not that of build/packed. By split, in the order given, and sha256.
+    For models whose input size (px) is not that of build/packed. Rows are ordered by split, as given, then by sha256.
     """
     known = tables.read_parquet(paths.SPLITS, ["sha256", "label", "split"])
     parts = [known[known["split"] == split].sort_values("sha256") for split in splits]
-    rows = _placed(pd.concat(parts, ignore_index=True))
-    scored = [_scored(score, chunk[:, 0]) for chunk in _rendered(rows, size, (PLAIN,), params)]
+    rows = _locate(pd.concat(parts, ignore_index=True))
+    predicted = [_predict(score, chunk[:, 0]) for chunk in _render(rows, size, (PLAIN,), params)]
     names = params.labels.names
-    probabilities = np.concatenate(scored) if scored else np.empty((0, len(names)))
+    probabilities = np.concatenate(predicted) if predicted else np.empty((0, len(names)))
     return table.frame(rows["sha256"].tolist(), rows["split"].tolist(), rows["label"].tolist(), probabilities, names)
 
 
 def pictures_of(
     split: str, size: int, params: Params, most: int
 ) -> tuple[pd.DataFrame, Iterator[npt.NDArray[np.uint8]]]:
-    """Return `sha256, label` of a split's first pictures by sha256, `most` at most, and their pixels, some at a time.
+    """Return `sha256, label` of a split's first pictures by sha256, `most` at most, and their pixels in chunks.
 
     Pixels are uint8 (n, size, size, 3), RGB, from the original bytes, in the rows' order.
     """
     known = tables.read_parquet(paths.SPLITS, ["sha256", "label", "split"])
     chosen = known[known["split"] == split].sort_values("sha256").head(most)
-    rows = _placed(chosen[["sha256", "label"]])
-    return rows[["sha256", "label"]], (chunk[:, 0] for chunk in _rendered(rows, size, (PLAIN,), params))
+    rows = _locate(chosen[["sha256", "label"]])
+    return rows[["sha256", "label"]], (chunk[:, 0] for chunk in _render(rows, size, (PLAIN,), params))
 
 
 def robustness(score: Score, size: int, test: pd.DataFrame, params: Params) -> dict[str, Any]:
     """Return recall, macro_recall, unsafe_recall and its interval of the same test pictures, plain and distorted.
 
-    At most evaluate.robustness_pictures of them, the first by sha256 (as good as drawn at random, and the same ones
-    for every model). `worst` is the distortion with the lowest unsafe recall, None where nothing is unsafe.
+    At most evaluate.robustness_pictures of them, the first by sha256: as good as a random draw, and the same pictures
+    for every model. `worst` is the distortion with the lowest unsafe recall, None where nothing is unsafe.
     """
     labels = params.labels
     chosen = test.sort_values("sha256").head(params.evaluate.robustness_pictures)
     forms = (PLAIN, *DISTORTIONS)
-    rows = _placed(chosen[["sha256", "label"]])
+    rows = _locate(chosen[["sha256", "label"]])
     chunks = [
-        np.stack([_scored(score, chunk[:, form]) for form in range(len(forms))], axis=1)
-        for chunk in _rendered(rows, size, forms, params)
+        np.stack([_predict(score, chunk[:, form]) for form in range(len(forms))], axis=1)
+        for chunk in _render(rows, size, forms, params)
     ]
     probabilities = np.concatenate(chunks)
     truth = rows["label"].map(labels.names.index).to_numpy(dtype=np.int64)
-    found: dict[str, Any] = {"pictures": len(rows)}
-    for place, form in enumerate(forms):
-        figures = summary(probabilities[:, place], truth, labels.names, labels.unsafe, params.evaluate.confidence)
-        found[form] = {
+    report: dict[str, Any] = {"pictures": len(rows)}
+    for index, form in enumerate(forms):
+        figures = summary(probabilities[:, index], truth, labels.names, labels.unsafe, params.evaluate.confidence)
+        report[form] = {
             "recall": figures["recall"],
             "macro_recall": figures["macro_recall"],
             "unsafe_recall": figures["unsafe"]["recall"],
             "unsafe_recall_interval": figures["unsafe"]["recall_interval"],
         }
-    known = [form for form in DISTORTIONS if found[form]["unsafe_recall"] is not None]
-    worst = min(known, key=lambda form: found[form]["unsafe_recall"], default=None)
-    found["worst"] = worst and {"distortion": worst, "unsafe_recall": found[worst]["unsafe_recall"]}
-    return found
+    known = [form for form in DISTORTIONS if report[form]["unsafe_recall"] is not None]
+    worst = min(known, key=lambda form: report[form]["unsafe_recall"], default=None)
+    report["worst"] = worst and {"distortion": worst, "unsafe_recall": report[worst]["unsafe_recall"]}
+    return report
 
 
-def _placed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows (with `sha256`) and where each picture's bytes lie.
+def _locate(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return `rows` with the location of each picture's bytes.
 
     Raises:
-        UserError: the catalog does not know a picture.
+        UserError: a picture is not in the catalog.
 
     """
     catalog = tables.read_parquet(paths.CATALOG, Member._fields)
-    placed = rows.merge(catalog, on="sha256", how="left", validate="one_to_one")
-    lacking = placed.loc[placed["shard"].isna(), "sha256"].tolist()
+    located = rows.merge(catalog, on="sha256", how="left", validate="one_to_one")
+    lacking = located.loc[located["shard"].isna(), "sha256"].tolist()
     if lacking:
         raise UserError(
             f"{len(lacking)} pictures are not in {paths.CATALOG}, {lacking[0]} among them: it is of another version "
             "of the data. Run `dvc repro`."
         )
-    return placed.astype({"offset": "int64", "size": "int64"})
+    return located.astype({"offset": "int64", "size": "int64"})
 
 
-def _rendered(rows: pd.DataFrame, size: int, forms: tuple[str, ...], params: Params) -> Iterator[npt.NDArray[np.uint8]]:
-    members = [Member(*row) for row in rows[list(Member._fields)].itertuples(index=False, name=None)]
+def _render(rows: pd.DataFrame, size: int, forms: tuple[str, ...], params: Params) -> Iterator[npt.NDArray[np.uint8]]:
+    members = members_of(rows)
     limits = Limits(**params.catalog.limits)
-    # Absolute: a sandbox worker may have begun in another directory.
-    rendering = Rendering(paths.SHARDS.absolute(), limits, size, forms)
-    return render_all(rendering, sandbox.Limits(params.catalog.seconds, params.catalog.memory_mb), members)
+    # Absolute: a sandbox worker may have started in another directory.
+    rendering = Renderer(paths.SHARDS.absolute(), limits, size, forms)
+    return render_all(rendering, sandbox.WorkerLimits(params.catalog.seconds, params.catalog.memory_mb), members)
 
 
-def _scored(score: Score, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+def _predict(score: Score, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
     parts = [np.asarray(score(pictures[start : start + BATCH])) for start in range(0, len(pictures), BATCH)]
     return np.concatenate(parts)

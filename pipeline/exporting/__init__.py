@@ -1,1 +1,1 @@
-"""A registered model as a file of another runtime, checked against the one that serves."""
+"""Exports a registered model for another runtime, checked against the model that serves."""

@@ -1,4 +1,4 @@
-"""The program that is written beside an exported model: all that its users need, without this project or TensorFlow.
+"""The program written beside an exported model, which its users need neither this project nor TensorFlow to run.
 
 docs/export.md shows it; a test runs it from there.
 """
@@ -92,8 +92,8 @@ def text(kind: Format) -> str:
 
 
 def requirements(kind: Format) -> str:
-    """Return what the program needs, pinned to what the export was compared with.
+    """Return the program's requirements, pinned to the versions that the export was compared with.
 
-    Pillow above all: 13.0 resizes pictures by other last bits than 12 does, which moved a probability by 0.018.
+    Pillow matters most: 13.0 resizes with other last bits than 12, which changed a probability by 0.018.
     """
     return "".join(f"{package}=={version(package)}\n" for package in ("numpy", "pillow", RUNTIMES[kind]))

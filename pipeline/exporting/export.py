@@ -1,4 +1,4 @@
-"""A registered version as a folder for another runtime, written only where it gives the same numbers.
+"""Exports a registered version as a folder for another runtime, if it gives the same numbers there.
 
 export(open_model(params), params, Job("onnx", out=Path("exported/nsfw")))
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +23,14 @@ from pipeline.evidence import scoring
 from pipeline.exporting import example, formats, parity
 from pipeline.exporting.formats import Format, Run
 from pipeline.exporting.graph import INPUT, OUTPUT, Source
-from pipeline.exporting.onnx_files import Quantization
+from pipeline.exporting.onnx_quantization import Quantization
 from pipeline.images.limits import Limits
 from pipeline.serving.networks import Adapter
 from pipeline.tracking.lineage import digest
 
 if TYPE_CHECKING:
     from pipeline.params.root import Params
-    from pipeline.registry.verification import Verified
+    from pipeline.registry.verification import OpenedModel
     from pipeline.serving.classifier import Classifier
     from pipeline.serving.decision import Decision
 
@@ -38,12 +38,12 @@ SIDECAR = "export.json"
 SCHEMA = 1
 DEFAULT = Path("exported")
 _BATCH = 32
-_NOT_IN_EXAMPLE = {"HEIF", "TIFF"}  # its program needs Pillow alone, and knows grey of 8 and of 16 bits
+_NOT_IN_EXAMPLE = {"HEIF", "TIFF"}  # the example program uses Pillow alone, and reads grey of 8 and 16 bits only
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked for: the format, the quantization, the folder (None: one that names the version)."""
+    """What to export: the format, the quantization, the folder (None: a folder named after the version)."""
 
     format: Format
     quantize: Quantization = "none"
@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Export:
-    """What came of it: the folder, or None where it was refused; the sidecar; what is past the limits."""
+    """The result: the folder (None if refused), the content of export.json, and the limits that were exceeded."""
 
     folder: Path | None
     sidecar: dict[str, Any]
@@ -65,12 +65,12 @@ class Export:
         return {**self.sidecar, "folder": folder, "failures": list(self.failures)}
 
     def lines(self) -> list[str]:
-        """Return it for a terminal."""
-        told = self.sidecar
-        head = f"{told['model']} version {told['version'] or '-'} as {told['format']}"
-        head += "" if told["quantize"] == "none" else f", {told['quantize']}"
-        size = f"{told['bytes'] / 1e6:.2f} MB, {told['bytes'] / told['source_bytes']:.2f} of the registered file"
-        text = [f"{head}: {size}", *parity.lines(told["parity"], self.decision)]
+        """Return the lines for a terminal."""
+        facts = self.sidecar
+        head = f"{facts['model']} version {facts['version'] or '-'} as {facts['format']}"
+        head += "" if facts["quantize"] == "none" else f", {facts['quantize']}"
+        size = f"{facts['bytes'] / 1e6:.2f} MB, {facts['bytes'] / facts['source_bytes']:.2f} of the registered file"
+        text = [f"{head}: {size}", *parity.lines(facts["parity"], self.decision)]
         if self.decision.threshold is None:
             text.append("the version carries no threshold: evaluate and register it again for one")
         if self.folder is None:
@@ -78,14 +78,14 @@ class Export:
         return [*text, f"wrote {self.folder}", f"next: python {self.folder / example.FILE} PICTURE..."]
 
 
-def export(version: Verified, params: Params, job: Job) -> Export:
-    """Convert a version, ask both about the test pictures, and write the folder if the limits of `export` hold.
+def export(version: OpenedModel, params: Params, job: Job) -> Export:
+    """Convert a version, compare both on the test pictures, and write the folder if the limits of `export` hold.
 
-    The folder holds the model, export.json (what it takes and gives, and what it costs), and classify.py with its
-    requirements.txt, which uses it. It appears whole or not at all.
+    The folder holds the model, export.json (input, output, and the differences), and the example program classify.py
+    with its requirements.txt. It appears whole or not at all.
 
     Raises:
-        UserError: the version, the format, the quantization or the folder will not do; or there is no test picture.
+        UserError: version, format, quantization or folder cannot be used, or there is no test picture.
 
     """
     formats.check(job.format, job.quantize)
@@ -96,7 +96,7 @@ def export(version: Verified, params: Params, job: Job) -> Export:
     with _scratch(out) as folder:
         source = _source(version, classifier)
         path = formats.convert(job.format, source, job.quantize, folder)
-        before, after, truth = _ask(classifier, formats.load(job.format, path), params)
+        before, after, truth = _compare(classifier, formats.load(job.format, path), params)
         cost = parity.report(before, after, truth, decision, params.evaluate.confidence)
         failures = parity.failures(cost, params.export, quantized=job.quantize != "none")
         document = _sidecar(version, job, path, params) | {"parity": cost}
@@ -109,7 +109,7 @@ def export(version: Verified, params: Params, job: Job) -> Export:
     return Export(out, document, (), decision)
 
 
-def _name(version: Verified, job: Job) -> str:
+def _name(version: OpenedModel, job: Job) -> str:
     quantized = () if job.quantize == "none" else (job.quantize,)
     number = str(version.version) if version.version else str(version.spec["model_sha256"])[:12]  # of a folder
     return "-".join((Path(version.model).name, number, job.format, *quantized))
@@ -122,7 +122,7 @@ def _check_free(out: Path) -> None:
 
 @contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
-    """Yield a folder beside `out`, gone afterwards; and remove those of runs that were killed."""
+    """Yield a temporary folder beside `out`; remove those that killed runs have left."""
     out.parent.mkdir(parents=True, exist_ok=True)
     for left in out.parent.glob(f".{out.name}.*.tmp"):
         if not Path(f"/proc/{left.name.split('.')[-2]}").exists():
@@ -139,10 +139,10 @@ def _publish(folder: Path, out: Path) -> None:
     try:
         folder.rename(out)
     except OSError as error:
-        raise UserError(f"{out} has come to exist meanwhile, or cannot be written ({error.strerror}).") from error
+        raise UserError(f"{out} was created in the meantime, or cannot be written ({error.strerror}).") from error
 
 
-def _source(version: Verified, classifier: Classifier) -> Source:
+def _source(version: OpenedModel, classifier: Classifier) -> Source:
     adapter = Adapter.from_document(version.spec.get("adapter"))
     classes, temperature = len(classifier.labels), classifier.decision.temperature
     return Source(version.model_file, adapter, classifier.size, classes, temperature)
@@ -151,8 +151,8 @@ def _source(version: Verified, classifier: Classifier) -> Source:
 _Floats = npt.NDArray[np.floating[Any]]
 
 
-def _ask(classifier: Classifier, run: Run, params: Params) -> tuple[_Floats, _Floats, npt.NDArray[np.int64]]:
-    """Return what the registered model, and its export, say of the test pictures, and the pictures' labels' places."""
+def _compare(classifier: Classifier, run: Run, params: Params) -> tuple[_Floats, _Floats, npt.NDArray[np.int64]]:
+    """Return (n, classes) probabilities of the model and of its export for the test pictures, and label indices."""
     rows, chunks = scoring.pictures_of("test", classifier.size, params, params.export.pictures)
     labels = rows["label"].tolist()
     strangers = sorted(set(labels) - set(classifier.labels))
@@ -171,13 +171,13 @@ def _ask(classifier: Classifier, run: Run, params: Params) -> tuple[_Floats, _Fl
     return np.concatenate(before), np.concatenate(after), np.array([classifier.labels.index(name) for name in labels])
 
 
-def _sidecar(version: Verified, job: Job, path: Path, params: Params) -> dict[str, Any]:
+def _sidecar(version: OpenedModel, job: Job, path: Path, params: Params) -> dict[str, Any]:
     decision, size = version.decision, int(version.spec["size"])
     catalog = params.catalog
     limits = version.limits(Limits(**catalog.limits))
     return {
         "schema": SCHEMA,
-        "model": Path(version.model).name,  # or of a version's folder, where one was named
+        "model": Path(version.model).name,  # for a version given as a folder, the folder's name
         "version": version.version or None,
         "model_sha256": digest(version.model_file),
         "format": job.format,
@@ -189,7 +189,7 @@ def _sidecar(version: Verified, job: Job, path: Path, params: Params) -> dict[st
         "labels": list(decision.labels),
         "unsafe": list(decision.unsafe),
         "threshold": decision.threshold,
-        "temperature": decision.temperature,  # part of the graph already: for the record
+        "temperature": decision.temperature,  # already part of the graph; for information
         "size": size,
         "input": {"name": INPUT, "shape": ["n", size, size, 3], "dtype": "float32", "range": [0, 255], "order": "RGB"},
         "output": {"name": OUTPUT, "shape": ["n", len(decision.labels)], "dtype": "float32", "calibrated": True},
@@ -201,5 +201,6 @@ def _sidecar(version: Verified, job: Job, path: Path, params: Params) -> dict[st
 
 
 def _bytes(path: Path) -> int:
-    found: Sequence[Path] = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in found)
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -1,4 +1,4 @@
-"""The formats: which file each gives, which package it needs, how it is written and how it is run again."""
+"""The export formats: the file of each, its packages, how it is written, and how it is run."""
 
 import logging
 import os
@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.core.errors import UserError
-from pipeline.exporting import graph, onnx_files
+from pipeline.exporting import graph, onnx_files, onnx_quantization
 from pipeline.exporting.graph import INPUT, OUTPUT, Source
-from pipeline.exporting.onnx_files import Quantization
+from pipeline.exporting.onnx_quantization import Quantization
 
 Format = Literal["savedmodel", "onnx", "litert"]
 Run = Callable[[np.ndarray], np.ndarray]
@@ -28,7 +28,7 @@ _PACKAGES: dict[Format, tuple[str, ...]] = {
 
 
 def check(kind: Format, how: Quantization) -> None:
-    """Refuse what cannot be done, before anything is done.
+    """Check format and quantization before any work is done.
 
     Raises:
         UserError: the format has no such quantization, or a package is not installed.
@@ -47,26 +47,26 @@ def check(kind: Format, how: Quantization) -> None:
 
 
 def convert(kind: Format, source: Source, how: Quantization, folder: Path) -> Path:
-    """Write the model into `folder` in another format; return where.
+    """Write the model into `folder` in another format; return its path.
 
     Raises:
         UserError: the model cannot be turned into that format.
 
     """
     path = folder / FILES[kind]
-    with _quietly():
+    with _quiet_converters():
         {"savedmodel": _to_saved_model, "onnx": _to_onnx, "litert": _to_litert}[kind](source, how, path)
     return path
 
 
 def load(kind: Format, path: Path) -> Run:
-    """Return an exported model as a function of float32 (n, size, size, 3), 0 to 255; as its users run it."""
+    """Return an exported model as a function: float32 (n, size, size, 3), 0 to 255, to (n, classes) probabilities."""
     return {"savedmodel": _run_saved_model, "onnx": _run_onnx, "litert": _run_litert}[kind](path)
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep the converters' chatter, of a hundred lines, off the terminal."""
+def _quiet_converters() -> Iterator[None]:
+    """Silence the converters, which log about a hundred lines."""
     loggers = [logging.getLogger(name) for name in ("tensorflow", "tf2onnx", "absl")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -92,7 +92,7 @@ def _to_saved_model(source: Source, _: Quantization, path: Path) -> None:
 def _to_onnx(source: Source, how: Quantization, path: Path) -> None:
     theirs = source.adapter.kind == "onnx"
     model = onnx_files.from_file(source) if theirs else onnx_files.from_graph(graph.build(source))
-    onnx_files.write(onnx_files.quantize(model, how), path)
+    onnx_files.write(onnx_quantization.quantize(model, how), path)
 
 
 def _to_litert(source: Source, how: Quantization, path: Path) -> None:

@@ -1,6 +1,6 @@
-"""All that lies between pixels and the numbers that every door gives, as one TensorFlow graph.
+"""Adapter, network and calibration as one TensorFlow graph, from pixels to calibrated probabilities.
 
-Adapter, network and calibration. The picture's resize stays outside: an antialiased one inside breaks ONNX and LiteRT.
+The resize of the picture is not part of it, as ONNX and LiteRT do not support an antialiased one.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import UserError
+from pipeline.core.temperature import SMALLEST_PROBABILITY
 from pipeline.serving.networks import Adapter
 
 INPUT, OUTPUT = "pixels", "probabilities"
-SMALLEST_PROBABILITY = 1e-7  # as pipeline.evaluation.calibration clips before it takes the logarithm
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Source:
 
     Attributes:
         model_file: the model, whose digest has been checked.
-        adapter: what lies between it and our pixels and labels.
-        size: side of its square input, px.
-        classes: how many labels.
-        temperature: of the calibration; 1.0: none.
+        adapter: converts between our pixels and labels and the model's own.
+        size: side of its square input in pixels.
+        classes: number of labels.
+        temperature: of the calibration; 1.0 means none.
 
     """
 
@@ -39,7 +39,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Graph:
-    """`answer`: float32 (n, size, size, 3), RGB, 0 to 255, to float32 (n, classes); `held`: what it must keep alive."""
+    """A TensorFlow graph.
+
+    Attributes:
+        answer: function from float32 (n, size, size, 3), RGB, 0 to 255, to float32 (n, classes).
+        held: objects that must stay alive with it.
+
+    """
 
     answer: Any
     held: tuple[Any, ...]
@@ -47,7 +53,7 @@ class Graph:
     def frozen(self) -> Any:
         """Return the answer as a concrete function with its variables as constants.
 
-        LiteRT's converter takes Keras 3 models whole only so: with variables left in, it loses them and gives NaN.
+        LiteRT's converter needs this for Keras 3 models: it loses their variables, so that the outputs are NaN.
         """
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -55,10 +61,10 @@ class Graph:
 
 
 def build(source: Source) -> Graph:
-    """Return the whole of a `keras` or `saved_model` source as a graph of dynamic batch.
+    """Return a `keras` or `saved_model` source as one graph with a dynamic batch size.
 
     Raises:
-        UserError: the model is of another kind, or does not load.
+        UserError: the model is of another kind, or cannot be loaded.
 
     """
     import tensorflow as tf
@@ -66,23 +72,23 @@ def build(source: Source) -> Graph:
     loaders = {"keras": _keras, "saved_model": _saved_model}
     if source.adapter.kind not in loaders:
         raise UserError(
-            f"{source.model_file} is an {source.adapter.kind.upper()} model: it can be exported as onnx, and "
-            "as nothing else, for want of a converter from ONNX to TensorFlow. Say --format onnx."
+            f"{source.model_file} is an {source.adapter.kind.upper()} model, which can only be exported as "
+            "onnx: there is no converter from ONNX to TensorFlow. Say --format onnx."
         )
     network, held = loaders[source.adapter.kind](source.model_file)
     signature = [tf.TensorSpec((None, source.size, source.size, 3), tf.float32, name=INPUT)]
 
     def answer(pixels: Any) -> dict[str, Any]:
-        given = _out(network(_into(pixels, source.adapter)), source.adapter)
-        found = _calibrated(given, source.temperature)
-        found.set_shape((None, source.classes))  # not ensure_shape: TensorFlow.js does not know that operation
-        return {OUTPUT: found}
+        outputs = _adapt_output(network(_adapt_input(pixels, source.adapter)), source.adapter)
+        probabilities = _calibrated(outputs, source.temperature)
+        probabilities.set_shape((None, source.classes))  # not ensure_shape: TensorFlow.js does not know that operation
+        return {OUTPUT: probabilities}
 
     return Graph(tf.function(answer, input_signature=signature), held)
 
 
 def order_matrix(adapter: Adapter) -> np.ndarray | None:
-    """Return float32 (outputs, labels), 1.0 where an output adds to a label; None where the outputs are the labels."""
+    """Return float32 (outputs, labels), 1.0 where an output counts towards a label; None if outputs are labels."""
     if adapter.order is None or adapter.width is None:
         return None
     matrix = np.zeros((adapter.width, len(adapter.order)), np.float32)
@@ -91,7 +97,7 @@ def order_matrix(adapter: Adapter) -> np.ndarray | None:
     return matrix
 
 
-def _into(pixels: Any, adapter: Adapter) -> Any:
+def _adapt_input(pixels: Any, adapter: Adapter) -> Any:
     import tensorflow as tf
 
     if adapter.channels == "bgr":
@@ -101,7 +107,7 @@ def _into(pixels: Any, adapter: Adapter) -> Any:
     return tf.transpose(pixels, (0, 3, 1, 2)) if adapter.layout == "nchw" else pixels
 
 
-def _out(given: Any, adapter: Adapter) -> Any:
+def _adapt_output(given: Any, adapter: Adapter) -> Any:
     import tensorflow as tf
 
     given = tf.cast(given, tf.float32)
@@ -126,7 +132,7 @@ def _keras(path: Path) -> _Loaded:
     import keras
 
     model = keras.saving.load_model(path, safe_mode=True, compile=False)
-    listed = isinstance(model.input, list)  # of one input; how its author wrote it down
+    listed = isinstance(model.input, list)  # of one input, if the author declared the inputs as a list
 
     def answer(pixels: Any) -> Any:
         return model([pixels] if listed else pixels, training=False)

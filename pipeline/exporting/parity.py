@@ -1,7 +1,7 @@
-"""What an export costs: the numbers that serve against its own, on the same test pictures.
+"""What an export costs: the registered model and its export compared on the same test pictures.
 
-`before`, `after`: calibrated probabilities (n, classes) of the registered model and of its export; `truth` (n,) indices
-of the pictures' labels.
+`before` and `after` are calibrated probabilities (n, classes) of the registered model and of its export; `truth` (n,)
+are the label indices of the pictures.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Integers = npt.NDArray[np.integer[Any]]
 
 
 def report(before: Floats, after: Floats, truth: Integers, decision: Decision, confidence: float) -> dict[str, Any]:
-    """Return the cost, ready for JSON; shares are 0..1, None where nothing is known.
+    """Return the cost, for JSON; shares are 0..1, or None if unknown.
 
     Keys: pictures, max_difference, mean_difference (of a probability); flips: pictures whose most probable class
     (`label`) or whose side of the threshold (`decision`; None without one) changes; recall: by label, [before, after];
@@ -33,16 +33,18 @@ def report(before: Floats, after: Floats, truth: Integers, decision: Decision, c
     """
     if after.shape != before.shape or not np.isfinite(after).all():
         raise UserError("the export's answers are no probabilities (NaN, infinite, or of another shape). Not written.")
-    apart = np.abs(after.astype(np.float64) - before.astype(np.float64))
-    figures = [summary(found, truth, decision.labels, decision.unsafe, confidence) for found in (before, after)]
+    difference = np.abs(after.astype(np.float64) - before.astype(np.float64))
+    figures = [
+        summary(probabilities, truth, decision.labels, decision.unsafe, confidence) for probabilities in (before, after)
+    ]
     flips, caught, flagged = _at_threshold(before, after, truth, decision)
     return {
         "pictures": len(truth),
-        "max_difference": float(apart.max()),
-        "mean_difference": float(apart.mean()),
+        "max_difference": float(difference.max()),
+        "mean_difference": float(difference.mean()),
         "flips": {"label": int((before.argmax(axis=1) != after.argmax(axis=1)).sum()), "decision": flips},
-        "recall": {name: [one["recall"][name] for one in figures] for name in decision.labels},
-        "unsafe_recall": [one["unsafe"]["recall"] for one in figures],
+        "recall": {name: [figure["recall"][name] for figure in figures] for name in decision.labels},
+        "unsafe_recall": [figure["unsafe"]["recall"] for figure in figures],
         "caught": caught,
         "flagged": flagged,
     }
@@ -56,7 +58,7 @@ def _at_threshold(
 ) -> tuple[int | None, _Pair, _Pair]:
     if decision.threshold is None:
         return None, None, None
-    called = [decision.score(found) >= decision.threshold for found in (before, after)]
+    called = [decision.score(probabilities) >= decision.threshold for probabilities in (before, after)]
     bad = np.array([name in decision.unsafe for name in decision.labels])[truth]
     flips = int((called[0] != called[1]).sum())
     return flips, [_share(one[bad]) for one in called], [_share(one[~bad]) for one in called]
@@ -67,30 +69,30 @@ def _share(called: npt.NDArray[np.bool_]) -> float | None:
 
 
 def failures(cost: dict[str, Any], limits: Export, *, quantized: bool) -> list[str]:
-    """Return what is past the limits of params.yaml, a sentence each; [] where the export is as good as the model."""
+    """Return a sentence for each limit of params.yaml that is exceeded; [] if the export is as good as the model."""
     if not quantized:
         worst = cost["max_difference"]
         too_far = worst > limits.max_difference
         return [f"a probability differs by {worst:.2g}, limit {limits.max_difference:g}"] if too_far else []
-    found = []
+    problems = []
     for kind, flips in cost["flips"].items():
         if flips is not None and flips / cost["pictures"] > limits.flips:
             share = flips / cost["pictures"]
-            found.append(f"the {kind} changes for {flips} of {cost['pictures']} pictures ({share:.2%}), limit "
+            problems.append(f"the {kind} changes for {flips} of {cost['pictures']} pictures ({share:.2%}), limit "
                          f"{limits.flips:.2%}")  # fmt: skip
     pairs = [(f"recall of {name}", pair, limits.class_recall) for name, pair in cost["recall"].items()]
     pairs.append(("unsafe recall", cost["unsafe_recall"], limits.unsafe_recall))
     pairs.append(("unsafe recall at the threshold", cost["caught"] or [None, None], limits.unsafe_recall))
-    found += [
+    problems += [
         f"{name} falls from {before:.2%} to {after:.2%}, limit {limit:.2%}"
         for name, (before, after), limit in pairs
         if before is not None and after is not None and before - after > limit + 1e-9
     ]
-    return found
+    return problems
 
 
 def lines(cost: dict[str, Any], decision: Decision) -> list[str]:
-    """Return the cost as a table for a terminal."""
+    """Return the cost as the lines of a table."""
     flips = cost["flips"]
     sides = "no threshold is known" if flips["decision"] is None else f"decision flips {flips['decision']}"
     apart = f"largest difference {cost['max_difference']:.2g} (mean {cost['mean_difference']:.2g})"

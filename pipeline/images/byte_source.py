@@ -1,4 +1,4 @@
-"""A place where bytes lie (a file, a part of a file, memory) to squares and a digest, in a sandbox worker."""
+"""Read a picture's bytes (a file, a part of a file, memory) into model pixels and a digest, in a sandbox worker."""
 
 import hashlib
 import os
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.images.limits import Rejected
-from pipeline.images.preprocessing import FrameSquares, Squaring
+from pipeline.images.preprocessing import FramePixels, Preprocessor
 
 TOO_MUCH_MEMORY = "memory: needs more memory than a picture may use"
 
 
-class Content(NamedTuple):
-    """Where a picture's bytes lie: `data`, or `size` bytes from `offset` of the file `path` (None: all of it).
+class ByteSource(NamedTuple):
+    """The source of a picture's bytes: `data`, or `size` bytes from `offset` of the file `path` (None: all of it).
 
-    `weight` is how many bytes there were when it was found.
+    `weight` is the number of bytes when it was listed.
     """
 
     path: bytes = b""
@@ -25,38 +25,38 @@ class Content(NamedTuple):
     weight: int = 0
 
 
-class Read(NamedTuple):
-    """What came of a content: its sha256 ("" where it could not be read), and its frames or the `code: detail`."""
+class ReadResult(NamedTuple):
+    """The result of reading: the sha256 ("" if it could not be read), and the frames or the problem, `code: detail`."""
 
     sha256: str
-    frames: FrameSquares | None
+    frames: FramePixels | None
     problem: str = ""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How to read: into which squares, at most so many bytes each."""
+class ByteReader:
+    """Reads sources of at most `max_bytes` each, with `preprocessor`."""
 
-    squaring: Squaring
+    preprocessor: Preprocessor
     max_bytes: int
 
-    def read(self, content: Content) -> Read:
-        """Return what came of it: a bad picture has its digest too.
+    def read(self, source: ByteSource) -> ReadResult:
+        """Return the digest and the frames, or the problem: a bad picture has its digest too.
 
         Raises:
-            MemoryError: it needs more than this process may use, or than was left in one piece: try it in a fresh one.
+            MemoryError: it needs more than this process may use, or than is free in one piece: try it in a fresh one.
 
         """
         sha256 = ""
         try:
-            data = load(content, self.max_bytes)
+            data = load(source, self.max_bytes)
             sha256 = hashlib.sha256(data).hexdigest()
-            return Read(sha256, self.squaring.frames_from_bytes(data))
+            return ReadResult(sha256, self.preprocessor.frames_from_bytes(data))
         except Rejected as rejected:
-            return Read(sha256, None, str(rejected))
+            return ReadResult(sha256, None, str(rejected))
 
 
-def load(content: Content, max_bytes: int) -> bytes:
+def load(source: ByteSource, max_bytes: int) -> bytes:
     """Return the bytes.
 
     Raises:
@@ -64,24 +64,24 @@ def load(content: Content, max_bytes: int) -> bytes:
 
     """
     try:
-        data = _stored(content, max_bytes) if content.data is None else content.data
+        data = _read_stored(source, max_bytes) if source.data is None else source.data
     except OSError as error:
         raise Rejected("unreadable", error.strerror or type(error).__name__) from None
     if len(data) > max_bytes:
         raise Rejected("too_large", f"more than {max_bytes:,} bytes")
-    if content.size is not None and len(data) < content.size:
-        raise Rejected("unreadable", f"cut short: {len(data):,} of {content.size:,} bytes")
+    if source.size is not None and len(data) < source.size:
+        raise Rejected("unreadable", f"cut short: {len(data):,} of {source.size:,} bytes")
     return data
 
 
-def _stored(content: Content, max_bytes: int) -> bytes:
-    handle = os.open(content.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _read_stored(source: ByteSource, max_bytes: int) -> bytes:
+    handle = os.open(source.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):  # it was a file when it was listed
+        if not stat.S_ISREG(about.st_mode):  # it was a file when it was listed, but no longer is
             raise Rejected("not_a_file", "no regular file")
-        size = about.st_size if content.size is None else content.size
+        size = about.st_size if source.size is None else source.size
         if size > max_bytes:
             raise Rejected("too_large", f"{size:,} bytes, more than {max_bytes:,}")
-        file.seek(content.offset)
-        return file.read(max_bytes + 1 if content.size is None else size)
+        file.seek(source.offset)
+        return file.read(max_bytes + 1 if source.size is None else size)

@@ -1,6 +1,6 @@
-"""Any of Pillow's modes to RGB or grey, transparency over white, in bands: beside the picture only the result is held.
+"""Convert any of Pillow's modes to RGB or grey, transparency over white, in bands: no further copy is in memory.
 
-A picture's most pixels are 50 million, of 4 bytes: there is no room for copies in what a worker may use.
+A picture may have 50 million pixels of 4 bytes: the memory limit of a worker leaves no room for copies.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ _ToRgb = Callable[[Image.Image], Image.Image]
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return a loaded picture in RGB: transparency over white, 16-bit grey by its upper 8 bits.
 
-    Grey of 32 bits and floats have no scale of their own: what the picture holds, from its least to its greatest, is
-    black to white. A copy, except of what is RGB already and no file.
+    32-bit grey and floats have no fixed scale: the picture's least value becomes black, its greatest white. The result
+    is a copy, unless the picture is in RGB already and not an open file.
     """
     if image.mode == "RGB" and not image.has_transparency_data:
         return image.copy() if isinstance(image, ImageFile.ImageFile) else image
@@ -27,20 +27,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_grey(image: Image.Image) -> Image.Image:
-    """Return a loaded picture in grey (mode L, ITU-R 601 luma of `to_rgb`); the same where it is that already."""
+    """Return a loaded picture in grey (mode L, ITU-R 601 luma of `to_rgb`); itself if it is in that mode already."""
     if image.has_transparency_data or image.mode not in {"L", "RGB"}:
-        convert = _converter(image) or _plainly
+        convert = _converter(image) or _to_plain_rgb
         return _in_bands(image, "L", lambda band: convert(band).convert("L"))
     return image if image.mode == "L" else image.convert("L")
 
 
 def _converter(image: Image.Image) -> _ToRgb | None:
-    """Return what brings a part of the picture to RGB; None where Pillow's own conversion does, in one go."""
+    """Return a function that converts a part of the picture to RGB; None if Pillow's own conversion is enough."""
     if image.mode.startswith("I;16"):
         return partial(_upper_bits, image.info.get("transparency"))
     if image.mode in {"I", "F"}:
-        return _stretching(image)
-    return _over_white if image.has_transparency_data else None
+        return _range_stretch(image)
+    return _lay_over_white if image.has_transparency_data else None
 
 
 def _in_bands(image: Image.Image, mode: str, convert: _ToRgb) -> Image.Image:
@@ -53,11 +53,11 @@ def _in_bands(image: Image.Image, mode: str, convert: _ToRgb) -> Image.Image:
     return whole
 
 
-def _plainly(image: Image.Image) -> Image.Image:
+def _to_plain_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _over_white(image: Image.Image) -> Image.Image:
+def _lay_over_white(image: Image.Image) -> Image.Image:
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
@@ -70,7 +70,7 @@ def _upper_bits(transparent: object, image: Image.Image) -> Image.Image:
     return Image.fromarray(grey).convert("RGB")
 
 
-def _stretching(image: Image.Image) -> _ToRgb:
+def _range_stretch(image: Image.Image) -> _ToRgb:
     least, greatest = _range(image)
     scale = 255 / (greatest - least) if greatest > least else 0.0
 
@@ -82,7 +82,7 @@ def _stretching(image: Image.Image) -> _ToRgb:
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
-    """Return the least and the greatest number of a picture; a float one may hold infinities, and what is no number."""
+    """Return the least and the greatest finite number of a picture; floats may be infinite or NaN."""
     if image.mode == "I":
         least, greatest = image.getextrema()
         return float(least), float(greatest)  # type: ignore[arg-type]  # of one band

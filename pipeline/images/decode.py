@@ -1,4 +1,4 @@
-"""Bytes to an upright picture, or to the frames of an animation that a model looks at.
+"""Decode bytes to an upright picture, or to the frames of an animation that a model classifies.
 
 Call it on untrusted bytes inside `images.sandbox` workers only: a decoder may hang, crash or eat memory.
 """
@@ -12,17 +12,17 @@ from PIL import Image
 
 from pipeline.images import frames
 from pipeline.images.colour import to_grey, to_rgb
-from pipeline.images.grey import shrinking, small_grey
+from pipeline.images.grey import shrink_factor, small_grey
 from pipeline.images.limits import Limits, Rejected
 from pipeline.images.loading import (
-    BYTES_A_PIXEL,
+    BYTES_PER_PIXEL,
     count_frames,
-    guarded,
     jpeg_frame,
     libjpeg_bytes,
     load_pixels,
-    make_room,
+    open_guarded,
     read_header,
+    require_memory,
 )
 
 Result = TypeVar("Result")
@@ -37,13 +37,13 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_FRAME_PIXELS = 50_000  # what a small frame costs: about as much as so many pixels
-_SIDEWAYS = 5  # from this orientation on, width and height change places
+_FRAME_PIXELS = 50_000  # a small frame costs about as much as this many pixels
+_SIDEWAYS = 5  # from this orientation on, width and height are exchanged
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: `image` is upright, of an animation the frame that stands for it; the rest tells of the file.
+    """A decoded picture: `image` is upright, and the representative frame of an animation; the rest describes the file.
 
     `width` and `height` are those of the whole picture, upright, in px.
     """
@@ -58,8 +58,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Frames(Generic[Result]):
-    """What was made of the frames that were looked at, their numbers (from 0), and how many there are in all."""
+class FrameResults(Generic[Result]):
+    """The results of the selected frames, their numbers (from 0), and how many frames there are in all."""
 
     results: list[Result]
     numbers: list[int]
@@ -69,9 +69,10 @@ class Frames(Generic[Result]):
 def decode(data: bytes, limits: Limits | None = None, least: int = 0) -> Picture:
     """Decode `data` to an upright RGB picture.
 
-    Transparency is laid over white, as a browser shows it; 16-bit grey keeps its upper 8 bits; of an animation
-    `frames.representative` tells which frame stands for it. With `least`, a JPEG may come at 1/2, 1/4 or 1/8 of its
-    size, as long as both sides keep so many px: for who shrinks it anyway, and a third of the time at 1280 px.
+    Transparency is laid over white, as a browser shows it; 16-bit grey keeps its upper 8 bits; of an animation the
+    result is the frame that `frames.representative` selects. With `least`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of
+    its size, as long as both sides have that many px: for callers that shrink it anyway, in a third of the time at
+    1280 px.
 
     Raises:
         Rejected: code `empty`, `not_a_picture`, `unsupported_format`, `too_many_pixels`, `too_small`, `too_elongated`
@@ -79,7 +80,7 @@ def decode(data: bytes, limits: Limits | None = None, least: int = 0) -> Picture
         MemoryError: it needs more than this process may use.
 
     """
-    return guarded(partial(_decode, least), data, limits)
+    return open_guarded(partial(_decode, least), data, limits)
 
 
 def decode_small(data: bytes, limits: Limits | None = None) -> Picture:
@@ -92,22 +93,22 @@ def decode_small(data: bytes, limits: Limits | None = None) -> Picture:
         Rejected, MemoryError: as `decode` does.
 
     """
-    return guarded(_decode_small, data, limits)
+    return open_guarded(_decode_small, data, limits)
 
 
 def decode_frames(
     data: bytes, function: Callable[[Image.Image], Result], limits: Limits | None = None, least: int = 0
-) -> Frames[Result]:
-    """Decode what a model is to look at of `data`: the picture, or at most `limits.max_frames` frames of an animation.
+) -> FrameResults[Result]:
+    """Decode the picture, or at most `limits.max_frames` frames of an animation, and apply `function` to each.
 
-    `function` is given each frame, upright and in RGB, one at a time: so their results are held together, not they.
-    `frames.choose` tells which; `least` is as `decode` has it.
+    `function` gets one frame at a time, upright and in RGB, so only its results are in memory together.
+    `frames.choose` selects the frames; `least` is as in `decode`.
 
     Raises:
         Rejected: as `decode` does.
 
     """
-    return guarded(partial(_decode_frames, function, least), data, limits)
+    return open_guarded(partial(_decode_frames, function, least), data, limits)
 
 
 def _decode(least: int, image: Image.Image, limits: Limits) -> Picture:
@@ -126,7 +127,7 @@ def _decode(least: int, image: Image.Image, limits: Limits) -> Picture:
 
 
 def _upright_rgb(image: Image.Image, orientation: int) -> tuple[Image.Image, int]:
-    """Return the picture to be shown, and the frames of its file; never more than two pictures are held."""
+    """Return the upright picture, and the number of frames in its file; at most two pictures are in memory."""
     turned = turn_upright(image, orientation)
     if turned is image:
         return to_rgb(image), count_frames(image)
@@ -138,13 +139,13 @@ def _upright_rgb(image: Image.Image, orientation: int) -> tuple[Image.Image, int
 def _decode_small(image: Image.Image, limits: Limits) -> Picture:
     header, jpeg = read_header(image, limits), jpeg_frame(image)
     width, height = image.size
-    factor = shrinking(width, height)
+    factor = shrink_factor(width, height)
     drafted = jpeg is not None and jpeg.scalable
     if jpeg is not None and drafted:
         image.draft("L", (width // factor, height // factor))
-        # What fits at this scale alone would pass, and fail when it is decoded whole and turned upright.
-        whole = BYTES_A_PIXEL * width * height
-        make_room(whole + max(whole, libjpeg_bytes(image, jpeg)))
+        # Require the memory of a whole decode: else a picture would pass here, and fail where it is decoded whole.
+        whole = BYTES_PER_PIXEL * width * height
+        require_memory(whole + max(whole, libjpeg_bytes(image, jpeg)))
     shown, total = image, 0
     if frames.is_animated(image):
         shown, total = _representative(image, limits)
@@ -152,7 +153,7 @@ def _decode_small(image: Image.Image, limits: Limits) -> Picture:
         load_pixels(image, jpeg)
     orientation = read_orientation(image)
     grey = to_grey(shown)
-    if not drafted:  # a TIFF turns itself when it is loaded
+    if not drafted:  # Pillow turns a TIFF upright when it loads it
         width, height = grey.size
     if orientation >= _SIDEWAYS:
         width, height = height, width
@@ -162,27 +163,27 @@ def _decode_small(image: Image.Image, limits: Limits) -> Picture:
 
 
 def _representative(image: Image.Image, limits: Limits) -> tuple[Image.Image, int]:
-    """Return the frame, loaded, that stands for an animation, and of how many."""
+    """Return the representative frame of an animation, loaded, and the number of frames."""
     scanned = _scan(image, limits)
     return next(frames.take(image, scanned, [frames.representative(scanned)], load_pixels)), scanned.total
 
 
 def _decode_frames(
     function: Callable[[Image.Image], Result], least: int, image: Image.Image, limits: Limits
-) -> Frames[Result]:
+) -> FrameResults[Result]:
     if not frames.is_animated(image):
-        return Frames([function(_decode(least, image, limits).image)], [0], 1)
+        return FrameResults([function(_decode(least, image, limits).image)], [0], 1)
     read_header(image, limits)
     scanned = _scan(image, limits)
     chosen = frames.choose(scanned, limits.max_frames)
     orientation = read_orientation(image)
     taken = frames.take(image, scanned, chosen, load_pixels)
     results = [function(turn_upright(to_rgb(frame), orientation)) for frame in taken]
-    return Frames(results, [scanned.number(position) for position in chosen], scanned.total)
+    return FrameResults(results, [scanned.number(position) for position in chosen], scanned.total)
 
 
 def _scan(image: Image.Image, limits: Limits) -> frames.Scan:
-    """Decode all frames, within a limit to what they cost together."""
+    """Decode all frames, up to a limit of their pixels together."""
     room = limits.max_frames * limits.max_pixels
     least = min(_FRAME_PIXELS, limits.max_pixels)
 
@@ -200,14 +201,14 @@ def _scan(image: Image.Image, limits: Limits) -> frames.Scan:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8, of a picture whose pixels are loaded; 1 where it has no sound one."""
+    """Return the EXIF orientation, 1 to 8, of a picture whose pixels are loaded; 1 if it has no valid one."""
     try:
         tag = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001 -- malformed EXIF does not spoil sound pixels
+    except Exception:  # noqa: BLE001 -- malformed EXIF does not make the pixels unusable
         return 1
     return tag if isinstance(tag, int) and tag in _UPRIGHT else 1
 
 
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Return a picture as its EXIF orientation says that it is to be shown."""
+    """Return a picture turned upright, from its EXIF orientation."""
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image

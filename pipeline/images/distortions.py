@@ -1,6 +1,6 @@
-"""What happens to pictures on their way through the world: six distortions, each the same for the same picture.
+"""Six distortions that pictures undergo when they are shared; each gives the same result for the same picture.
 
-Every function takes an upright RGB picture and returns another; none draws anything at random or needs a font.
+Every function takes an upright RGB picture and returns another; none is random or needs a font.
 """
 
 import io
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from pipeline.images.decode import decode
 from pipeline.images.limits import Limits
 
-_OURS = Limits(max_pixels=2**31, min_side=1, max_aspect=float("inf"))  # bytes that were encoded a moment ago
+_NO_LIMITS = Limits(max_pixels=2**31, min_side=1, max_aspect=float("inf"))  # for our own bytes
 
 
 def half(image: Image.Image) -> Image.Image:
@@ -24,7 +24,7 @@ def jpeg50(image: Image.Image) -> Image.Image:
     """Return the picture after JPEG at quality 50, colour at half resolution."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=50, subsampling=2)
-    return decode(buffer.getvalue(), _OURS).image
+    return decode(buffer.getvalue(), _NO_LIMITS).image
 
 
 def grey(image: Image.Image) -> Image.Image:
@@ -39,8 +39,8 @@ def screenshot(image: Image.Image) -> Image.Image:
     page = Image.new("RGB", (width + 2 * margin, bar + margin + height + caption), (250, 250, 250))
     pen = ImageDraw.Draw(page)
     pen.rectangle((0, 0, page.width, bar - 1), fill=(32, 33, 36))
-    for place in (0.06, 0.86, 0.92):  # a clock, a signal, a battery
-        left = int(place * page.width)
+    for position in (0.06, 0.86, 0.92):  # a clock, a signal, a battery
+        left = int(position * page.width)
         pen.rectangle((left, bar // 3, left + max(1, page.width // 30), 2 * bar // 3), fill=(210, 210, 210))
     page.paste(image, (margin, bar + margin))
     line = max(2, caption // 6)

@@ -1,7 +1,7 @@
-"""Which frames of an animation (or pages of a file) are looked at, and which one stands for the whole.
+"""Select the frames of an animation (or pages of a file) that a model classifies, and the representative one.
 
-Every frame is decoded once, in order, at a bounded cost: what changes is known only then, and GIF, WEBP and APNG cannot
-be decoded from the middle. The model looks at a few of them.
+Every frame is decoded once, in order, at a bounded cost: only then is it known what changes, and GIF, WEBP and APNG
+cannot be decoded from the middle. The model classifies a few of them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +15,10 @@ from PIL import Image
 
 _SIDE = 16  # px of a thumbnail
 _REGIONS = 4  # a thumbnail is compared by 4 x 4 regions
-_SAME = 2.0  # grey levels by which no region differs: one look is enough
-_BLANK = 3.0  # grey levels (standard deviation) below which a frame is all but one colour
+_SAME = 2.0  # grey levels: frames of which no region differs by more look the same
+_BLANK = 3.0  # grey levels (standard deviation) below which a frame has nearly one colour only
 _NO_DURATION = 100.0  # ms: how long browsers show a frame of duration 0
-_HELD_BYTES = 64 * 2**20  # of decoded frames; further ones are decoded again when they are chosen
+_DECODED_BYTES = 64 * 2**20  # of decoded frames; further ones are decoded again when they are chosen
 
 Thumbnails = npt.NDArray[np.uint8]  # (n, 16, 16, 3)
 ToRgb = Callable[[Image.Image], Image.Image]
@@ -28,20 +28,20 @@ Load = Callable[[Image.Image], None]
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over all frames gives.
+    """The result of one pass over all frames.
 
     Attributes:
         indices: of the frames that a viewer sees, as Pillow counts them.
         thumbnails: uint8 (n, 16, 16, 3), in their order.
-        durations: ms each, above 0; equal ones where the file has none.
-        held: decoded frames by index, not converted, as many as fit.
+        durations: ms each, above 0; all equal if the file has none.
+        decoded: frames by index, not converted, as many as fit into memory.
 
     """
 
     indices: list[int]
     thumbnails: Thumbnails
     durations: npt.NDArray[np.float64]
-    held: dict[int, Image.Image]
+    decoded: dict[int, Image.Image]
 
     @property
     def total(self) -> int:
@@ -49,7 +49,7 @@ class Scan:
         return len(self.indices)
 
     def number(self, position: int) -> int:
-        """Return a frame's number as a viewer counts, from 0: pages that were passed over count too."""
+        """Return a frame's number as a viewer counts, from 0: skipped pages count too."""
         return self.indices[position] - self.indices[0]
 
 
@@ -59,8 +59,8 @@ class _Collector:
     indices: list[int] = field(default_factory=list)
     thumbnails: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     durations: list[float] = field(default_factory=list)
-    held: dict[int, Image.Image] = field(default_factory=dict)
-    room: int = _HELD_BYTES
+    decoded: dict[int, Image.Image] = field(default_factory=dict)
+    room: int = _DECODED_BYTES
 
     def add(self, index: int, image: Image.Image) -> None:
         self.indices.append(index)
@@ -70,11 +70,11 @@ class _Collector:
         size = image.width * image.height * len(image.getbands())
         if size <= self.room:
             self.room -= size
-            self.held[index] = image.copy()
+            self.decoded[index] = image.copy()
 
     def scan(self, first: int) -> Scan:
         return Scan(
-            self.indices[first:], np.stack(self.thumbnails[first:]), np.array(self.durations[first:]), self.held
+            self.indices[first:], np.stack(self.thumbnails[first:]), np.array(self.durations[first:]), self.decoded
         )
 
 
@@ -87,16 +87,16 @@ def is_animated(image: Image.Image) -> bool:
         return False
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # noqa: BLE001 -- damage behind the first frame, which `scan` comes to
+    except Exception:  # noqa: BLE001 -- damage after the first frame, which `scan` handles
         return True
 
 
 def scan(image: Image.Image, load: Load, to_rgb: ToRgb, usable: Usable) -> Scan:
     """Decode every frame of an animation once, in order.
 
-    A frame that is damaged ends it, as in a browser; the first one must be sound. A page that is not `usable` (the
-    thumbnail in a TIFF, say) is passed over, but for the first. The default image of an APNG is passed over if it is
-    no frame of the animation: no browser shows it.
+    A damaged frame ends the animation, as in a browser; the first one must not be damaged. A page that is not `usable`
+    (a thumbnail in a TIFF, for example) is skipped, unless it is the first. The default image of an APNG is skipped if
+    it is no frame of the animation: no browser shows it.
 
     Raises:
         Exception: whatever Pillow raises for the first frame; MemoryError for any; what `usable` raises.
@@ -104,19 +104,19 @@ def scan(image: Image.Image, load: Load, to_rgb: ToRgb, usable: Usable) -> Scan:
     """
     collector = _Collector(to_rgb)
     for index in count():
-        if not _sound(partial(image.seek, index), index):
+        if not _step_succeeds(partial(image.seek, index), index):
             break
         if not usable(image) and index:
             continue
-        if not _sound(partial(load, image), index):
+        if not _step_succeeds(partial(load, image), index):
             break
         collector.add(index, image)
     hidden = bool(getattr(image, "default_image", False)) and len(collector.indices) > 1
     return collector.scan(int(hidden))
 
 
-def _sound(step: Callable[[], object], index: int) -> bool:
-    """Take a step towards the frame `index`; return False where there is none, or where it is damaged, after the first.
+def _step_succeeds(step: Callable[[], object], index: int) -> bool:
+    """Run a step towards the frame `index`; return False if a frame after the first does not exist or is damaged.
 
     Raises:
         Exception: whatever the step raises for the first frame; MemoryError for any.
@@ -137,8 +137,8 @@ def take(image: Image.Image, scanned: Scan, positions: Sequence[int], load: Load
     """Yield the frames at these positions of a scan (ascending), not converted."""
     for position in positions:
         index = scanned.indices[position]
-        if index in scanned.held:
-            yield scanned.held[index]
+        if index in scanned.decoded:
+            yield scanned.decoded[index]
             continue
         image.seek(index)
         load(image)
@@ -146,11 +146,11 @@ def take(image: Image.Image, scanned: Scan, positions: Sequence[int], load: Load
 
 
 def choose(scanned: Scan, most: int) -> list[int]:
-    """Return the positions, ascending, of at most `most` frames (1 or more) that a model is to look at.
+    """Return the positions, ascending, of at most `most` frames (1 or more) for a model to classify.
 
-    The first and the last; one in each of `most / 2` equal parts of the time (so what is shown for longer than that
-    share of it is seen); then, again and again, the frame that differs most from all that are chosen. Frames that look
-    the same are looked at once. With `most` 1: the representative one.
+    These are the first and the last; one in each of `most / 2` equal parts of the time (so a frame that is shown for
+    longer than such a part is chosen); then, repeatedly, the frame that differs most from all chosen ones. Frames that
+    look the same are chosen once. With `most` 1: the representative one.
     """
     if most == 1:
         return [representative(scanned)]
@@ -161,22 +161,22 @@ def choose(scanned: Scan, most: int) -> list[int]:
     nearest = np.full(scanned.total, np.inf)  # each frame's distance to the chosen ones
     chosen: list[int] = []
 
-    def look(position: int) -> None:
+    def select(position: int) -> None:
         chosen.append(position)
         np.minimum(nearest, _distances(regions, position), out=nearest)
 
     for position in (0, scanned.total - 1, *np.searchsorted(ends, moments, side="right").tolist()):
         if len(chosen) < most and nearest[position] > _SAME:
-            look(position)
+            select(position)
     while len(chosen) < most and nearest.max() > _SAME:
-        look(int(nearest.argmax()))
+        select(int(nearest.argmax()))
     return sorted(chosen)
 
 
 def representative(scanned: Scan) -> int:
-    """Return the position of the frame that stands for the whole: the one nearest to the average, never a blank one.
+    """Return the position of the representative frame: the one nearest to the average of all that are not blank.
 
-    Frames count by how long they are shown. Where all are blank, all count.
+    Frames are weighted by how long they are shown. If all are blank, all count.
     """
     shown = scanned.thumbnails.reshape(scanned.total, -1, 3).astype(np.float64)
     blank = shown.mean(axis=2).std(axis=1) < _BLANK
@@ -187,7 +187,7 @@ def representative(scanned: Scan) -> int:
 
 
 def _thumbnail(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> npt.NDArray[np.uint8]:
-    """Return uint8 (16, 16, 3): the means of 16 x 16 parts, over white; every pixel counts."""
+    """Return uint8 (16, 16, 3): the means of 16 x 16 parts of a frame, over white."""
     # Shrunk before it is laid over white: conversion at full size would cost as much as decoding.
     direct = image.mode in {"RGB", "RGBA", "L", "LA"} and "transparency" not in image.info
     small = (image if direct else to_rgb(image)).resize((_SIDE, _SIDE), Image.Resampling.BOX)
@@ -202,6 +202,6 @@ def _regions(thumbnails: Thumbnails) -> npt.NDArray[np.float32]:
 
 
 def _distances(regions: npt.NDArray[np.float32], position: int) -> npt.NDArray[np.float32]:
-    """Return each frame's distance to one of them: of the region that differs most, so a small change counts too."""
+    """Return each frame's distance to the frame at `position`: that of the region that differs most, in grey levels."""
     distances: npt.NDArray[np.float32] = np.abs(regions - regions[position]).mean(axis=3).max(axis=(1, 2))
     return distances

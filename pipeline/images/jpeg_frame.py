@@ -1,4 +1,4 @@
-"""A JPEG's frame header, found as libjpeg finds it: by its markers, so that a thumbnail in EXIF is not taken for it."""
+"""Read a JPEG's frame header as libjpeg does: by its markers, so that a thumbnail in EXIF is not mistaken for it."""
 
 import struct
 from typing import NamedTuple
@@ -12,7 +12,7 @@ _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _HEADER = struct.Struct(">BHBHHB")  # marker, length, precision, height, width, number of components
 
 
-class Frame(NamedTuple):
+class FrameHeader(NamedTuple):
     """A frame header: its marker's second byte (0xC0 is baseline), px, each component's sampling factors, its end."""
 
     marker: int
@@ -23,38 +23,38 @@ class Frame(NamedTuple):
 
     @property
     def scalable(self) -> bool:
-        """Whether libjpeg decodes it at a reduced scale: baseline, extended, progressive.
+        """Whether libjpeg can decode it at a reduced scale: baseline, extended or progressive.
 
-        At a lossless one it writes full rows into a buffer for reduced ones: never ask for it.
+        For a lossless JPEG it would write full rows into a buffer for reduced ones: never draft that.
         """
         return self.marker in _SCALABLE
 
-    def held(self, data: bytes) -> int:
-        """Return the bytes that libjpeg holds until the last of several scans, at whatever scale: 2 a sample."""
-        scan = _find(data, self.end, _SCANS)
+    def buffered_bytes(self, data: bytes) -> int:
+        """Return the bytes that libjpeg buffers until the last of several scans, at any scale: 2 per sample; else 0."""
+        scan = _find_marker(data, self.end, _SCANS)
         components = data[scan + 3 : scan + 4]
         if self.marker not in _PROGRESSIVE and components >= bytes([len(self.factors)]):
             return 0
         across, down = [factor >> 4 for factor in self.factors], [factor & 15 for factor in self.factors]
-        most = max(across, default=0) * max(down, default=0)
-        samples = sum(high * wide for high, wide in zip(down, across, strict=True))
-        return 2 * self.width * self.height * samples // max(1, most)
+        most_samples = max(across, default=0) * max(down, default=0)
+        samples = sum(vertical * horizontal for vertical, horizontal in zip(down, across, strict=True))
+        return 2 * self.width * self.height * samples // max(1, most_samples)
 
 
-def read_frame(data: bytes, start: int = 0) -> Frame | None:
-    """Return the first frame header of the JPEG that begins at `start`; None where there is none before the pixels."""
-    at = _find(data, start + 2, _FRAMES)
+def read_frame(data: bytes, start: int = 0) -> FrameHeader | None:
+    """Return the first frame header of the JPEG that begins at `start`; None if there is none before the pixels."""
+    at = _find_marker(data, start + 2, _FRAMES)
     header = data[at : at + 9]
     if len(header) < 9:
         return None
     marker, length, _, height, width, count = _HEADER.unpack(header)
-    return Frame(marker, width, height, data[at + 10 : at + 9 + 3 * count : 3], at + 1 + max(2, length))
+    return FrameHeader(marker, width, height, data[at + 10 : at + 9 + 3 * count : 3], at + 1 + max(2, length))
 
 
-def _find(data: bytes, at: int, wanted: frozenset[int]) -> int:
-    """Return where the second byte of the first marker stands that is wanted; the end where there is none.
+def _find_marker(data: bytes, at: int, wanted: frozenset[int]) -> int:
+    """Return the offset of the second byte of the first wanted marker at or after `at`; len(data) if there is none.
 
-    Every JPEG passes here, so this is one plain loop.
+    One plain loop, for speed: every JPEG passes through it.
     """
     end = len(data) - 3
     while at < end:

@@ -1,4 +1,4 @@
-"""What a usable picture may be, and what is said of one that is not."""
+"""The limits of a usable picture, and the exception for one that exceeds them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any, Self
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF", "TIFF")  # all that `Limits.formats` may name
 DEFAULT_FORMATS = FORMATS[:-1]  # no browser but Safari shows a TIFF, no phone makes one
-# What a version takes that was registered before versions told their formats, so that its answers do not change.
+# The formats of a version that was registered before versions recorded them: its answers must not change.
 _BEFORE = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 
 
 class Rejected(Exception):  # noqa: N818 -- an outcome that every caller handles, not a defect
-    """A file that cannot be used: a stable `code` for counting, a `detail` for people."""
+    """A file cannot be used: a stable `code` for counting, a `detail` for people."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
@@ -21,10 +21,10 @@ class Rejected(Exception):  # noqa: N818 -- an outcome that every caller handles
 
 @dataclass(frozen=True)
 class Limits:
-    """What a usable picture may be: pixels in all, px of its shorter side, longer side to shorter, its format.
+    """The limits of a usable picture: its pixels, px of its shorter side, ratio of longer to shorter side, its format.
 
     `formats` are names of FORMATS; a JPEG may hold several pictures (MPO), a PNG may be animated. Of an animation at
-    most `max_frames` frames are looked at; all of its frames together may have so many times `max_pixels`.
+    most `max_frames` frames are classified; all of its frames together may have max_frames * max_pixels pixels.
     """
 
     max_pixels: int = 50_000_000
@@ -35,12 +35,12 @@ class Limits:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any] | None) -> Self:
-        """Read what `dataclasses.asdict` wrote; without formats, those that were taken before they could be chosen.
+        """Read the result of `dataclasses.asdict`; without formats, use those from before they could be chosen.
 
-        None: the defaults, as a version has them that was registered before versions told their limits.
+        None gives the defaults, for a version that was registered before versions recorded their limits.
 
         Raises:
-            KeyError, TypeError, ValueError: it is something else.
+            KeyError, TypeError, ValueError: the document is something else.
 
         """
         if document is None:

@@ -1,6 +1,6 @@
-"""Bytes to a Pillow image, and its pixels: the only place that opens a picture.
+"""Open bytes as a Pillow image, and load its pixels: the only module that opens a picture.
 
-`guarded` opens a file of an allowed format by its first bytes; `load_pixels` decodes it within the memory there is.
+`open_guarded` opens a file of an allowed format by its first bytes; `load_pixels` decodes it within the free memory.
 Call them on untrusted bytes inside `images.sandbox` workers only: a decoder may hang, crash or eat memory.
 """
 
@@ -15,19 +15,20 @@ from typing import NamedTuple, TypeVar
 from PIL import AvifImagePlugin, Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from pipeline.images import signatures
-from pipeline.images.jpeg_frame import Frame, read_frame
+from pipeline.images.jpeg_frame import FrameHeader, read_frame
 from pipeline.images.limits import FORMATS, Limits, Rejected
 from pipeline.images.signatures import Signature
 
 Result = TypeVar("Result")
 
-BYTES_A_PIXEL = 4  # of RGB, as Pillow holds it
-_READERS = {"HEIF": "pillow-heif"}  # formats that need a package beside Pillow; the extra is called like the format
-# Bytes a pixel, opaque and not, that these take at the least: their libraries call broken what does not fit.
-_ROOM = {"WEBP": (12, 12), "AVIF": (8, 12), "HEIF": (7, 10)}
-_LITTLE = 2**24  # bytes
+BYTES_PER_PIXEL = 4  # of RGB, as Pillow holds it
+_READERS = {"HEIF": "pillow-heif"}  # formats that need another package; the extra has the format's name
+# Bytes per pixel, opaque and transparent, that these need at least: their libraries report a picture as broken when
+# memory is short.
+_CODEC_BYTES = {"WEBP": (12, 12), "AVIF": (8, 12), "HEIF": (7, 10)}
+_SMALL_ALLOCATION = 2**24  # bytes
 
-# All that opens pictures is imported with this module: a worker's limit counts from there.
+# Everything that opens pictures is imported with this module: a worker's memory limit counts from there.
 for _plugin in ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):
     import_module(f"PIL.{_plugin}ImagePlugin")
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a thread's stack and heap count against that limit
@@ -41,8 +42,10 @@ else:
     pillow_heif.register_heif_opener()
 
 
-def guarded(function: Callable[[Image.Image, Limits], Result], data: bytes, limits: Limits | None = None) -> Result:
-    """Return what `function` makes of the opened, not yet loaded picture and the limits.
+def open_guarded(
+    function: Callable[[Image.Image, Limits], Result], data: bytes, limits: Limits | None = None
+) -> Result:
+    """Apply `function` to the opened, not yet loaded picture and the limits, and return its result.
 
     Raises:
         Rejected: `data` is no picture of `limits.formats`, or `function` raised anything but MemoryError.
@@ -68,7 +71,7 @@ def guarded(function: Callable[[Image.Image, Limits], Result], data: bytes, limi
 
 
 def _opener(data: bytes, limits: Limits) -> str:
-    """Return Pillow's name of the one format that `data` may be of, once it is known to be taken."""
+    """Return Pillow's name of the format that `data` has; raise Rejected if it is not one of `limits.formats`."""
     if not data:
         raise Rejected("empty", "the file has no bytes")
     signature = signatures.identify(data)
@@ -77,17 +80,17 @@ def _opener(data: bytes, limits: Limits) -> str:
     if signature.kind == "text":
         raise Rejected("not_a_picture", f"it is {signature.name}")
     if signature.name not in limits.formats:
-        raise Rejected("unsupported_format", _why_not(signature))
+        raise Rejected("unsupported_format", _unsupported_detail(signature))
     if signature.name == "HEIF" and not _heif_opens():
         raise Rejected("unsupported_format", "HEIF (HEIC): pip install 'nsfw-pipeline[heif]' adds what reads it")
     if signature.name == "WEBP" and (canvas := signatures.webp_canvas(data)):
         _check_pixels(*canvas, limits)
-        make_room(_ROOM["WEBP"][0] * canvas[0] * canvas[1])
+        require_memory(_CODEC_BYTES["WEBP"][0] * canvas[0] * canvas[1])
     return signature.name
 
 
-def _why_not(signature: Signature) -> str:
-    """Return which format a file has, and the way out where there is one."""
+def _unsupported_detail(signature: Signature) -> str:
+    """Describe the format of a file that is not accepted, and what to do instead, if there is something."""
     name, kind = signature.name, signature.kind
     if name in FORMATS:
         return f"{name}: it is none of catalog.formats"
@@ -104,7 +107,7 @@ def _heif_opens() -> bool:
 
 
 def libraries() -> str:
-    """Return the names and versions of what decodes, on which a verdict may depend."""
+    """Return the names and versions of the decoding libraries, on which a result may depend."""
     names = ("pillow", *_READERS.values())
     return ", ".join(f"{name} {_version(name)}" for name in names)
 
@@ -117,16 +120,16 @@ def _version(package: str) -> str:
 
 
 class Header(NamedTuple):
-    """What is known of a picture before its pixels are."""
+    """What is known of a picture before its pixels are loaded."""
 
     format: str
     mode: str
 
 
 def read_header(image: Image.Image, limits: Limits) -> Header:
-    """Return what an opened picture's header tells, without loading its pixels.
+    """Return the header of an opened picture, without loading its pixels.
 
-    EXIF is not asked for: Pillow would load a PNG to find it, and forget that this failed.
+    EXIF is not read here: Pillow would load a PNG to find it, and ignore that this failed.
 
     Raises:
         Rejected: its size is not within the limits.
@@ -136,10 +139,10 @@ def read_header(image: Image.Image, limits: Limits) -> Header:
     return Header(str(image.format), image.mode)
 
 
-def load_pixels(image: Image.Image, frame: Frame | None = None) -> None:
-    """Decode the frame that `image` stands at.
+def load_pixels(image: Image.Image, frame: FrameHeader | None = None) -> None:
+    """Decode the current frame of `image`.
 
-    `frame` is `jpeg_frame` of it: where it is not given, that is called here.
+    `frame` is its `jpeg_frame`, which is read here if it is not given.
 
     Raises:
         MemoryError: it needs more than this process may use.
@@ -148,19 +151,19 @@ def load_pixels(image: Image.Image, frame: Frame | None = None) -> None:
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     frame = frame or jpeg_frame(image)
-    room = _ROOM.get(str(image.format), (0, 0))[image.mode == "RGBA"] * image.width * image.height
-    if held := libjpeg_bytes(image, frame):
-        room = held + BYTES_A_PIXEL * image.width * image.height
+    room = _CODEC_BYTES.get(str(image.format), (0, 0))[image.mode == "RGBA"] * image.width * image.height
+    if buffered := libjpeg_bytes(image, frame):
+        room = buffered + BYTES_PER_PIXEL * image.width * image.height
     if room:
-        make_room(room)
+        require_memory(room)
     image.load()
 
 
-def jpeg_frame(image: Image.Image) -> Frame | None:
-    """Return the frame header of a JPEG that is to be loaded, None of anything else: draft only what is `scalable`.
+def jpeg_frame(image: Image.Image) -> FrameHeader | None:
+    """Return the frame header of a JPEG that is not loaded yet, None for other formats. Draft only if it is `scalable`.
 
     Raises:
-        Rejected: libjpeg finds another size than Pillow: it would write its rows into a buffer for Pillow's.
+        Rejected: libjpeg reads another size than Pillow, so it would write its rows into a buffer of the wrong size.
 
     """
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or not image.tile or not isinstance(image.fp, io.BytesIO):
@@ -172,31 +175,31 @@ def jpeg_frame(image: Image.Image) -> Frame | None:
     return frame
 
 
-def libjpeg_bytes(image: Image.Image, frame: Frame | None) -> int:
-    """Return the bytes that libjpeg holds beside a picture of several scans; 0 where they are few."""
+def libjpeg_bytes(image: Image.Image, frame: FrameHeader | None) -> int:
+    """Return the bytes that libjpeg buffers besides the pixels of a JPEG of several scans; 0 if they are few."""
     if (
         frame is None
-        or frame.width * frame.height < _LITTLE // 8
+        or frame.width * frame.height < _SMALL_ALLOCATION // 8
         or not isinstance(image, JpegImagePlugin.JpegImageFile)
     ):
         return 0
-    return frame.held(image.fp.getvalue()) if isinstance(image.fp, io.BytesIO) else 0
+    return frame.buffered_bytes(image.fp.getvalue()) if isinstance(image.fp, io.BytesIO) else 0
 
 
 def count_frames(image: Image.Image) -> int:
-    """Return the frames of an animation, or the pictures in one file; 1 where what follows the first is damaged.
+    """Return the number of frames of an animation, or of pictures in a file; 1 if it is damaged after the first.
 
-    Of a GIF it reads the rest of the file: ask for it last.
+    For a GIF this reads the rest of the file: call it last.
     """
     try:
         return int(getattr(image, "n_frames", 1))
-    except Exception:  # noqa: BLE001 -- a later frame's damage does not spoil the first
+    except Exception:  # noqa: BLE001 -- damage in a later frame does not affect the first
         return 1
 
 
-def make_room(size: int) -> None:
-    """Raise MemoryError where this process may not take `size` bytes more; touch no memory. Little fits in any case."""
-    if size < _LITTLE:
+def require_memory(size: int) -> None:
+    """Raise MemoryError if this process may not allocate `size` more bytes. It uses no memory; small sizes pass."""
+    if size < _SMALL_ALLOCATION:
         return
     try:
         mmap.mmap(-1, size).close()

@@ -1,4 +1,4 @@
-"""Raw contents to training pixels: upright, RGB, at the model's size, encoded once."""
+"""Pack raw contents as training pixels: upright, RGB, at the model's size, encoded once."""
 
 import io
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from PIL import Image
 from pipeline.data import shards
 from pipeline.images import sandbox
 from pipeline.images.limits import Limits
-from pipeline.images.preprocessing import Squaring
-from pipeline.images.undecodable import undecodable
+from pipeline.images.preprocessing import Preprocessor
+from pipeline.images.undecodable import undecodable_error
 
 
 def encode(image: Image.Image, encoding: Literal["png", "jpeg"], jpeg_quality: int) -> bytes:
@@ -26,8 +26,8 @@ def encode(image: Image.Image, encoding: Literal["png", "jpeg"], jpeg_quality: i
 
 
 @dataclass(frozen=True)
-class Packing:
-    """How to pack: from which folder of shards, within which limits, to which side (px) and encoding."""
+class Packer:
+    """Packs pictures from a folder of shards, within `limits`, as squares of `size` px in one encoding."""
 
     folder: Path
     limits: Limits
@@ -37,11 +37,11 @@ class Packing:
 
     def pack(self, member: shards.Member) -> bytes:
         """Return one content as encoded (size, size, 3) pixels; for a sandbox worker."""
-        square = Squaring(self.limits, self.size).from_bytes(shards.read(self.folder, member))
+        square = Preprocessor(self.limits, self.size).from_bytes(shards.read(self.folder, member))
         return encode(Image.fromarray(square), self.encoding, self.jpeg_quality)
 
 
-def pack_all(packing: Packing, cost: sandbox.Limits, members: tuple[shards.Member, ...]) -> list[bytes]:
+def pack_all(packer: Packer, cost: sandbox.WorkerLimits, members: tuple[shards.Member, ...]) -> list[bytes]:
     """Return each member's encoded pixels, in order.
 
     Raises:
@@ -49,8 +49,8 @@ def pack_all(packing: Packing, cost: sandbox.Limits, members: tuple[shards.Membe
 
     """
     encoded = []
-    for member, outcome in zip(members, sandbox.run(partial(Packing.pack, packing), members, cost), strict=True):
+    for member, outcome in zip(members, sandbox.run(partial(Packer.pack, packer), members, cost), strict=True):
         if isinstance(outcome, sandbox.Failure):
-            raise undecodable(member, outcome, "packed")
+            raise undecodable_error(member, outcome, "packed")
         encoded.append(outcome)
     return encoded

@@ -1,6 +1,6 @@
-"""Untrusted bytes to the pixels that a model takes: the one way, for training and for every door.
+"""Preprocessing: untrusted bytes to the pixels that a model takes, the same for training and for every kind of scoring.
 
-outcomes = sandbox.run(Squaring(Limits(), 224).from_bytes, contents, cost)  # a square each, or a Failure
+outcomes = sandbox.run(Preprocessor(Limits(), 224).from_bytes, contents, cost)  # a square each, or a Failure
 """
 
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ from pipeline.images.decode import decode, decode_frames
 from pipeline.images.limits import Limits
 from pipeline.images.resize import to_square
 
-_SPARE = 2  # a JPEG is decoded at this many times the square's side at least: the antialiased resize needs no more
+_OVERSAMPLING = 2  # a JPEG is decoded at this many times the model's size at least: the resize needs no more
 
 
-class FrameSquares(NamedTuple):
-    """The frames of a picture that a model looks at; of a still, the one that it has.
+class FramePixels(NamedTuple):
+    """The pixels of the frames of a picture that a model classifies; a still has one.
 
     Attributes:
-        squares: uint8 (k, size, size, 3), upright, RGB; k is 1 or more.
-        numbers: of these frames, from 0.
+        pixels: uint8 (k, size, size, 3), upright, RGB; k is 1 or more.
+        numbers: the numbers of these frames, from 0.
         total: how many frames there are in all.
 
     """
 
-    squares: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8]
     numbers: tuple[int, ...]
     total: int
 
 
 @dataclass(frozen=True)
-class Squaring:
-    """How to make squares: within which limits, of which side (px)."""
+class Preprocessor:
+    """Makes squares of `size` px from pictures within `limits`."""
 
     limits: Limits
     size: int
@@ -47,10 +47,10 @@ class Squaring:
             MemoryError: it needs more than this process may use.
 
         """
-        return to_square(decode(data, self.limits, _SPARE * self.size).image, self.size)
+        return to_square(decode(data, self.limits, _OVERSAMPLING * self.size).image, self.size)
 
-    def frames_from_bytes(self, data: bytes) -> FrameSquares:
-        """Return a picture, or the frames of an animation that a model is to look at, as `from_bytes` does.
+    def frames_from_bytes(self, data: bytes) -> FramePixels:
+        """Return a picture, or the frames of an animation that a model classifies, each as `from_bytes` does.
 
         Raises:
             Rejected: it is no picture, or not within the limits.
@@ -58,5 +58,5 @@ class Squaring:
 
         """
         shrink = partial(to_square, size=self.size)
-        shown = decode_frames(data, shrink, self.limits, _SPARE * self.size)
-        return FrameSquares(np.stack(shown.results), tuple(shown.numbers), shown.total)
+        shown = decode_frames(data, shrink, self.limits, _OVERSAMPLING * self.size)
+        return FramePixels(np.stack(shown.results), tuple(shown.numbers), shown.total)

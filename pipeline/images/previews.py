@@ -18,9 +18,9 @@ _QUALITY = 60
 
 
 def previews(
-    members: Sequence[shards.Member], folder: Path, limits: Limits, cost: sandbox.Limits
+    members: Sequence[shards.Member], folder: Path, limits: Limits, cost: sandbox.WorkerLimits
 ) -> list[bytes | None]:
-    """Return each content as a JPEG of `SIDE` px, upright, without any metadata; None where it no longer decodes."""
+    """Return each content as a JPEG of `SIDE` px, upright, without metadata; None if it no longer decodes."""
     outcomes = sandbox.run(partial(_preview, folder.absolute(), limits), members, cost) if members else iter(())
     return [None if isinstance(outcome, sandbox.Failure) else outcome for outcome in outcomes]
 

@@ -1,4 +1,4 @@
-"""Raw contents to model input, any size, plain or distorted: decoded in sandbox workers, a few in memory at a time."""
+"""Render raw contents as model input, at any size, plain or distorted: in sandbox workers, a few at a time."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from pipeline.images import sandbox
 from pipeline.images.decode import decode
 from pipeline.images.distortions import DISTORTIONS
 from pipeline.images.limits import Limits
-from pipeline.images.preprocessing import Squaring
+from pipeline.images.preprocessing import Preprocessor
 from pipeline.images.resize import to_square
-from pipeline.images.undecodable import undecodable
+from pipeline.images.undecodable import undecodable_error
 
 PLAIN = "plain"
 _CHUNK_BYTES = 64 * 2**20  # of rendered pixels in one chunk
@@ -25,8 +25,8 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Rendering:
-    """How to render: shards in `folder`, within `limits`, to `size` px, in `forms` (`plain` or a distortion)."""
+class Renderer:
+    """Renders pictures of the shards in `folder`, within `limits`, at `size` px, in `forms`: plain or distortions."""
 
     folder: Path
     limits: Limits
@@ -36,10 +36,10 @@ class Rendering:
     def render(self, member: shards.Member) -> Pixels:
         """Return uint8 (forms, size, size, 3) of one content; for a sandbox worker.
 
-        A distortion is of the original picture, before it is resized: that is where it happens.
+        A distortion applies to the original picture, before it is resized, as it does when a picture is shared.
         """
         data = shards.read(self.folder, member)
-        plain = Squaring(self.limits, self.size).from_bytes(data)
+        plain = Preprocessor(self.limits, self.size).from_bytes(data)
         if self.forms == (PLAIN,):
             return plain[None]
         image = decode(data, self.limits).image
@@ -47,7 +47,7 @@ class Rendering:
         return np.stack(list(squares))
 
 
-def render_chunk(rendering: Rendering, cost: sandbox.Limits, members: tuple[shards.Member, ...]) -> Pixels:
+def render_chunk(renderer: Renderer, cost: sandbox.WorkerLimits, members: tuple[shards.Member, ...]) -> Pixels:
     """Return uint8 (members, forms, size, size, 3), in order.
 
     Raises:
@@ -55,21 +55,21 @@ def render_chunk(rendering: Rendering, cost: sandbox.Limits, members: tuple[shar
 
     """
     rendered = []
-    for member, outcome in zip(members, sandbox.run(partial(Rendering.render, rendering), members, cost), strict=True):
+    for member, outcome in zip(members, sandbox.run(partial(Renderer.render, renderer), members, cost), strict=True):
         if isinstance(outcome, sandbox.Failure):
-            raise undecodable(member, outcome, "rendered")
+            raise undecodable_error(member, outcome, "rendered")
         rendered.append(outcome)
     return np.stack(rendered)
 
 
-def render_all(rendering: Rendering, cost: sandbox.Limits, members: Sequence[shards.Member]) -> Iterator[Pixels]:
-    """Yield uint8 (n, forms, size, size, 3) chunks of all members, in order, some 64 MiB each.
+def render_all(renderer: Renderer, cost: sandbox.WorkerLimits, members: Sequence[shards.Member]) -> Iterator[Pixels]:
+    """Yield uint8 (n, forms, size, size, 3) chunks of all members, in order, about 64 MiB each.
 
-    `cost` is that of one form of one picture; each form may take as long. Its `workers` are this machine's cores.
+    `cost`: the limits of one form of one picture; each form may take that long. The workers are this machine's cores.
     """
-    one = len(rendering.forms) * rendering.size**2 * 3
+    one = len(renderer.forms) * renderer.size**2 * 3
     step = max(1, min(256, _CHUNK_BYTES // one))
-    whole = sandbox.Limits(cost.seconds * len(rendering.forms), cost.memory_mb, executor.cores())
-    # One chunk after another, on workers that stay: a process pool around them would start anew for each call.
+    whole = sandbox.WorkerLimits(cost.seconds * len(renderer.forms), cost.memory_mb, executor.cores())
+    # One chunk after another, on workers that stay: a process pool around this would start again with each call.
     for start in range(0, len(members), step):
-        yield render_chunk(rendering, whole, tuple(members[start : start + step]))
+        yield render_chunk(renderer, whole, tuple(members[start : start + step]))

@@ -5,8 +5,8 @@ from PIL import Image
 
 
 def to_square(image: Image.Image, size: int) -> np.ndarray:
-    """Return `image` squeezed to uint8 (size, size, 3), bilinear with antialiasing.
+    """Return `image` resized to uint8 (size, size, 3), bilinear with antialiasing.
 
-    The aspect ratio is given up, as nsfw_model and nsfwjs do: nothing at the edge of a picture goes unseen.
+    The aspect ratio is not kept, as in nsfw_model and nsfwjs: so nothing at the edge of a picture is cut off.
     """
     return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))

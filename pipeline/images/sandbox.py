@@ -1,6 +1,6 @@
-"""Worker processes for untrusted pictures: limits of time and memory each; a bad picture costs itself alone.
+"""Worker processes for untrusted pictures: each has limits of time and memory; a bad picture affects no other one.
 
-Only `Failure.final` outcomes are about the bytes; any other may be another's doing, and must not be remembered.
+Only `Failure.final` outcomes depend on the bytes; any other may have an outside cause, and must not be cached.
 """
 
 import os
@@ -11,35 +11,36 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from pipeline.images.worker import OUT_OF_MEMORY, Failure, Task, is_final
-from pipeline.images.worker_pool import Kind, Pool, WorkerDiedError
+from pipeline.images.worker_pool import Pool
+from pipeline.images.worker_process import WorkerDiedError, WorkerKind
 
-__all__ = ["Failure", "Limits", "is_final", "run", "stop", "submit"]
+__all__ = ["Failure", "WorkerLimits", "is_final", "run", "stop", "submit"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_CHUNK = 32  # pictures a message: a round trip costs about as much as decoding a small one
-_HEAVY = 4 * 2**20  # bytes a message
-_HELD = 64 * 2**20
-_WALL_FACTOR, _WALL_SECONDS = 10.0, 10.0  # of the clock, to a second of CPU time, and beside it: machines are shared
-_NO_FORK_SERVER = 255  # multiprocessing's exit code of a process whose fork server is gone
-_one_at_a_time = threading.Lock()  # a server asks from several threads
-_pools: dict[tuple[int, Kind, int], Pool] = {}
+_CHUNK = 32  # pictures in a message: a round trip costs about as much as decoding a small one
+_CHUNK_BYTES = 4 * 2**20  # bytes a message
+_MAX_PENDING_BYTES = 64 * 2**20
+_WALL_FACTOR, _WALL_SECONDS = 10.0, 10.0  # clock time is 10 times the CPU time plus 10 s: machines are shared
+_NO_FORK_SERVER = 255  # multiprocessing's exit code of a process whose fork server has ended
+_pools_lock = threading.Lock()  # a server calls from several threads
+_pools: dict[tuple[int, WorkerKind, int], Pool] = {}
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one picture may cost its worker, and what workers there are.
+class WorkerLimits:
+    """The limits of one picture in a worker, and the number and priority of the workers.
 
     Attributes:
-        seconds: of CPU time.
-        memory_mb: MiB beyond what an idle worker takes.
-        workers: how many at a time.
-        wall_seconds: of the clock; None: 10 times `seconds`, and 10 more.
-        nice: their nice value; 0 as ours.
+        seconds: CPU time for one picture.
+        memory_mb: MiB beyond those of an idle worker.
+        workers: how many workers run at a time.
+        wall_seconds: clock time for one picture, in seconds; None: 10 times `seconds`, plus 10.
+        nice: the workers' nice value; 0 is that of this process.
 
     """
 
@@ -51,81 +52,88 @@ class Limits:
 
     @property
     def wall(self) -> float:
-        """Seconds of the clock that a picture may take."""
+        """Seconds of the clock that one picture may take."""
         return self.wall_seconds or _WALL_FACTOR * self.seconds + _WALL_SECONDS
 
 
 def run(
     function: Callable[[Item], Result],
     items: Iterable[Item],
-    limits: Limits,
+    limits: WorkerLimits,
     *,
     weigh: Callable[[Item], int] = lambda _: 0,
 ) -> Iterator[Result | Failure]:
-    """Yield, in order, each item's result or the Failure that it met.
+    """Yield, in order, each item's result or its Failure.
 
-    `function` runs in worker processes, so it must be picklable. The workers outlive the call and serve the next.
-    `weigh` tells the bytes of an item: of those that wait no more than 64 MiB and one item's are held at a time.
-    An item that costs a worker, or runs out of memory, has a second try, alone in a fresh worker.
+    `function` runs in worker processes, so it must be picklable. The workers stay for the next call.
+    `weigh` returns the bytes of an item: at most 64 MiB, and one item more, are pending at a time.
+    An item whose worker dies, or that runs out of memory, is tried a second time, alone in a fresh worker.
 
     Raises:
         UserError: workers cannot be started.
 
     """
-    pool = _sound_pool(limits)
-    waiting: deque[tuple[tuple[Item, ...], Future[list[Result | Failure]]]] = deque()
-    held = 0
+    tries = _Tries(function, limits, _sound_pool(limits))
+    pending: deque[tuple[tuple[Item, ...], Future[list[Result | Failure]]]] = deque()
+    pending_bytes = 0
+    for chunk, weight in _chunks(items, weigh):
+        pending.append((chunk, tries.schedule(chunk)))
+        pending_bytes += weight
+        while len(pending) > 4 * limits.workers or (pending_bytes > _MAX_PENDING_BYTES and len(pending) > 1):
+            first, future = pending.popleft()
+            outcomes = tries.collect(first, future)
+            pending_bytes -= sum(map(weigh, first))
+            yield from outcomes
+    while pending:
+        yield from tries.collect(*pending.popleft())
 
-    def schedule(chunk: tuple[Item, ...], *, fresh: bool = False) -> Future[list[Result | Failure]]:
-        return pool.schedule(_task(function, chunk, limits), fresh=fresh)
 
-    def collect(chunk: tuple[Item, ...], future: Future[list[Result | Failure]]) -> list[Result | Failure]:
-        done = _awaited(future, limits)
+@dataclass(frozen=True)
+class _Tries(Generic[Item, Result]):
+    """Runs `function` on chunks of items in the workers of a pool; items that may be innocent get a second try."""
+
+    function: Callable[[Item], Result]
+    limits: WorkerLimits
+    pool: Pool
+
+    def schedule(self, chunk: tuple[Item, ...], *, fresh: bool = False) -> Future[list[Result | Failure]]:
+        return self.pool.schedule(_task(self.function, chunk, self.limits), fresh=fresh)
+
+    def collect(self, chunk: tuple[Item, ...], future: Future[list[Result | Failure]]) -> list[Result | Failure]:
+        """Wait for a chunk, and return its outcomes after the second tries."""
+        done = _result_of(future, self.limits)
+        # A worker that dies takes its whole chunk with it: each item is tried again to see which one was the cause.
         outcomes = [done] * len(chunk) if isinstance(done, Failure) else done
         return [
-            alone(item, fresh=len(chunk) == 1 or outcome.code == "memory")
+            self._retry(item, fresh=len(chunk) == 1 or outcome.code == "memory")
             if isinstance(outcome, Failure) and not outcome.final
             else outcome
             for item, outcome in zip(chunk, outcomes, strict=True)
         ]
 
-    def alone(item: Item, *, fresh: bool) -> Result | Failure:
-        done = _awaited(schedule((item,), fresh=fresh), limits)
+    def _retry(self, item: Item, *, fresh: bool) -> Result | Failure:
+        done = _result_of(self.schedule((item,), fresh=fresh), self.limits)
         outcome = done if isinstance(done, Failure) else done[0]
         if not fresh and isinstance(outcome, Failure) and outcome.code == "memory":
-            return alone(item, fresh=True)  # what came before may have left its worker's memory in pieces
+            return self._retry(item, fresh=True)  # earlier items may have fragmented its worker's memory
         return outcome
 
-    def first() -> tuple[int, list[Result | Failure]]:
-        chunk, future = waiting.popleft()
-        return sum(map(weigh, chunk)), collect(chunk, future)
 
-    for chunk, weight in _chunks(items, weigh):
-        waiting.append((chunk, schedule(chunk)))
-        held += weight
-        while len(waiting) > 4 * limits.workers or (held > _HELD and len(waiting) > 1):
-            done, outcomes = first()
-            held -= done
-            yield from outcomes
-    while waiting:
-        yield from first()[1]
-
-
-def _task(function: Callable[[Item], Result], items: tuple[Item, ...], limits: Limits) -> Task:
+def _task(function: Callable[[Item], Result], items: tuple[Item, ...], limits: WorkerLimits) -> Task:
     return Task(function, items, limits.seconds, limits.wall)
 
 
-def _awaited(future: Future[list[Result | Failure]], limits: Limits) -> list[Result | Failure] | Failure:
+def _result_of(future: Future[list[Result | Failure]], limits: WorkerLimits) -> list[Result | Failure] | Failure:
     try:
         return future.result()
     except WorkerDiedError as death:
-        return _why(death.exitcode, limits)
+        return _death_failure(death.exitcode, limits)
     except CancelledError:
         return Failure("unavailable", "its worker was stopped")
 
 
-def _why(exitcode: int | None, limits: Limits) -> Failure:
-    """Tell what a worker died of: a decoder's own defect is a crash, SIGKILL comes from outside."""
+def _death_failure(exitcode: int | None, limits: WorkerLimits) -> Failure:
+    """Return the Failure for a worker's exit code: a decoder's own defect is a crash, SIGKILL comes from outside."""
     if exitcode in {-signal.SIGPROF, -signal.SIGXCPU}:
         return Failure("timeout", f"not done within {limits.seconds:g} s of CPU time")
     if exitcode == -signal.SIGALRM:
@@ -138,13 +146,13 @@ def _why(exitcode: int | None, limits: Limits) -> Failure:
 
 
 def _chunks(items: Iterable[Item], weigh: Callable[[Item], int]) -> Iterator[tuple[tuple[Item, ...], int]]:
-    """Yield up to 32 items, or 4 MiB of them, and their weight."""
+    """Yield chunks of up to 32 items or about 4 MiB, and the bytes of each chunk."""
     chunk: list[Item] = []
     weight = 0
     for item in items:
         chunk.append(item)
         weight += weigh(item)
-        if len(chunk) == _CHUNK or weight >= _HEAVY:
+        if len(chunk) == _CHUNK or weight >= _CHUNK_BYTES:
             yield tuple(chunk), weight
             chunk, weight = [], 0
     if chunk:
@@ -152,12 +160,12 @@ def _chunks(items: Iterable[Item], weigh: Callable[[Item], int]) -> Iterator[tup
 
 
 def submit(
-    function: Callable[[Item], Result], item: Item, limits: Limits, *, fresh: bool = False
+    function: Callable[[Item], Result], item: Item, limits: WorkerLimits, *, fresh: bool = False
 ) -> "Future[Result | Failure]":
-    """Begin one item at once; the future's result is the item's, or the Failure that it met. It has one try.
+    """Start one item at once, with one try; the future returns the item's result or its Failure.
 
-    The same workers as `run`'s; `fresh`: one that has opened nothing yet. Cancelling the future takes the item out of
-    the queue, or its worker off it.
+    It uses the same workers as `run`; `fresh`: one that has opened nothing yet. Cancelling the future removes the item
+    from the queue, or ends the worker that runs it.
     """
     inner = _sound_pool(limits).schedule(_task(function, (item,), limits), fresh=fresh)
     outer: Future[Result | Failure] = Future()
@@ -166,9 +174,9 @@ def submit(
         if not outer.set_running_or_notify_cancel():
             return
         try:
-            outcomes = _awaited(done, limits)
+            outcomes = _result_of(done, limits)
             outer.set_result(outcomes if isinstance(outcomes, Failure) else outcomes[0])
-        except BaseException as defect:  # noqa: BLE001 -- raised where the result is asked for
+        except BaseException as defect:  # noqa: BLE001 -- raised where the result is read
             outer.set_exception(defect)
 
     inner.add_done_callback(finished)
@@ -178,16 +186,16 @@ def submit(
 
 def stop() -> None:
     """End all workers now, as the end of this process would."""
-    with _one_at_a_time:
+    with _pools_lock:
         while _pools:
             _pools.popitem()[1].stop()
 
 
-def _sound_pool(limits: Limits) -> Pool:
-    """Return the pool that earlier calls used, or a new one if that has broken down since."""
-    kind = Kind(limits.memory_mb, limits.nice)
+def _sound_pool(limits: WorkerLimits) -> Pool:
+    """Return the pool that earlier calls used, or a new one if that was stopped or cannot start workers."""
+    kind = WorkerKind(limits.memory_mb, limits.nice)
     key = limits.workers, kind, os.getpid()  # a fork of this process needs its own
-    with _one_at_a_time:
+    with _pools_lock:
         pool = _pools.get(key)
         if pool is None or not pool.active:
             pool = _pools[key] = Pool(limits.workers, kind)

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: nothing of it is decoded, so it is safe on any bytes.
+"""Identify a file by its first bytes: nothing is decoded, so it is safe on any bytes.
 
 signature = identify(data)
 signature.kind, signature.name  # "picture", "JPEG"
@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["picture", "archive", "video", "audio", "document", "text"]
 
-_HEAD = 512  # bytes: a tar says at 257 what it is
+_HEAD = 512  # bytes: the signature of a tar is at 257
 
 
 class Signature(NamedTuple):
-    """What a file says that it is: a picture's name is Pillow's name of the format, where Pillow has one."""
+    """The kind and name of a file's format; for a picture, Pillow's name, if Pillow has one."""
 
     kind: Kind
     name: str
@@ -26,7 +26,7 @@ _ICO = Signature("picture", "ICO")
 _QUICKTIME = Signature("video", "QuickTime")
 _MPEG = Signature("video", "MPEG")
 
-# Where the magic bytes stand, what they are, what has them. The first that fits counts.
+# The offset of the magic bytes, the bytes, and the format that has them. The first match counts.
 _MAGIC: tuple[tuple[int, bytes, Signature], ...] = (
     (0, b"\xff\xd8", Signature("picture", "JPEG")),
     (0, b"\x89PNG", Signature("picture", "PNG")),
@@ -114,16 +114,16 @@ _TEXT_LOOKED_AT = 64  # bytes
 
 
 def identify(data: bytes) -> Signature | None:
-    """Return what the first bytes say that a file is; None where they say nothing."""
+    """Return the format that the first bytes of a file identify; None if they identify none."""
     head = bytes(data[:_HEAD])
-    for place, magic, signature in _MAGIC:
-        if head.startswith(magic, place):
+    for offset, magic, signature in _MAGIC:
+        if head.startswith(magic, offset):
             return signature
     return _riff(head) or _boxed(head) or _text(head) or _short(head)
 
 
 def webp_canvas(data: bytes) -> tuple[int, int] | None:
-    """Return width and height, in px, that a WEBP's header tells: libwebp takes memory for them when it opens it."""
+    """Return width and height, in px, from a WEBP's header: libwebp allocates memory for them when it opens it."""
     head, kind = data[:30], data[12:16]
     if len(head) < 30:
         return None
@@ -142,7 +142,7 @@ def _riff(head: bytes) -> Signature | None:
 
 
 def _boxed(head: bytes) -> Signature | None:
-    """Tell the formats apart that begin with an ISO media `ftyp` box: by its brand, or the brands it is like."""
+    """Identify formats that begin with an ISO media `ftyp` box, by its brand or its compatible brands."""
     if head[4:8] != b"ftyp":
         return None
     length = min(int.from_bytes(head[:4], "big"), len(head))
@@ -169,7 +169,7 @@ def _text(head: bytes) -> Signature | None:
 
 
 def _short(head: bytes) -> Signature | None:
-    """Tell what has two bytes of signature alone, or none in one place: asked last, when it is no text either."""
+    """Identify formats with a signature of two bytes, or of single bytes far apart: tested last, after text."""
     if head.startswith(b"BM"):
         return Signature("picture", "BMP")
     if head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G":

@@ -1,4 +1,4 @@
-"""What runs in a worker process: its limits, and the loop that applies functions to untrusted pictures."""
+"""The code of a worker process: its limits, and the loop that applies functions to untrusted pictures."""
 
 import math
 import os
@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from pipeline.core import processes
 from pipeline.images.limits import Rejected
 
-OUT_OF_MEMORY = 113  # exit code of a worker that could not even receive its task, or send its answer
-_SPARE_SECONDS = 120  # CPU time for a task's imports; a net below the limit of each picture
+OUT_OF_MEMORY = 113  # exit code of a worker that had no memory to receive its task, or to send its answer
+_SPARE_SECONDS = 120  # CPU time for a task's imports; a second safeguard beyond the limit of each picture
 _CODES_OF_THE_WORKER = frozenset({"timeout", "memory", "crashed", "unavailable"})
 
 
@@ -28,8 +28,8 @@ class Failure:
 
     Attributes:
         code: one of limits.Rejected's; or `timeout` (CPU time), `memory`, `crashed` (its worker died of it), or
-            `unavailable` (the machine is to blame: its worker was killed from outside, or had no turn at a processor).
-        detail: for people.
+            `unavailable` (because of the machine: its worker was killed from outside, or got no CPU time).
+        detail: text for people.
 
     """
 
@@ -41,17 +41,17 @@ class Failure:
 
     @property
     def final(self) -> bool:
-        """Whether it is about the bytes alone; any other may be another's doing, and must not be remembered."""
+        """Whether it depends on the bytes alone; any other may have an outside cause, and must not be cached."""
         return self.code not in _CODES_OF_THE_WORKER
 
 
 def is_final(problem: str) -> bool:
-    """Tell whether a `code: detail` is about the bytes ("" too: they are usable), and not about a worker."""
+    """Return whether a `code: detail` is about the bytes ("" too: they are usable), and not about a worker."""
     return Failure(problem.partition(":")[0], problem).final
 
 
 class Task(NamedTuple):
-    """`function` of each item; seconds of CPU time, and of the clock, that each item may take."""
+    """Apply `function` to each item; seconds of CPU time, and of the clock, that each item may take."""
 
     function: Callable[[Any], Any]
     items: tuple[Any, ...]
@@ -60,9 +60,9 @@ class Task(NamedTuple):
 
 
 def work(connection: Connection, parent: Connection, memory_mb: int, nice: int) -> None:
-    """Answer each task of `connection` with a list of outcomes, or an exception of ours, until it is closed."""
-    processes.end_with(parent)
-    import_module("pipeline.images.loading")  # all that opens pictures: the limit of memory counts from there
+    """Answer each task of `connection` with a list of outcomes, or with our own defect, until it is closed."""
+    processes.end_with_parent(parent)
+    import_module("pipeline.images.loading")  # everything that opens pictures: the memory limit counts from here
     _restrict(memory_mb, nice)
     connection.send(None)  # ready
     while True:
@@ -76,24 +76,24 @@ def work(connection: Connection, parent: Connection, memory_mb: int, nice: int) 
 
 
 def _answer(connection: Connection) -> list[Any] | BaseException | None:
-    """Return what came of the next task; None where there is none any more."""
+    """Return the outcomes of the next task, or our own defect; None if there are no more tasks."""
     _limit_cpu(_SPARE_SECONDS)
     try:
         task = connection.recv()  # imports what the function needs
     except EOFError:
         return None
-    except Exception as error:  # noqa: BLE001 -- a defect of ours, raised in the parent
-        return _described(error)
+    except Exception as error:  # noqa: BLE001 -- a defect in our own code, raised in the parent
+        return _with_traceback(error)
     _limit_cpu(_SPARE_SECONDS + task.seconds * len(task.items))
     try:
         with _timers():
             return [_outcome(task, item) for item in task.items]
     except Exception as error:  # noqa: BLE001 -- as above
-        return _described(error)
+        return _with_traceback(error)
 
 
 def _outcome(task: Task, item: Any) -> Any:
-    # Their default action ends the process, also while it is stuck in C code.
+    # The default action of these signals ends the process, even while it is stuck in C code.
     signal.setitimer(signal.ITIMER_PROF, task.seconds)
     signal.setitimer(signal.ITIMER_REAL, task.wall_seconds)
     try:
@@ -109,12 +109,12 @@ def _send(connection: Connection, answer: list[Any] | BaseException) -> None:
         connection.send(answer)
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 -- what cannot be pickled is a defect of ours
+    except Exception as error:  # noqa: BLE001 -- an answer that cannot be pickled is a defect in our own code
         connection.send(RuntimeError(f"an answer cannot be sent ({type(error).__name__}: {error})"))
 
 
-def _described(error: Exception) -> Exception:
-    """Return it with the place where it was raised, which does not travel."""
+def _with_traceback(error: Exception) -> Exception:
+    """Return the error with its traceback as a note, because pickling loses the traceback."""
     if isinstance(error, MemoryError):
         raise error
     error.add_note("In a worker process:\n" + "".join(traceback.format_exception(error)))
@@ -131,14 +131,14 @@ def _timers() -> Iterator[None]:
 
 
 def _limit_cpu(seconds: float) -> None:
-    """Let this process use so many more seconds of CPU time before SIGXCPU ends it."""
+    """Let this process use `seconds` more of CPU time before SIGXCPU ends it."""
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     soft = math.ceil(time.process_time() + seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (soft if most == resource.RLIM_INFINITY else min(soft, most), most))
 
 
 def _restrict(memory_mb: int, nice: int) -> None:
-    """Let this process grow by `memory_mb` beyond what its imports took, leave no core file, and end by its timers."""
+    """Limit this process to `memory_mb` beyond its imports, without core files, and let its timers end it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     ending = (signal.SIGPROF, signal.SIGALRM, signal.SIGXCPU, signal.SIGTERM)
     for number in ending:

@@ -1,1 +1,1 @@
-"""Backbone, head, augmentation, schedule, fitting, export."""
+"""The network: backbone, head, augmentation, loss, optimizer and learning rate, and its weights file."""

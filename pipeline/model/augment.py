@@ -1,8 +1,8 @@
-"""The article's random transforms: one fused affine warp a picture, then a channel shift.
+"""The article's random transforms: one affine warp a picture, then a channel shift.
 
-Draws are made for a whole batch, in numpy; the warp is OpenCV's. Ranges, order and edge fill are those of Keras'
+Transforms are drawn for a whole batch in numpy; OpenCV warps. Ranges, order and edge fill are those of Keras'
 ImageDataGenerator (rotation, shift, shear, zoom, horizontal flip, channel shift, fill `nearest`). A random crop, which
-that has not, comes before them all.
+ImageDataGenerator does not have, comes first.
 """
 
 import cv2
@@ -10,14 +10,14 @@ import numpy as np
 
 from pipeline.params.augment import Augment
 
-cv2.setNumThreads(0)  # several batches are warped at a time already
+cv2.setNumThreads(0)  # several batches are warped in parallel already
 
 
 def draw(rng: np.random.Generator, n: int, ranges: Augment, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw n transforms of (size, size) pictures.
 
-    Returns float32 (n, 8) projective coefficients from output to input pixels, (x, y) order, as `apply` takes them, and
-    float32 (n,) shifts of all channels, of 255.
+    Returns float32 (n, 8), the projective coefficients from output to input pixels in (x, y) order, and float32 (n,),
+    the shifts of all channels on the scale 0..255; both as `apply` takes them.
     """
     theta = np.deg2rad(rng.uniform(-ranges.rotation, ranges.rotation, n))
     right, down = rng.uniform(-ranges.shift, ranges.shift, (2, n)) * size
@@ -26,7 +26,7 @@ def draw(rng: np.random.Generator, n: int, ranges: Augment, size: int) -> tuple[
     flip = (rng.random(n) < 0.5) & ranges.flip
     channel = rng.uniform(-ranges.channel_shift, ranges.channel_shift, n)
     matrix = _compose(theta, right, down, shear, zoom, flip, size)
-    if ranges.crop:  # drawn last, and not at all when off: the other numbers are the same with it and without
+    if ranges.crop:  # drawn last, so that the other numbers are the same with a crop and without
         matrix = _crop(rng, n, ranges.crop, size) @ matrix
     return _coefficients(matrix), channel.astype(np.float32)
 
@@ -40,7 +40,7 @@ def _compose(
     flip: np.ndarray,
     size: int,
 ) -> np.ndarray:
-    """Return (n, 3, 3) matrices from output to input (x, y, 1): rotation @ shift @ shear @ zoom, centred."""
+    """Return (n, 3, 3) matrices from output to input (x, y, 1): rotation @ shift @ shear @ zoom, about the centre."""
     zero, one = np.zeros_like(theta), np.ones_like(theta)
     cos, sin = np.cos(theta), np.sin(theta)
     rotate = _stack([[cos, -sin, zero], [sin, cos, zero], [zero, zero, one]])
@@ -50,7 +50,7 @@ def _compose(
     middle = np.full_like(theta, size / 2 - 0.5)
     centre = _stack([[one, zero, middle], [zero, one, middle], [zero, zero, one]])
     back = _stack([[one, zero, -middle], [zero, one, -middle], [zero, zero, one]])
-    # The flip comes last on the way out, so first on the way in: x -> size - 1 - x.
+    # The flip is the last step from input to output, so the first one from output to input: x -> size - 1 - x.
     mirror = np.where(flip, -1.0, 1.0)
     flipped = _stack([[mirror, zero, np.where(flip, size - 1.0, 0.0)], [zero, one, zero], [zero, zero, one]])
     matrix: np.ndarray = centre @ rotate @ shift @ skew @ scale @ back @ flipped
@@ -58,15 +58,16 @@ def _compose(
 
 
 def _crop(rng: np.random.Generator, n: int, share: float, size: int) -> np.ndarray:
-    """Draw (n, 3, 3) matrices from a crop scaled to full size to its picture: the last step in, so the first one out.
+    """Draw (n, 3, 3) matrices from a crop, scaled to full size, to its picture.
 
-    Each axis keeps a share of U(1 - share, 1), anywhere along the side. A crop spans centres of pixels, so it never
-    reaches beyond the picture. Where the other transforms reach beyond the crop, they show what is there.
+    From output to input it is the last step. Each axis keeps a share drawn from U(1 - share, 1), at an even position
+    along the side. A crop spans centres of pixels, so it never reaches beyond the picture. Where the other transforms
+    reach beyond the crop, they show the rest of the picture.
     """
-    kept = rng.uniform(1 - share, 1, (2, n))
-    offset = rng.uniform(0, 1, (2, n)) * (1 - kept) * (size - 1)
+    side = rng.uniform(1 - share, 1, (2, n))
+    offset = rng.uniform(0, 1, (2, n)) * (1 - side) * (size - 1)
     zero, one = np.zeros(n), np.ones(n)
-    return _stack([[kept[0], zero, offset[0]], [zero, kept[1], offset[1]], [zero, zero, one]])
+    return _stack([[side[0], zero, offset[0]], [zero, side[1], offset[1]], [zero, zero, one]])
 
 
 def _stack(rows: list[list[np.ndarray]]) -> np.ndarray:
@@ -74,14 +75,14 @@ def _stack(rows: list[list[np.ndarray]]) -> np.ndarray:
 
 
 def _coefficients(matrix: np.ndarray) -> np.ndarray:
-    """Turn (n, 3, 3) matrices into TensorFlow's (n, 8): without the last one, which is 1."""
+    """Turn (n, 3, 3) matrices into TensorFlow's (n, 8): without the last element, which is 1."""
     return matrix.reshape(-1, 9)[:, :8].astype(np.float32)
 
 
 def apply(pictures: np.ndarray, coefficients: np.ndarray, channel: np.ndarray) -> np.ndarray:
     """Warp a batch (n, size, size, 3) of 0..255 pictures by n draws; float32, each clipped to its own range.
 
-    The warp is bilinear, and exact to 0.01: OpenCV 5's of float pictures (its older ones round positions to 1/32 px).
+    The warp is bilinear, and exact to 0.01 with OpenCV 5 (earlier versions round positions to 1/32 px).
     """
     warped = np.empty(pictures.shape, np.float32)
     size = (pictures.shape[2], pictures.shape[1])

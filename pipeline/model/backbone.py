@@ -1,4 +1,4 @@
-"""The network whose features are transferred: by name from keras.applications, with weights and block names."""
+"""The network whose features are transferred: built by name from keras.applications, with its weights."""
 
 import logging
 from typing import Any, Literal
@@ -18,12 +18,12 @@ _log = logging.getLogger(__name__)
 
 
 def input_range(params: Backbone) -> Literal["symmetric", "unit"]:
-    """Return what the weights were trained on: `symmetric`, [-1, 1], as both backbones' ImageNet weights, or `unit`."""
+    """Return the pixel range of the weights' training: `symmetric` [-1, 1] (also ImageNet's), or `unit` [0, 1]."""
     return params.rescaling or "symmetric"
 
 
 def rescaling(params: Backbone) -> tuple[float, float]:
-    """Return (scale, offset) from 0..255 to what the backbone's weights were trained on."""
+    """Return (scale, offset) from 0..255 to the pixel range of the weights' training."""
     return _RESCALING[input_range(params)]
 
 
@@ -31,17 +31,17 @@ def build(params: Backbone) -> Any:
     """Return the backbone as a Keras model, (n, size, size, 3) rescaled pixels to a feature map, with its weights.
 
     Raises:
-        UserError: the weights cannot be found, downloaded or fitted to this backbone, or are not the right file.
+        UserError: the weights are missing, cannot be downloaded, do not fit this backbone, or have another digest.
 
     """
-    keras.backend.clear_session()  # a second build in one process would get other layer names
-    path = weights_file.verified(params)
+    keras.backend.clear_session()  # otherwise a second build in one process gets other layer names
+    path = weights_file.verified_path(params)
     try:
         model = _architecture(params)
-    except Exception as error:  # h5py and Keras raise a dozen kinds on a file that does not fit
+    except Exception as error:  # h5py and Keras raise many types on a file that does not fit
         if path is None:
             raise
-        raise UserError(weights_file.misfit(path, params, error)) from None
+        raise UserError(weights_file.misfit_message(path, params, error)) from None
     if params.batchnorm_momentum is not None:
         for layer in batchnorms(model):
             layer.momentum = params.batchnorm_momentum
@@ -60,11 +60,11 @@ def batchnorms(model: Any) -> list[Any]:
     return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-def cut(model: Any, name: str, point: str) -> int:
-    """Return the index of the first layer that trains when everything after `point` does.
+def first_trainable(model: Any, name: str, point: str) -> int:
+    """Return the index of the first layer after the unfreeze point `point`.
 
     Raises:
-        UserError: no such point; the message lists the valid ones.
+        UserError: there is no such point; the message lists the valid ones.
 
     """
     names = [layer.name for layer in model.layers]
@@ -78,18 +78,18 @@ def cut(model: Any, name: str, point: str) -> int:
         raise UserError(f"finetune.unfreeze is {point!r}; {name} has {', '.join(UNFREEZE_POINTS[name])}")
     if point in {"all", "none"}:
         return {"all": 0, "none": len(names)}[point]
-    ends = [point, f"{point}_add", f"{point}_project_BN"]  # MobileNetV2's blocks end in one of the latter two
+    ends = [point, f"{point}_add", f"{point}_project_BN"]  # MobileNetV2's blocks end in one of the last two
     return next(names.index(end) for end in ends if end in names) + 1
 
 
-def unfreeze(model: Any, name: str, point: str, *, learned: bool) -> None:
-    """Make everything after `point` trainable, in place, and the rest not.
+def unfreeze(model: Any, name: str, point: str, *, pretrained: bool) -> None:
+    """Make every layer after `point` trainable, in place, and the others not.
 
-    BatchNormalization never trains when the weights were learned elsewhere: its statistics would drift from what they
-    fit. Without learned weights it always does, else the statistics stay those of noise.
+    BatchNormalization layers stay frozen if the backbone is `pretrained`, because their statistics would drift from
+    those that its weights fit. Otherwise they train as the other layers do, else their statistics stay those of noise.
     """
-    first = cut(model, name, point)
+    first = first_trainable(model, name, point)
     model.trainable = True
     for index, layer in enumerate(model.layers):
         batchnorm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = index >= first and not (batchnorm and learned)
+        layer.trainable = index >= first and not (batchnorm and pretrained)

@@ -1,4 +1,4 @@
-"""A trained backbone as a weights file of its own, with the recipe that made it."""
+"""Exports a trained backbone as a weights file, with the recipe that made it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +17,13 @@ def export_backbone(model_file: Path, out: Path, recipe: Mapping[str, Any]) -> P
     Returns the recipe's path.
 
     Raises:
-        UserError: `out` has another ending, or there is no such model.
+        UserError: `out` has another ending, or the model does not exist.
 
     """
     if not out.name.endswith(".weights.h5"):
         raise UserError(f"{out}: Keras weights files end in .weights.h5. Choose such a name.")
     if not model_file.is_file():
-        raise UserError(files.missing(model_file))
+        raise UserError(files.missing_message(model_file))
     base = network.load(model_file).get_layer(backbone.NAME)
     save_weights(base, out)
     described = out.with_name(out.name.removesuffix(".weights.h5") + ".yaml")

@@ -1,17 +1,17 @@
-"""Weights that make up for a skewed scrape."""
+"""Loss weights that compensate for classes of unequal size."""
 
 import numpy as np
 
 from pipeline.params.section import ClassWeights
 
-_BETA = 0.9999  # Cui et al.'s for large sets; at a few hundred pictures a class it comes close to `balanced`
+_BETA = 0.9999  # Cui et al.'s for large sets; with a few hundred pictures a class the result is close to `balanced`
 
 
 def class_weights(labels: np.ndarray, classes: int, kind: ClassWeights) -> np.ndarray | None:
     """Return float32 (classes,) loss weights by label index whose mean over the pictures is 1, or None for none.
 
     balanced: 1 / n of the class. effective: (1 - beta) / (1 - beta^n), the effective number of samples of Cui et al.,
-    Class-Balanced Loss, CVPR 2019. A class without pictures weighs 0: there is nothing to weigh.
+    Class-Balanced Loss, CVPR 2019. A class without pictures has weight 0.
     """
     if kind is None:
         return None

@@ -1,4 +1,4 @@
-"""Same seed, same CPU: same weights."""
+"""Determinism: the same seed on the same CPU gives the same weights."""
 
 import keras
 import tensorflow as tf

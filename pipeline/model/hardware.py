@@ -1,4 +1,4 @@
-"""What the machine offers: how many devices, and what they compute fastest in."""
+"""The devices of this machine, and the number format in which they compute fastest."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 def strategy() -> Any:
     """Return the tf.distribute strategy: several machines where TF_CONFIG names them, all GPUs here, or one device.
 
-    Call it before anything else of TensorFlow's: workers find each other at the start.
+    Call it before anything else of TensorFlow: the workers connect at the start.
     """
     if len(_workers()) > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -41,14 +41,14 @@ def is_chief() -> bool:
 
 
 def precision(wanted: Literal["auto", "float32", "float16", "bfloat16"]) -> Precision:
-    """Return what to compute in; `auto`: bfloat16 from NVIDIA's compute capability 8.0 on, float16 from 7.0 on."""
+    """Return the number format; `auto`: bfloat16 from NVIDIA's compute capability 8.0 on, float16 from 7.0 on."""
     if wanted != "auto":
         return wanted
-    found = [
+    capabilities = [
         tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
         for gpu in tf.config.list_physical_devices("GPU")
     ]
-    least = min(found, default=(0, 0))
+    least = min(capabilities, default=(0, 0))
     if least >= (8, 0):
         return "bfloat16"
     return "float16" if least >= (7, 0) else "float32"

@@ -1,4 +1,4 @@
-"""The whole classifier: rescaling, backbone, pool and the article's head."""
+"""The classifier: rescaling, backbone, global average pool and the article's head."""
 
 import json
 import zipfile
@@ -47,7 +47,7 @@ def embedder(params: Backbone) -> Any:
 
 
 def classifier(embed: Any, top: Any) -> Any:
-    """Join an embedder and a head to one model, 0..255 pixels (n, size, size, 3) to probabilities (n, classes)."""
+    """Join an embedder and a head to one model: 0..255 pixels (n, size, size, 3) to probabilities (n, classes)."""
     return keras.Model(embed.inputs, top(embed.outputs[0]), name="classifier")
 
 
@@ -55,7 +55,7 @@ def save(model: Any, path: Path) -> None:
     """Save a model without its optimizer, whole or not at all; equal weights give equal bytes."""
     bare = keras.Model(model.inputs, model.outputs, name=model.name)
     with files.atomic(path.with_suffix(".keras")) as temporary:
-        named = temporary.with_suffix(".keras")  # Keras goes by the ending
+        named = temporary.with_suffix(".keras")  # Keras needs this ending
         try:
             bare.save(named)
             _without_dates(named, temporary)
@@ -64,24 +64,24 @@ def save(model: Any, path: Path) -> None:
 
 
 def _without_dates(source: Path, target: Path) -> None:
-    """Copy a .keras archive (a zip, stored) with the beginning of time in place of when it was saved."""
-    with zipfile.ZipFile(source) as saved, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as timeless:
-        for name in saved.namelist():
-            data = saved.read(name)
+    """Copy a .keras archive (a zip without compression) with a fixed date in place of the date of saving."""
+    with zipfile.ZipFile(source) as original, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as copy:
+        for name in original.namelist():
+            data = original.read(name)
             if name == "metadata.json":
                 data = json.dumps(json.loads(data) | {"date_saved": "1980-01-01@00:00:00"}).encode()
-            timeless.writestr(zipfile.ZipInfo(name), data)
+            copy.writestr(zipfile.ZipInfo(name), data)
 
 
 def load(path: Path) -> Any:
-    """Load a saved classifier; no custom code runs.
+    """Load a saved classifier without running any code of the file.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: it does not exist, or is damaged.
 
     """
     if not path.is_file():
-        raise UserError(files.folder(path) if path.is_dir() else files.missing(path))
+        raise UserError(files.folder_message(path) if path.is_dir() else files.missing_message(path))
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, LookupError, TypeError, zipfile.BadZipFile, EOFError) as error:

@@ -1,4 +1,4 @@
-"""What a training minimises, and by which steps."""
+"""The loss and the optimizer of a training."""
 
 from typing import Any, Literal
 
@@ -23,12 +23,12 @@ def compile_model(
 
     Args:
         model: pixels or features in, probabilities out.
-        rate: a number, or a schedule by step (of a whole batch).
-        optimizer: which.
-        momentum: of sgd.
+        rate: the learning rate, a number or a schedule by step (of a whole batch).
+        optimizer: its name.
+        momentum: of sgd; adam ignores it.
         label_smoothing: the share of a label that is spread over all classes (Szegedy et al. 2016).
         clip_norm: the largest norm of all gradients together; None: no limit.
-        parts: gradients of so many micro-batches are averaged before a step.
+        parts: how many micro-batches' gradients are averaged before a step.
         jit: compile the step with XLA.
         loss_scaling: scale the loss up and the gradients down again, so that float16 does not lose small ones.
 

@@ -1,4 +1,4 @@
-"""The classifier that is fine-tuned: the head's own, one built anew, or a twin in another precision."""
+"""The classifier that is fine-tuned: a new one, or a copy of a trained one in another precision."""
 
 from typing import Any, Literal
 
@@ -9,31 +9,33 @@ from pipeline.params.root import Params
 
 
 def build(params: Params) -> Any:
-    """Return the classifier with a new head, its backbone frozen."""
+    """Return the classifier with a new head and a frozen backbone."""
     embed = network.embedder(params.backbone)
     features, classes = embed.output_shape[-1], len(params.labels.names)
     return network.classifier(embed, network.head(features, classes, params.train, params.seed))
 
 
-def in_precision(model: Any, params: Params, precision: Literal["float16", "bfloat16"]) -> Any:
-    """Return a twin of a classifier that computes in `precision` and keeps its weights, equal ones, in float32."""
-    said = params.backbone
-    bare = said.model_copy(update={"weights": None, "weights_sha256": None})  # they come from `model`
+def copy_in_precision(model: Any, params: Params, precision: Literal["float16", "bfloat16"]) -> Any:
+    """Return a copy of a classifier that computes in `precision`; its weights are equal, and in float32."""
+    without_weights = {"weights": None, "weights_sha256": None}  # they come from `model`
+    backbone_params = params.backbone.model_copy(update=without_weights)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(f"mixed_{precision}")
     try:
-        twin = build(params.model_copy(update={"backbone": bare}))
+        copy = build(params.model_copy(update={"backbone": backbone_params}))
     finally:
         keras.config.set_dtype_policy(policy)
-    twin.set_weights(model.get_weights())
-    return twin
+    copy.set_weights(model.get_weights())
+    return copy
 
 
-def trainee(model: Any, params: Params) -> Any:
-    """Return the classifier unfrozen, in the precision to compute in: `model` itself, or a twin of its weights."""
+def trainable_model(model: Any, params: Params) -> Any:
+    """Return the classifier unfrozen and in the precision of the params: `model` itself, or a copy of it."""
     precision = hardware.precision(params.finetune.precision)
     if precision != "float32":
-        model = in_precision(model, params, precision)
-    learned = params.backbone.weights is not None
-    backbone.unfreeze(model.get_layer(backbone.NAME), params.backbone.name, params.finetune.unfreeze, learned=learned)
+        model = copy_in_precision(model, params, precision)
+    pretrained = params.backbone.weights is not None
+    backbone.unfreeze(
+        model.get_layer(backbone.NAME), params.backbone.name, params.finetune.unfreeze, pretrained=pretrained
+    )
     return model

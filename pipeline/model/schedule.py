@@ -1,4 +1,4 @@
-"""Learning rate by step: Keras' own schedules, after a linear warm-up."""
+"""The learning rate by step: Keras' schedules after a linear warm-up."""
 
 from typing import Any, Self
 
@@ -32,7 +32,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[m
 
 @keras.saving.register_keras_serializable("nsfw")
 class ByBatch(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras has no types
-    """`inner(step)` where an optimizer counts `parts` micro-batches a step."""
+    """`inner(step)` for an optimizer that counts micro-batches, `parts` of which make a step."""
 
     def __init__(self, inner: Any, parts: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class ByBatch(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[
 
 
 def build(schedule: Schedule, steps_per_epoch: int, epochs: int) -> WarmUp:
-    """Return the rate by step for a run of `epochs`.
+    """Return the learning rate by step for a run of `epochs`.
 
     exponential: initial * rate ** (epoch / every_epochs); cosine: from initial to final over the run; piecewise:
     values[i] until epoch boundaries[i].
@@ -68,11 +68,11 @@ def _inner(schedule: Schedule, steps: int, epochs: int) -> Any:
     if isinstance(schedule, Cosine):
         alpha = schedule.final / schedule.initial
         return keras.optimizers.schedules.CosineDecay(schedule.initial, epochs * steps, alpha)
-    # Keras gives a boundary's own step to the value before it.
+    # In Keras a boundary's own step still has the value before it.
     bounds = [round(boundary * steps) - 1 for boundary in schedule.boundaries]
     return keras.optimizers.schedules.PiecewiseConstantDecay(bounds, list(schedule.values))
 
 
 def first_rate(schedule: Schedule) -> float:
-    """Return the rate that the warm-up leads to."""
+    """Return the rate at the end of the warm-up."""
     return schedule.values[0] if isinstance(schedule, Piecewise) else schedule.initial

@@ -1,6 +1,6 @@
-"""`augment.apply` as a Keras layer, so that the accelerator that trains warps the pictures as well.
+"""`augment.apply` as a Keras layer, so that the accelerator warps the pictures too.
 
-Written in keras.ops alone: it runs on every backend, and XLA compiles it (TensorFlow's warp op it cannot).
+It is written in keras.ops: it runs on every backend, and XLA compiles it, which it cannot do with TensorFlow's warp op.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ class Warp(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        # Never in half precision, which cannot place a pixel: beyond 256, float16 counts in quarters, bfloat16 in twos.
+        # Not in half precision, too coarse for coordinates: above 256 the steps of float16 are 0.25, of bfloat16 2.
         super().__init__(dtype="float32", **kwargs)
 
     def call(self, inputs: Any) -> Any:
@@ -27,7 +27,7 @@ class Warp(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         left, up = ops.floor(x), ops.floor(y)
         right, down = ops.minimum(left + 1.0, size - 1.0), ops.minimum(up + 1.0, size - 1.0)
         across, along = (x - left)[..., None], (y - up)[..., None]
-        flat = ops.reshape(ops.cast(pixels, "float32"), (-1, 3))  # first: TensorFlow gathers no uint8 on a GPU
+        flat = ops.reshape(ops.cast(pixels, "float32"), (-1, 3))  # cast first: TensorFlow cannot gather uint8 on a GPU
         above = _at(flat, left, up, size) * (1.0 - across) + _at(flat, right, up, size) * across
         below = _at(flat, left, down, size) * (1.0 - across) + _at(flat, right, down, size) * across
         warped = above * (1.0 - along) + below * along
@@ -36,10 +36,10 @@ class Warp(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
 
 
 def _sources(coefficients: Any, size: int) -> tuple[Any, Any]:
-    """Return where each output pixel comes from: x and y, float32 (n, size, size), inside the picture.
+    """Return the source of each output pixel: x and y, float32 (n, size, size), inside the picture.
 
-    Clamping the coordinates repeats the edge, as TensorFlow's fill mode NEAREST does. Multiplied out: a matrix product
-    may run in TF32, whose 10 bits are too few for coordinates.
+    Clamping the coordinates repeats the edge, as TensorFlow's fill mode NEAREST does. The product is written out:
+    a matrix product may run in TF32, whose 10 bits are too few for coordinates.
     """
     grid = ops.arange(size, dtype="float32")
     column, row = grid[None, None, :], grid[None, :, None]
@@ -49,15 +49,15 @@ def _sources(coefficients: Any, size: int) -> tuple[Any, Any]:
 
 
 def _at(flat: Any, x: Any, y: Any, size: int) -> Any:
-    """Return the pixels at whole (x, y), (n, size, size), of pictures laid out as (n * size * size, 3)."""
+    """Return the pixels at integer (x, y), (n, size, size), of pictures laid out as (n * size * size, 3)."""
     first = ops.arange(ops.shape(x)[0], dtype="int32")[:, None, None] * (size * size)
     return ops.take(flat, first + ops.cast(y, "int32") * size + ops.cast(x, "int32"), axis=0)
 
 
-def augmented(model: Any) -> Any:
-    """Return `model` behind a warp: [pixels uint8, coefficients, channel] to what it says of the warped pictures.
+def with_warp(model: Any) -> Any:
+    """Return `model` after a warp: [pixels uint8, coefficients, channel] to its output for the warped pictures.
 
-    `model` takes 0..255 pixels (n, s, s, 3); the weights are its own. Made to train it, not to be saved.
+    `model` takes 0..255 pixels (n, s, s, 3), and shares its weights with the result, which is for training only.
     """
     pixels = keras.Input(model.input_shape[1:], dtype="uint8", name="pixels")
     coefficients = keras.Input((8,), name="coefficients")

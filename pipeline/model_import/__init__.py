@@ -1,1 +1,1 @@
-"""Models from elsewhere: inspected before they are loaded, then registered."""
+"""Import of models from elsewhere: inspected before they are loaded, then registered."""

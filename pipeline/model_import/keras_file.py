@@ -1,6 +1,6 @@
 """A .keras file (a zip of a description and an HDF5 file of weights), inspected before Keras sees it.
 
-Keras' own safe mode is the second line of defence, not the first: whatever is not known to be harmless is refused here.
+Only what is known to be harmless is accepted here. Keras' own safe mode is the second line of defence.
 """
 
 import stat
@@ -12,12 +12,12 @@ from typing import IO, Any
 import h5py
 
 from pipeline.model_import import topology
-from pipeline.model_import.inspection import Found, check_bytes, read_document, refused, side
+from pipeline.model_import.inspection import ModelInfo, check_bytes, read_document, refusal, side
 
 _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 _DOCUMENT_BYTES = 32 * 2**20
-_RATIO = 100  # of a member's size to its compressed size; Keras itself does not compress
-_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3  # HDF5's own filters; any other may be a library to load
+_RATIO = 100  # maximum of a member's size to its compressed size; Keras itself does not compress
+_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3  # HDF5's own filters; any other might load a library
 
 _LAYERS = topology.MODELS | frozenset(
     {
@@ -59,11 +59,11 @@ _WHY = {
 _LARGEST = {"units": 2**17, "filters": 2**17, "batch_shape": 2**12, "target_shape": 2**20}
 
 
-def inspect(path: Path, max_bytes: int) -> Found:
-    """Return what the file says of itself; nothing is deserialized.
+def inspect(path: Path, max_bytes: int) -> ModelInfo:
+    """Return what the file states about its model; nothing is deserialized.
 
     Raises:
-        UserError: it is broken, too large, holds anything but a classifier of plain Keras layers, or has other shapes.
+        UserError: it is broken or too large, or is not a picture classifier made of plain Keras layers.
 
     """
     check_bytes(path, path.stat().st_size, max_bytes)
@@ -75,25 +75,25 @@ def inspect(path: Path, max_bytes: int) -> Found:
             read_document(path, archive.read("metadata.json"), "metadata.json")
             _check_objects(path, description)
             _check_weights(path, archive, max_bytes)
-    # zipfile raises NotImplementedError for a compression, RuntimeError for a password, that it does not know.
+    # zipfile raises NotImplementedError for an unknown compression, RuntimeError for a missing password.
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise refused(path, f"it is cut short or broken ({error})") from None
+        raise refusal(path, f"it is cut short or broken ({error})") from None
     try:
         size, layout = side(path, topology.input_shape(description))
-        return Found("keras", size, topology.classes(description), layout)
+        return ModelInfo("keras", size, topology.classes(description), layout)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise refused(path, f"config.json describes no model with one input and one output ({error})") from None
+        raise refusal(path, f"config.json describes no model with one input and one output ({error})") from None
 
 
 def _check_magic(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(8)
     if head[:1] == b"\x80" and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
-        raise refused(path, "it is a Python pickle, which can run any code. Save the model by model.save('x.keras')")
+        raise refusal(path, "it is a Python pickle, which can run any code. Save the model by model.save('x.keras')")
     if head == b"\x89HDF\r\n\x1a\n":
-        raise refused(path, "it is an HDF5 model of Keras 2. Load it there and save it by model.save('x.keras')")
+        raise refusal(path, "it is an HDF5 model of Keras 2. Load it there and save it by model.save('x.keras')")
     if head[:4] != b"PK\x03\x04":
-        raise refused(path, "it is not a .keras file: it is no zip archive")
+        raise refusal(path, "it is not a .keras file: it is no zip archive")
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile, max_bytes: int) -> None:
@@ -102,10 +102,10 @@ def _check_members(path: Path, archive: zipfile.ZipFile, max_bytes: int) -> None
     for entry in entries:
         _check_member(path, entry)
     if len(set(names)) < len(names):
-        raise refused(path, "its archive holds a name twice")
+        raise refusal(path, "its archive holds a name twice")
     if set(names) != _MEMBERS:
         odd = ", ".join(sorted(set(names) ^ _MEMBERS))
-        raise refused(path, f"its archive holds not just {', '.join(sorted(_MEMBERS))} (too many or missing: {odd})")
+        raise refusal(path, f"its archive holds not just {', '.join(sorted(_MEMBERS))} (too many or missing: {odd})")
     check_bytes(path, sum(entry.file_size for entry in entries), max_bytes)
     for entry in entries:
         if entry.filename.endswith(".json"):
@@ -115,21 +115,21 @@ def _check_members(path: Path, archive: zipfile.ZipFile, max_bytes: int) -> None
 def _check_member(path: Path, entry: zipfile.ZipInfo) -> None:
     name = entry.filename
     if name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts or ":" in name:
-        raise refused(path, f"its archive holds {name!r}, a path that leads out of it")
+        raise refusal(path, f"its archive holds {name!r}, a path that leads out of it")
     if stat.S_ISLNK(entry.external_attr >> 16):
-        raise refused(path, f"its archive holds a link, {name!r}")
+        raise refusal(path, f"its archive holds a link, {name!r}")
     if entry.flag_bits & 1:
-        raise refused(path, f"its archive's {name!r} is encrypted")
+        raise refusal(path, f"its archive's {name!r} is encrypted")
     if entry.file_size > _RATIO * max(entry.compress_size, 1024):
-        raise refused(
+        raise refusal(
             path,
             f"its archive's {name!r} unpacks from {entry.compress_size:,} to {entry.file_size:,} bytes: a zip bomb",
         )
 
 
 def _check_objects(path: Path, description: dict[str, Any]) -> None:
-    """Refuse whatever Keras would build that is not on the list, however deep it lies."""
-    # Keras ignores how the whole model was compiled: it is loaded with compile=False.
+    """Refuse any object, at any depth, that Keras would build and that is not on the list."""
+    # The compile_config of the outer model is ignored, as it is loaded with compile=False.
     waiting: list[tuple[Any, str]] = [({**description, "compile_config": None}, "the model")]
     while waiting:
         node, where = waiting.pop()
@@ -148,27 +148,27 @@ def _check_objects(path: Path, description: dict[str, Any]) -> None:
 def _check_object(path: Path, node: dict[str, Any], where: str) -> None:
     kind, module, registered = node["class_name"], node.get("module"), node.get("registered_name")
     if isinstance(kind, str) and kind in _WHY:
-        raise refused(path, f"{where!r} holds a {kind}: {_WHY[kind]}")
+        raise refusal(path, f"{where!r} holds a {kind}: {_WHY[kind]}")
     if registered is not None and registered != kind:
-        raise refused(path, f"{where!r} holds {registered!r}, a custom class, which needs its author's code")
+        raise refusal(path, f"{where!r} holds {registered!r}, a custom class, which needs its author's code")
     known = isinstance(kind, str) and isinstance(module, str | None) and (module, kind) in _ALLOWED
     if not known:
-        raise refused(path, f"{where!r} holds {module}.{kind}, which is not among the layers that are let in")
+        raise refusal(path, f"{where!r} holds {module}.{kind}, which is not on the list of accepted layers")
 
 
 def _check_number(path: Path, key: str, value: Any, where: str) -> None:
-    """Refuse sizes that would fill the memory by building alone."""
+    """Refuse sizes that would fill the memory when the layer is built."""
     largest = _LARGEST.get(key)
     values = value if isinstance(value, list) else [value]
     if largest and any(isinstance(number, int | float) and number > largest for number in values):
-        raise refused(path, f"{where!r} has {key} {value}; up to {largest:,} is let in")
+        raise refusal(path, f"{where!r} has {key} {value}; the limit is {largest:,}")
 
 
 def _check_weights(path: Path, archive: zipfile.ZipFile, max_bytes: int) -> None:
     with tempfile.TemporaryFile() as unpacked:
         with archive.open("model.weights.h5") as member:
             left = max_bytes
-            while chunk := member.read(2**20):  # the real size, whatever the archive says
+            while chunk := member.read(2**20):  # count the real size, whatever the archive declares
                 left -= len(chunk)
                 check_bytes(path, max_bytes - left, max_bytes)
                 unpacked.write(chunk)
@@ -180,7 +180,7 @@ def _check_hdf5(path: Path, handle: IO[bytes], max_bytes: int) -> None:
     try:
         file = h5py.File(handle, "r")
     except (OSError, ValueError) as error:
-        raise refused(path, f"model.weights.h5 is cut short or no HDF5 file ({error})") from None
+        raise refusal(path, f"model.weights.h5 is cut short or no HDF5 file ({error})") from None
     with file:
         groups, seen, total = [file], set(), 0
         while groups:
@@ -188,11 +188,12 @@ def _check_hdf5(path: Path, handle: IO[bytes], max_bytes: int) -> None:
             for name in group:
                 inside = f"model.weights.h5's {group.name.rstrip('/')}/{name}"
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise refused(path, f"{inside} is a link, which may lead to any file")
+                    raise refusal(path, f"{inside} is a link, which may lead to any file")
                 item = group[name]
                 address = h5py.h5o.get_info(item.id).addr
+                # A second name for the same object could hide a cycle, or count its bytes twice.
                 if address in seen:
-                    raise refused(path, f"{inside} is there by another name too")
+                    raise refusal(path, f"{inside} is there under another name, too")
                 seen.add(address)
                 if isinstance(item, h5py.Group):
                     groups.append(item)
@@ -202,15 +203,15 @@ def _check_hdf5(path: Path, handle: IO[bytes], max_bytes: int) -> None:
 
 
 def _dataset_bytes(path: Path, item: Any, inside: str) -> int:
-    """Return what a dataset takes in memory; refuse one that is more than an array of numbers in this very file."""
+    """Return a dataset's size in memory; refuse one that is not an array of numbers stored in this file."""
     if not isinstance(item, h5py.Dataset):
-        raise refused(path, f"{inside} is no array")
+        raise refusal(path, f"{inside} is no array")
     if item.is_virtual or item.external:
-        raise refused(path, f"{inside} has its values in other files")
+        raise refusal(path, f"{inside} has its values in other files")
     if item.dtype.kind not in "fiubV" or item.dtype.hasobject:
-        raise refused(path, f"{inside} holds {item.dtype}, not numbers")
+        raise refusal(path, f"{inside} holds {item.dtype}, not numbers")
     settings = item.id.get_create_plist()
-    filters = {settings.get_filter(place)[0] for place in range(settings.get_nfilters())}
+    filters = {settings.get_filter(i)[0] for i in range(settings.get_nfilters())}
     if filters - {_DEFLATE, _SHUFFLE, _FLETCHER32}:
-        raise refused(path, f"{inside} is packed by a filter that is not HDF5's own")
+        raise refusal(path, f"{inside} is compressed by a filter that is not HDF5's own")
     return int(item.size) * int(item.dtype.itemsize)

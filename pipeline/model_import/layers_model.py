@@ -1,7 +1,7 @@
 """A TensorFlow.js layers model (nsfwjs' model.json and its shards) rebuilt as a Keras 3 model.
 
-Its topology is Keras 2's. Nothing of it reaches Keras as it is: each layer is made anew from the options listed here,
-and an option that is not listed, so that its meaning might be lost, is an error.
+Its topology has the format of Keras 2 and is never passed to Keras: each layer is built from the options listed here.
+An option that is not listed is an error, as ignoring it might change the model.
 """
 
 import re
@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from pipeline.model_import import tfjs_weights, topology
-from pipeline.model_import.inspection import Found, check_bytes, read_document, refused, side
+from pipeline.model_import.inspection import ModelInfo, check_bytes, read_document, refusal, side
 
 _DOCUMENT_BYTES = 64 * 2**20
 _LARGEST = 2**16  # of any number in an option: units, filters, sizes
@@ -40,23 +40,23 @@ _OPTIONS: dict[str, frozenset[str]] = {
     "Flatten": frozenset(),
     "Reshape": frozenset({"target_shape"}),
 }
-# hard_sigmoid is not there: Keras 3's is another function than Keras 2's.
+# hard_sigmoid is missing, as Keras 3 defines it differently than Keras 2.
 _ACTIVATIONS = {"linear", "relu", "relu6", "softmax", "sigmoid", "tanh", "elu", "selu", "softplus", "swish"}
-# Of no consequence to what a finished model answers.
+# These do not change the outputs of a finished model.
 _DROPPED = re.compile(
     r"name|trainable|dtype|batch_input_shape|batch_shape|input_dtype|sparse|ragged|noise_shape|seed|data_format|"
     r"\w+_(initializer|regularizer|constraint)"
 )
-# Options of later Keras 2, let in where they change nothing.
+# Options of later versions of Keras 2, accepted only with the value that changes nothing.
 _NEUTRAL = {"groups": 1, "keepdims": False, "renorm": False, "synchronized": False}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-def inspect(path: Path, max_bytes: int) -> Found:
-    """Return what model.json says; the topology is checked, nothing is built, and of the shards only sizes are read.
+def inspect(path: Path, max_bytes: int) -> ModelInfo:
+    """Return what model.json states; the topology is checked, nothing is built, and of the shards only sizes are read.
 
     Raises:
-        UserError: it is broken, too large, holds a layer or an option that is not on the list, or has other shapes.
+        UserError: it is broken or too large, has a layer or an option that is not listed, or is no picture classifier.
 
     """
     description = _description(path, max_bytes)
@@ -64,16 +64,16 @@ def inspect(path: Path, max_bytes: int) -> Found:
         _check(path, description)
         tfjs_weights.check_shards(path, max_bytes)
         size, layout = side(path, topology.input_shape(description))
-        return Found("tfjs", size, topology.classes(description), layout)
+        return ModelInfo("tfjs", size, topology.classes(description), layout)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise refused(path, f"it describes no model with one input and one output ({error})") from None
+        raise refusal(path, f"it describes no model with one input and one output ({error})") from None
 
 
 def build(path: Path, max_bytes: int) -> Any:
-    """Return the model of an inspected file in Keras 3, with its weights, float32.
+    """Return the model of an inspected file as a Keras 3 model with its weights, float32.
 
     Raises:
-        UserError: weights and layers do not fit.
+        UserError: weights and layers do not match.
 
     """
     description = _description(path, max_bytes)
@@ -83,7 +83,7 @@ def build(path: Path, max_bytes: int) -> Any:
         made: dict[str, Any] = {}
         model = keras.Model(inputs, _connect(description, [inputs], "", made)[0], name="incumbent")
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise refused(path, f"its layers do not fit together ({' '.join(str(error).split())[:300]})") from None
+        raise refusal(path, f"its layers do not fit together ({' '.join(str(error).split())[:300]})") from None
     _fill(path, made, tfjs_weights.read_weights(path))
     return model
 
@@ -92,30 +92,30 @@ def _description(path: Path, max_bytes: int) -> dict[str, Any]:
     check_bytes(path, path.stat().st_size, min(_DOCUMENT_BYTES, max_bytes))
     document = read_document(path, path.read_bytes(), "model.json")
     if document.get("format") == "graph-model":
-        raise refused(path, "it is a graph model. Give the layers model that it was made from, or its SavedModel")
-    found = document.get("modelTopology")
-    if isinstance(found, dict):
-        found = found.get("model_config", found)
-    if not isinstance(found, dict) or found.get("class_name") not in topology.MODELS:
-        raise refused(path, "it has no layers model in modelTopology")
-    return found
+        raise refusal(path, "it is a graph model. Give the layers model that it was made from, or its SavedModel")
+    model = document.get("modelTopology")
+    if isinstance(model, dict):
+        model = model.get("model_config", model)
+    if not isinstance(model, dict) or model.get("class_name") not in topology.MODELS:
+        raise refusal(path, "it has no layers model in modelTopology")
+    return model
 
 
 def _check(path: Path, model: topology.Description) -> None:
     for layer in topology.layers(model):
         kind, name = layer.get("class_name"), topology.name(layer)
         if not _NAME.fullmatch(name):
-            raise refused(path, f"the layer's name {name!r} is none")
+            raise refusal(path, f"the layer name {name!r} is not valid")
         if kind in topology.MODELS:
             _check(path, layer)
         elif kind not in _OPTIONS:
             known = ", ".join(sorted(_OPTIONS))
-            raise refused(path, f"the layer {name!r} is a {kind}; let in are {known}")
+            raise refusal(path, f"the layer {name!r} is a {kind}; accepted are {known}")
         else:
             options = _options(layer)
             numbers = [number for value in options.values() for number in _numbers(value)]
             if any(abs(number) > _LARGEST for number in numbers):
-                raise refused(path, f"the layer {name!r} has an option above {_LARGEST:,}")
+                raise refusal(path, f"the layer {name!r} has an option above {_LARGEST:,}")
 
 
 def _numbers(value: Any) -> Iterable[float]:
@@ -127,10 +127,10 @@ def _numbers(value: Any) -> Iterable[float]:
 
 
 def _options(layer: topology.Description) -> dict[str, Any]:
-    """Return the options to make a layer by, from what its description says.
+    """Return the options to build a layer with, from its description.
 
     Raises:
-        ValueError: one of them is not known.
+        ValueError: one of them is unknown.
 
     """
     kind, config = layer["class_name"], layer["config"]
@@ -150,12 +150,13 @@ def _options(layer: topology.Description) -> dict[str, Any]:
 
 
 def _connect(model: topology.Description, inputs: list[Any], above: str, made: dict[str, Any]) -> list[Any]:
-    """Apply a model's layers to `inputs`; put each new layer into `made`, by its path; return the outputs."""
+    """Apply a model's layers to `inputs` and return the outputs; each new layer is added to `made`, by its path."""
     if model["class_name"] == "Sequential":
         tensors = inputs
         for layer in topology.layers(model):
             tensors = _call(layer, tensors, above, made)
         return tensors
+    # The output of each call of each layer: a shared layer is called several times.
     calls: dict[tuple[str, int], Any] = {}
     starts = iter(inputs)
     for layer in topology.layers(model):
@@ -182,25 +183,27 @@ def _call(layer: topology.Description, tensors: list[Any], above: str, made: dic
 
 
 def _fill(path: Path, made: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> None:
-    """Give each layer its weights, by its path or its own name; every weight of the file must have a place."""
+    """Set each layer's weights, found by its path or its own name; every weight of the file must be used."""
     left = dict(weights)
-    for place, layer in made.items():
+    for layer_path, layer in made.items():
         values = []
         for weight in layer.weights:
-            name = next((name for name in _names(place, layer, weight.name) if name in left), None)
+            name = next((name for name in _names(layer_path, layer, weight.name) if name in left), None)
             value = None if name is None else left.pop(name)
             if value is None or value.shape != tuple(weight.shape):
-                found, wanted = "nothing" if value is None else f"{value.shape}", tuple(weight.shape)
-                raise refused(path, f"the weight {place}/{weight.name} should be {wanted}, and is {found} in the file")
+                actual, wanted = "nothing" if value is None else f"{value.shape}", tuple(weight.shape)
+                raise refusal(
+                    path, f"the weight {layer_path}/{weight.name} should be {wanted}, and is {actual} in the file"
+                )
             values.append(value)
         layer.set_weights(values)
     if left:
-        raise refused(path, f"it has weights that no layer takes: {', '.join(sorted(left)[:5])}")
+        raise refusal(path, f"it has weights that no layer takes: {', '.join(sorted(left)[:5])}")
 
 
-def _names(place: str, layer: Any, weight: str) -> list[str]:
-    """Return what the file may call a weight: it may call the layer a/b/dense so, or b/dense, or plainly dense."""
+def _names(layer_path: str, layer: Any, weight: str) -> list[str]:
+    """Return the names that the file may use for a weight: the layer a/b/dense may be called b/dense or dense, too."""
     if isinstance(layer, keras.layers.DepthwiseConv2D) and weight == "kernel":
         weight = "depthwise_kernel"  # Keras 2's name
-    parts = place.split("/")
+    parts = layer_path.split("/")
     return ["/".join([*parts[start:], weight]) for start in range(len(parts))]

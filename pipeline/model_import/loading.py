@@ -1,4 +1,4 @@
-"""Any model file of others: which format it is, its digest, its inspection, and its way into our hands."""
+"""Model files from elsewhere, of any format: guess the format, take the digest, inspect, convert or copy."""
 
 import hashlib
 import re
@@ -7,18 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.core.errors import UserError
-from pipeline.model_import.inspection import Format, Found, check_bytes, read_document, refused, refusing
+from pipeline.core.files import sha256_of
+from pipeline.model_import.inspection import Format, ModelInfo, check_bytes, read_document, refusal, refuse_on_error
 
 _ENDINGS: dict[str, Format] = {".json": "tfjs", ".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".onnx": "onnx"}
 _LABEL_FILES = ("labels.txt", "class_labels.txt", "metadata.json")
 _LABEL_BYTES = 2**16
 
 
-def locate(path: Path, said: Format | None) -> tuple[Path, Format]:
-    """Return the model itself (in a layers model's folder, its model.json) and its format, said or guessed.
+def locate(path: Path, declared: Format | None) -> tuple[Path, Format]:
+    """Return the model's path (for the folder of a layers model, its model.json) and its format, declared or guessed.
 
     Raises:
-        UserError: there is nothing, or it is of none of the formats.
+        UserError: there is nothing at this path, or it has none of the formats.
 
     """
     if not path.exists():
@@ -26,39 +27,39 @@ def locate(path: Path, said: Format | None) -> tuple[Path, Format]:
             f"{path} does not exist. Give a model.json, a .keras file, a SavedModel folder or an .onnx file."
         )
     if not (path.is_file() or path.is_dir()):
-        raise refused(path, "it is neither a file nor a folder")
+        raise refusal(path, "it is neither a file nor a folder")
     if path.is_dir() and not (path / "saved_model.pb").is_file() and (path / "model.json").is_file():
         path = path / "model.json"
-    found = said or ("saved_model" if path.is_dir() else _ENDINGS.get(path.suffix.lower()) or _by_content(path))
-    if path.is_dir() != (found == "saved_model"):
-        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'a file'}, so it is no model of format {found}")
-    return path, found
+    kind = declared or ("saved_model" if path.is_dir() else _ENDINGS.get(path.suffix.lower()) or _by_content(path))
+    if path.is_dir() != (kind == "saved_model"):
+        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'a file'}, so it is no model of format {kind}")
+    return path, kind
 
 
 def _by_content(path: Path) -> Format:
     with path.open("rb") as file:
         head = file.read(4)
     if head[:1] == b"\x80" or head == b"PK\x03\x04":
-        return "keras"  # whose inspection says what is wrong with a pickle, and with another zip (PyTorch's)
+        return "keras"  # its inspection explains what is wrong with a pickle or another zip (PyTorch)
     raise UserError(
         f"{path} is of no known format. If it is one of them, say --format tfjs, keras, saved_model or onnx"
     )
 
 
 def checked_digest(path: Path, kind: Format, wanted: str | None, max_bytes: int) -> str:
-    """Return the sha256 of what makes up the model: of the file, or over the names and digests of its files.
+    """Return the SHA-256 of the model: of the file, or over the names and digests of its files.
 
     Raises:
-        UserError: it is another than `wanted`, or the model is too large.
+        UserError: it differs from `wanted`, or the model is too large.
 
     """
-    with refusing(path):
+    with refuse_on_error(path):
         files = parts(path, kind)
     check_bytes(path, sum(file.stat().st_size for file in files), max_bytes)
-    found = _digest(path, files)
-    if wanted is not None and found != wanted.lower().removeprefix("sha256:"):
-        raise refused(path, f"its SHA-256 is {found}, and --sha256 says {wanted}: it is another file, or was changed")
-    return found
+    sha256 = _digest(path, files)
+    if wanted is not None and sha256 != wanted.lower().removeprefix("sha256:"):
+        raise refusal(path, f"its SHA-256 is {sha256}, and --sha256 says {wanted}: it is another file, or was changed")
+    return sha256
 
 
 def parts(path: Path, kind: Format) -> list[Path]:
@@ -76,31 +77,30 @@ def parts(path: Path, kind: Format) -> list[Path]:
 
 
 def _digest(path: Path, files: Sequence[Path]) -> str:
-    """Return a file's sha256, or of several the one that tracking.lineage gives to a folder of just them."""
+    """Return the SHA-256 of one file, or of several that of a folder with just these files, as in tracking.lineage."""
     root = path if path.is_dir() else path.parent
     digests = {}
     for file in files:
-        with file.open("rb") as handle:
-            digests[file.relative_to(root).as_posix()] = hashlib.file_digest(handle, "sha256").hexdigest()
+        digests[file.relative_to(root).as_posix()] = sha256_of(file)
     if files == [path]:
         return digests[path.name]
     lines = (f"{file.relative_to(root).as_posix()}" for file in sorted(files))
     return hashlib.sha256("".join(f"{name}\0{digests[name]}\n" for name in lines).encode()).hexdigest()
 
 
-def inspect(job: tuple[Format, Path, int]) -> Found:
-    """Inspect (format, path, largest size in bytes); see each format's module.
+def inspect(job: tuple[Format, Path, int]) -> ModelInfo:
+    """Inspect a model: (format, path, maximum size in bytes). Each format has its module.
 
     Raises:
         UserError: the file is refused.
 
     """
     kind, path, max_bytes = job
-    with refusing(path):
+    with refuse_on_error(path):
         return _inspector(kind)(path, max_bytes)
 
 
-def _inspector(kind: Format) -> Callable[[Path, int], Found]:
+def _inspector(kind: Format) -> Callable[[Path, int], ModelInfo]:
     if kind == "tfjs":
         from pipeline.model_import import layers_model
 
@@ -119,16 +119,16 @@ def _inspector(kind: Format) -> Callable[[Path, int], Found]:
 
 
 def convert(path: Path, kind: Format, target: Path, sha256: str, max_bytes: int) -> None:
-    """Rebuild a layers model as a .keras file at `target`, or copy any other that was inspected.
+    """Rebuild a layers model as a .keras file at `target`, or copy an inspected model of another format there.
 
     Raises:
-        UserError: it cannot be rebuilt, or it changed meanwhile.
+        UserError: it cannot be rebuilt, or it has changed since its inspection.
 
     """
     if kind == "tfjs":
         from pipeline.model_import import layers_model
 
-        with refusing(path):
+        with refuse_on_error(path):
             model = layers_model.build(path, max_bytes)
         model.save(target)
     else:
@@ -138,16 +138,16 @@ def convert(path: Path, kind: Format, target: Path, sha256: str, max_bytes: int)
             shutil.copyfile(file, copy)
     whole = path if kind == "tfjs" else target
     if _digest(whole, parts(whole, kind)) != sha256:
-        raise refused(path, "it changed while it was read. Run this again when nothing writes to it")
+        raise refusal(path, "it changed while it was read. Run this again when nothing writes to it")
 
 
 def labels_beside(path: Path, kind: Format) -> tuple[str, ...] | None:
     """Return the classes that a file in the model's folder names: labels.txt, class_labels.txt or metadata.json.
 
-    A line of a text may begin with its number, as Teachable Machine writes it.
+    A line of a text file may begin with its number, as Teachable Machine writes it.
 
     Raises:
-        UserError: such a file is no list of names.
+        UserError: such a file is not a list of names.
 
     """
     folder = path if kind == "saved_model" else path.parent
@@ -161,7 +161,7 @@ def labels_beside(path: Path, kind: Format) -> tuple[str, ...] | None:
         else:
             names = read_document(file, file.read_bytes(), file.name).get("labels", [])
             if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
-                raise refused(path, f"the labels in {file} are no list of names")
+                raise refusal(path, f"the labels in {file} are no list of names")
         if names:
             return tuple(str(name) for name in names)
     return None

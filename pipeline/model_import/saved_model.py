@@ -1,7 +1,7 @@
-"""A SavedModel folder, inspected before TensorFlow loads it: its graph may call Python, and read and write files.
+"""A SavedModel folder, inspected before TensorFlow loads it, as its graph could call Python or read and write files.
 
-Only operations on the list below are let in: arithmetic, convolutions, shapes and variables. Saving and restoring,
-which every SavedModel can do, is let in where no signature and no function of the model reaches it.
+Only the operations listed below are accepted: arithmetic, convolutions, shapes and variables. Saving and restoring,
+which every SavedModel can do, is accepted only where no signature and no function of the model reaches it.
 """
 
 import re
@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.model_import.inspection import Found, check_bytes, refused, side
+from pipeline.model_import.inspection import ModelInfo, check_bytes, refusal, side
 
 GRAPH = "saved_model.pb"
 SIGNATURE = "serving_default"
 _GRAPH_BYTES = 512 * 2**20
 _SHARD = re.compile(r"variables\.data-(\d{5})-of-(\d{5})")
-_LEFT_OUT = {"keras_metadata.pb", "labels.txt", "class_labels.txt", "metadata.json"}  # may lie there; never loaded
+_LEFT_OUT = {"keras_metadata.pb", "labels.txt", "class_labels.txt", "metadata.json"}  # may be there; never loaded
 
-# Variables are made and set by loading; an answer only reads them (else it could change as it is asked).
+# Loading creates and sets variables. Inference may only read them, else the outputs could change from call to call.
 _SETTING = {"AssignVariableOp", "VarHandleOp", "VarIsInitializedOp"}
 _FLOW = {"Const", "Identity", "IdentityN", "NoOp", "PartitionedCall", "Placeholder", "PlaceholderWithDefault"} | {
     *(
@@ -55,11 +55,11 @@ _SAVER = {"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename", "Stati
 _OBJECTS = {"bare_concrete_function", "captured_tensor", "constant", "function", "user_object", "variable"}
 
 
-def inspect(path: Path, max_bytes: int) -> Found:
-    """Return what the folder says of itself; the graph is parsed, not loaded.
+def inspect(path: Path, max_bytes: int) -> ModelInfo:
+    """Return what the folder states about its model; the graph is parsed, not loaded.
 
     Raises:
-        UserError: it is broken, too large, holds an operation that is not on the list, or has other shapes.
+        UserError: it is broken or too large, has an operation that is not listed, or is no picture classifier.
 
     """
     files = parts(path)
@@ -70,7 +70,7 @@ def inspect(path: Path, max_bytes: int) -> Found:
     _check_operations(path, meta)
     shape, classes = _signature(path, meta)
     size, layout = side(path, shape)
-    return Found("saved_model", size, classes, layout)
+    return ModelInfo("saved_model", size, classes, layout)
 
 
 def parts(path: Path) -> list[Path]:
@@ -82,25 +82,25 @@ def parts(path: Path) -> list[Path]:
     """
     for entry in sorted(path.rglob("*")):
         if entry.is_symlink():
-            raise refused(path, f"it holds a link, {entry.relative_to(path)}")
+            raise refusal(path, f"it holds a link, {entry.relative_to(path)}")
     if not (path / GRAPH).is_file():
-        raise refused(path, f"it is no SavedModel: it has no {GRAPH}")
+        raise refusal(path, f"it is no SavedModel: it has no {GRAPH}")
     if any((path / "assets").glob("*")) or any((path / "assets.extra").glob("*")):
-        raise refused(path, "it brings files of its own (assets); a picture classifier needs none")
+        raise refusal(path, "it brings files of its own (assets); a picture classifier needs none")
     shards = sorted(path.glob("variables/*.data-*"))
     named = [match for shard in shards if (match := _SHARD.fullmatch(shard.name))]
     total = int(named[0][2]) if named else 0
     if len(named) < len(shards) or [(int(m[1]), int(m[2])) for m in named] != [(k, total) for k in range(total)]:
-        raise refused(path, f"its variables are not whole: {', '.join(shard.name for shard in shards)}")
+        raise refusal(path, f"its variables are not whole: {', '.join(shard.name for shard in shards)}")
     index = path / "variables" / "variables.index"
     if not total or not index.is_file():
-        raise refused(path, "it is cut short: its variables are missing")
+        raise refusal(path, "it is cut short: its variables are missing")
     wanted = [path / GRAPH, index, *shards]
     known = {*wanted, path / "fingerprint.pb"}
     odd = [file for file in sorted(path.rglob("*")) if file.is_file() and file not in known]
     odd = [file for file in odd if file.relative_to(path).as_posix() not in _LEFT_OUT]
     if odd:
-        raise refused(path, f"it holds {odd[0].relative_to(path)}, which is no part of a SavedModel")
+        raise refusal(path, f"it holds {odd[0].relative_to(path)}, which is no part of a SavedModel")
     return wanted
 
 
@@ -112,14 +112,14 @@ def _meta_graph(path: Path) -> Any:
     try:
         saved.ParseFromString((path / GRAPH).read_bytes())
     except DecodeError as error:
-        raise refused(path, f"{GRAPH} is cut short or broken ({error})") from None
+        raise refusal(path, f"{GRAPH} is cut short or broken ({error})") from None
     serving = [meta for meta in saved.meta_graphs if set(meta.meta_info_def.tags) == {"serve"}]
     if len(saved.meta_graphs) != 1 or not serving:
-        raise refused(path, f"it has {len(saved.meta_graphs)} graphs; one, tagged `serve`, is wanted")
+        raise refusal(path, f"it has {len(saved.meta_graphs)} graphs; one, tagged `serve`, is wanted")
     if not serving[0].object_graph_def.nodes:
-        raise refused(path, "TensorFlow 1 made it. Load it in TensorFlow 2 and save it by tf.saved_model.save")
+        raise refusal(path, "TensorFlow 1 made it. Load it in TensorFlow 2 and save it by tf.saved_model.save")
     if serving[0].asset_file_def:
-        raise refused(path, "it reads files of its own (assets); a picture classifier needs none")
+        raise refusal(path, "it reads files of its own (assets); a picture classifier needs none")
     return serving[0]
 
 
@@ -127,9 +127,9 @@ def _check_objects(path: Path, objects: Any) -> None:
     for node in objects.nodes:
         kind = node.WhichOneof("kind")
         if kind not in _OBJECTS:
-            raise refused(path, f"it holds an object of the kind {kind} (a table, an asset); a classifier needs none")
+            raise refusal(path, f"it holds an object of the kind {kind} (a table, an asset); a classifier needs none")
         if node.registered_saver or node.saveable_objects:
-            raise refused(path, "it restores a part of itself by code of its own")
+            raise refusal(path, "it restores a part of itself by code of its own")
 
 
 def _check_operations(path: Path, meta: Any) -> None:
@@ -142,7 +142,7 @@ def _check_operations(path: Path, meta: Any) -> None:
     _check_nodes(path, (node for node in meta.graph_def.node if node.name in saver), _FLOW, "its saver")
     for node in nodes:
         if saver & {name.lstrip("^").partition(":")[0] for name in node.input}:
-            raise refused(path, f"its node {node.name!r} saves or restores files when it is asked for an answer")
+            raise refusal(path, f"its node {node.name!r} saves or restores files when it is asked for an answer")
     for name, body in functions.items():
         allowed = _OPS if name in served else _OPS | _SETTING | _SAVER
         _check_nodes(path, body, allowed | functions.keys(), f"its function {name!r}")
@@ -151,17 +151,17 @@ def _check_operations(path: Path, meta: Any) -> None:
 def _check_nodes(path: Path, nodes: Iterable[Any], allowed: set[str], where: str) -> None:
     for node in nodes:
         if node.op not in allowed:
-            raise refused(path, f"{where} uses the operation {node.op}, which is not among those that are let in")
+            raise refusal(path, f"{where} uses the operation {node.op}, which is not on the list of accepted ones")
 
 
 def _called(nodes: Iterable[Any], functions: Mapping[str, Any]) -> set[str]:
-    """Return the functions that some nodes call."""
-    found = set()
+    """Return the functions that the nodes call."""
+    names = set()
     for node in nodes:
-        found.add(node.op)
+        names.add(node.op)
         for value in node.attr.values():
-            found |= {value.func.name, *(function.name for function in value.list.func)}
-    return found & functions.keys()
+            names |= {value.func.name, *(function.name for function in value.list.func)}
+    return names & functions.keys()
 
 
 def _reachable(start: set[str], calls: Mapping[str, set[str]]) -> set[str]:
@@ -176,20 +176,20 @@ def _reachable(start: set[str], calls: Mapping[str, set[str]]) -> set[str]:
 
 
 def _signature(path: Path, meta: Any) -> tuple[list[int | None], int | None]:
-    """Return the input's shape and the number of outputs' classes."""
+    """Return the shape of the input and the number of outputs."""
     from tensorflow.core.framework import types_pb2
 
     if SIGNATURE not in meta.signature_def:
-        raise refused(path, f"it has no signature {SIGNATURE!r}, only {', '.join(sorted(meta.signature_def))}")
+        raise refusal(path, f"it has no signature {SIGNATURE!r}, only {', '.join(sorted(meta.signature_def))}")
     signature = meta.signature_def[SIGNATURE]
     inputs, outputs = list(signature.inputs.values()), list(signature.outputs.values())
     if len(inputs) != 1 or len(outputs) != 1:
-        raise refused(path, f"it has {len(inputs)} inputs and {len(outputs)} outputs; one of each is wanted")
+        raise refusal(path, f"it has {len(inputs)} inputs and {len(outputs)} outputs; one of each is wanted")
     if inputs[0].dtype != types_pb2.DT_FLOAT or outputs[0].dtype != types_pb2.DT_FLOAT:
-        raise refused(path, "its input or its output is not float32")
+        raise refusal(path, "its input or its output is not float32")
     taken, given = (_sizes(tensor.tensor_shape) for tensor in (inputs[0], outputs[0]))
     if len(given) not in {0, 2}:
-        raise refused(path, f"its output has the shape {tuple(given)}, not (n, classes)")
+        raise refusal(path, f"its output has the shape {tuple(given)}, not (n, classes)")
     return taken, given[1] if given else None
 
 

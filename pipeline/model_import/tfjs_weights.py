@@ -16,7 +16,7 @@ from pipeline.core.errors import UserError
 
 _MAX_BYTES = 512 * 2**20
 _TYPES = {"float32": np.float32, "uint8": np.uint8, "uint16": np.uint16, "float16": np.float16}
-_KERAS_3 = {"depthwise_kernel": "kernel"}  # Keras 3 names a depthwise kernel plainly
+_KERAS_3 = {"depthwise_kernel": "kernel"}  # Keras 3 calls a depthwise kernel just kernel
 
 
 def read_weights(model_json: Path) -> dict[str, np.ndarray]:
@@ -27,7 +27,7 @@ def read_weights(model_json: Path) -> dict[str, np.ndarray]:
 
     """
     weights: dict[str, np.ndarray] = {}
-    with _told(model_json):
+    with _manifest_errors(model_json):
         for group in _manifest(model_json):
             data = b"".join(_shard(model_json, name).read_bytes() for name in group["paths"])
             offset = 0
@@ -37,24 +37,24 @@ def read_weights(model_json: Path) -> dict[str, np.ndarray]:
 
 
 def check_shards(model_json: Path, max_bytes: int) -> None:
-    """Compare the sizes of a layers model's shards with what its manifest says; no shard is read.
+    """Compare the sizes of a layers model's shards with its manifest; no shard is read.
 
     Raises:
-        UserError: a shard is missing, leads out of the folder, or they have other sizes, or too large ones.
+        UserError: a shard is missing or leads out of the folder, or the sizes do not match or are too large.
 
     """
     total = 0
-    with _told(model_json):
+    with _manifest_errors(model_json):
         for group in _manifest(model_json):
             layouts = [_stored(entry) for entry in group["weights"]]
             wanted = sum(kind.itemsize * math.prod(shape) for kind, shape in layouts)
-            found = sum(_shard(model_json, name).stat().st_size for name in group["paths"])
-            if found != wanted:
+            size = sum(_shard(model_json, name).stat().st_size for name in group["paths"])
+            if size != wanted:
                 raise UserError(
-                    f"{model_json} is refused: its shards ({', '.join(group['paths'])}) have {found:,} bytes where its "
+                    f"{model_json} is refused: its shards ({', '.join(group['paths'])}) have {size:,} bytes where its "
                     f"manifest says {wanted:,}: they are cut short, or another model's. Copy them here again."
                 )
-            total += found
+            total += size
     if total > max_bytes:
         raise UserError(f"{model_json} is refused: its shards have {total:,} bytes, and the limit is {max_bytes:,}.")
 
@@ -66,13 +66,13 @@ def shards(model_json: Path) -> list[Path]:
         UserError: one is missing or leads out of the folder.
 
     """
-    with _told(model_json):
+    with _manifest_errors(model_json):
         return [_shard(model_json, name) for group in _manifest(model_json) for name in group["paths"]]
 
 
 @contextmanager
-def _told(model_json: Path) -> Iterator[None]:
-    """Turn whatever a broken manifest raises into a message."""
+def _manifest_errors(model_json: Path) -> Iterator[None]:
+    """Turn any error of a broken manifest into a message."""
     try:
         yield
     except FileNotFoundError as error:
@@ -98,7 +98,7 @@ def _shard(model_json: Path, name: str) -> Path:
 
 
 def _stored(entry: dict[str, Any]) -> tuple[np.dtype[Any], list[int]]:
-    """Return how a weight lies in its shard: type and shape."""
+    """Return type and shape of a weight as it is stored in its shard."""
     kind = np.dtype(_TYPES[entry.get("quantization", {}).get("dtype", entry["dtype"])]).newbyteorder("<")
     shape = [operator.index(size) for size in entry["shape"]]
     if any(size < 0 for size in shape) or not isinstance(entry["name"], str):
@@ -120,7 +120,7 @@ def mobilenet_v2_backbone(weights: dict[str, np.ndarray], alpha: float, size: in
     """Return Keras' MobileNetV2 without its top, filled from a layers model's weights.
 
     Raises:
-        UserError: the weights are not this network's.
+        UserError: the weights do not match this network.
 
     """
     keras.backend.clear_session()
@@ -132,10 +132,10 @@ def mobilenet_v2_backbone(weights: dict[str, np.ndarray], alpha: float, size: in
         values = [renamed.get(f"{layer.name}/{weight.name}") for weight in layer.weights]
         for weight, value in zip(layer.weights, values, strict=True):
             if value is None or value.shape != tuple(weight.shape):
-                found = "nothing" if value is None else f"{value.shape}"
+                actual = "nothing" if value is None else f"{value.shape}"
                 raise UserError(
                     f"no MobileNetV2 of alpha {alpha:g}: {layer.name}/{weight.name} is {tuple(weight.shape)} there, "
-                    f"{found} in the file. Try another --alpha."
+                    f"{actual} in the file. Try another --alpha."
                 )
         layer.set_weights(values)
     return base

@@ -1,7 +1,7 @@
-"""What a Keras model's description says of its input and output, read without building anything.
+"""Input and output of a Keras model, read from its description without building anything.
 
 A description is a dict {class_name, config}, as in a .keras file's config.json (Keras 3) or in a layers model's
-modelTopology (Keras 2). A model may hold models.
+modelTopology (Keras 2). Models may be nested.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +29,10 @@ def layers(model: Description) -> list[dict[str, Any]]:
 
     """
     config = model.get("config")
-    found = config.get("layers") if isinstance(config, Mapping) else config
-    if not isinstance(found, list) or not found or not all(isinstance(layer, dict) for layer in found):
+    members = config.get("layers") if isinstance(config, Mapping) else config
+    if not isinstance(members, list) or not members or not all(isinstance(layer, dict) for layer in members):
         raise ValueError(f"the model {name(model)!r} has no list of layers")
-    return found
+    return members
 
 
 def name(layer: Description) -> str:
@@ -60,10 +60,10 @@ def input_shape(model: Description) -> tuple[int | None, ...]:
 
 
 def classes(model: Description) -> int | None:
-    """Return how many values a model gives, or None where its last layers do not say so.
+    """Return the number of a model's outputs, or None if its last layers do not state it.
 
     Raises:
-        ValueError: it has no single output.
+        ValueError: it has not exactly one output.
 
     """
     layer: Description | None = _end(model, "output_layers", -1)
@@ -82,7 +82,7 @@ def classes(model: Description) -> int | None:
 
 
 def sources(inbound: Any) -> Iterator[tuple[str, int]]:
-    """Yield (layer, call) for each tensor that a call of a layer takes, in either version's way to write it."""
+    """Yield (layer, call number) for each input tensor of a layer's call, in the notation of Keras 2 or 3."""
     if isinstance(inbound, Mapping):
         history = inbound.get("config", {}).get("keras_history") if "class_name" in inbound else None
         if history:
@@ -98,11 +98,11 @@ def sources(inbound: Any) -> Iterator[tuple[str, int]]:
             yield from sources(value)
 
 
-def _end(model: Description, key: str, place: int) -> dict[str, Any]:
+def _end(model: Description, key: str, index: int) -> dict[str, Any]:
     """Return the layer at a model's input or output."""
     members = layers(model)
     if model["class_name"] == "Sequential":
-        return members[place]
+        return members[index]
     ends = {layer for layer, _ in sources(model["config"].get(key))}
     if len(ends) != 1:
         raise ValueError(f"the model {name(model)!r} has {len(ends)} {key.replace('_layers', 's')}, not one")
@@ -117,7 +117,7 @@ def _before(model: Description, layer: Description, by_name: Mapping[str, Descri
     """Return the layer whose output `layer` takes, or None."""
     if model["class_name"] == "Sequential":
         members = layers(model)
-        place = next(place for place, member in enumerate(members) if member is layer)
-        return members[place - 1] if place else None
+        i = next(i for i, member in enumerate(members) if member is layer)
+        return members[i - 1] if i else None
     source = next(sources(layer.get("inbound_nodes")), None)
     return None if source is None else by_name.get(source[0])

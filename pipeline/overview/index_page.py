@@ -1,7 +1,7 @@
-"""reports/index.html: one page that leads to every report of the last run, and says which commit and data it is of.
+"""reports/index.html: one page with links to every report of the last run, and the commit and data it is about.
 
-Written by `nsfw summary`, not by a stage: what it says of the registry and of git is of this moment, and so is never
-cached. It needs no network and runs no script.
+`nsfw summary` writes it, not a stage: the state of the registry and of git must never come from a cache. The page needs
+no network and runs no script.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import files, paths
+from pipeline.evidence.document import CARD_PAGE
 from pipeline.overview.summary import NOTHING_GAINED, describe_recall
 from pipeline.registry import descriptions
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 INDEX = paths.REPORTS_DIR / "index.html"
-MODEL_CARD = paths.REPORTS_DIR / "model_card.html"
+MODEL_CARD = paths.REPORTS_DIR / CARD_PAGE
 
-# file, title, what it tells, what makes it
+# file, title, content, command that makes it
 _REPORTS = (
     (MODEL_CARD, "Model card", "gates, review workload, recall with intervals, robustness, slices", "nsfw summary"),
     (paths.REPORTS_DIR / "article.md", "The article's table", "frozen and fine-tuned, by class", "dvc repro evaluate"),
@@ -84,7 +85,7 @@ def write(figures: Mapping[str, Any], card: Path | None) -> None:
 
     """
     if card is None:
-        MODEL_CARD.unlink(missing_ok=True)  # rather none than another version's
+        MODEL_CARD.unlink(missing_ok=True)  # no card rather than another version's
     else:
         shutil.copyfile(card, MODEL_CARD)
     files.write_text(render(figures), INDEX)
@@ -101,16 +102,16 @@ def registered_card(model: Mapping[str, Any]) -> Path | None:
     from pipeline.tracking import server
     from pipeline.tracking.absent import or_none
 
-    def look() -> Path | None:
+    def read() -> Path | None:
         with server.session() as client:
             version = or_none(lambda: client.get_model_version(model["model"], str(model["version"])))
-            return None if version is None else evidence_store.copy_of(version)
+            return None if version is None else evidence_store.cached_copy(version)
 
     try:
-        folder = None if model["pending"] else server.patiently(look)
-    except Exception:  # noqa: BLE001 -- MLflow's client raises whatever it likes: the other reports are there all the same
+        folder = None if model["pending"] else server.run_watched(read)
+    except Exception:  # noqa: BLE001 -- MLflow's client raises any exception: the other reports are listed without it
         return None
-    return None if folder is None else folder / "model_card.html"
+    return None if folder is None else folder / CARD_PAGE
 
 
 def render(figures: Mapping[str, Any]) -> str:

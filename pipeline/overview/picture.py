@@ -1,4 +1,4 @@
-"""`nsfw show SHA256`: all that is known of one picture, from the file that was seen to what the model says of it."""
+"""`nsfw show SHA256`: everything known about one picture, from the ingested file to the model's prediction."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,19 +17,19 @@ _MOST = 10  # files of one picture, on a terminal
 
 
 def collect(sha256: str, labels: tuple[str, ...]) -> dict[str, Any]:
-    """Return what every table says of a picture, ready for JSON; a beginning of its sha256 will do.
+    """Return what every table holds about a picture, ready for JSON; `sha256` may be a prefix.
 
-    Keys: sha256; sightings; quarantine (reasons); fate (as `nsfw duplicates explain`), None of what is not catalogued;
+    Keys: sha256; sightings; quarantine (reasons); fate (as `nsfw duplicates explain`), None if it is not catalogued;
     split; prediction ({class: probability}) and its split; suspicion (suggested label, rank); decisions; reports;
-    slices. What no stage has made yet is None.
+    slices. A value that no stage has made yet is None.
 
     Raises:
-        UserError: no file, or several contents, begin like this.
+        UserError: no picture, or more than one, has this prefix.
 
     """
-    seen = sightings.load_some(paths.SIGHTINGS)
+    seen = sightings.load_nonempty(paths.SIGHTINGS)
     none = f"no file in data/ begins with {sha256}. Tables and reports name pictures by their sha256."
-    full = explain.by_beginning(seen["sha256"].dropna(), sha256, none)
+    full = explain.find_by_prefix(seen["sha256"].dropna(), sha256, none)
     rows = seen[seen["sha256"] == full]
     catalogued = full in set(_column(paths.CATALOG, "sha256"))
     quarantined = _rows(paths.QUARANTINE, full, lambda path: tables.read_csv(path, ("sha256", "reason")))
@@ -51,7 +51,7 @@ def collect(sha256: str, labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 def write(sha256: str, out: Path) -> None:
-    """Write a picture's bytes, as they were taken in, to `out`.
+    """Write a picture's original bytes to `out`.
 
     Raises:
         UserError: the bytes are not in data/shards, or `out` cannot be written.
@@ -95,7 +95,7 @@ def _column(path: Path, name: str) -> list[str]:
 
 
 def _rows(path: Path, sha256: str, read: Callable[[Path], pd.DataFrame]) -> list[dict[str, Any]]:
-    """Return a table's rows of a picture; [] where the table is not made yet."""
+    """Return a table's rows of a picture; [] if the table has not been made yet."""
     if not path.is_file():
         return []
     table = read(path)

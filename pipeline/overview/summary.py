@@ -1,4 +1,4 @@
-"""The first tour: what the last run made, in a few lines, and what to type next."""
+"""`nsfw summary`: the results of the last run in a few lines, and the next commands."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_object
-from pipeline.evaluation.label_issues import weak_suspicions
+from pipeline.evaluation.label_issues import weak_model_warning
 from pipeline.promotion.formatting import gate_lines
-from pipeline.promotion.gates import Gate
+from pipeline.promotion.gate_table import Gate
 from pipeline.tracking import lineage
 
 if TYPE_CHECKING:
-    from pipeline.promotion.agreement import Standing
+    from pipeline.promotion.agreement import BuildStatus
 
 
 NOTHING_GAINED = (
@@ -24,37 +24,37 @@ NOTHING_GAINED = (
 def collect() -> dict[str, Any]:
     """Return the run's key figures, ready for JSON; `gates` is None where MLflow does not answer.
 
-    `problem`: how build/ and the registry disagree, and which command settles it; "" where they agree.
+    `problem`: how build/ and the registry differ, and which command resolves it; "" if they agree.
 
     Raises:
         UserError: a stage has not run yet.
 
     """
-    kept = ("accuracy", "macro_recall", "recall", "unsafe")
+    shown = ("accuracy", "macro_recall", "recall", "unsafe")
     checked = read_object(paths.METRICS / "validate.json", "sighted", "quarantined.total")
-    figures = [f"{model}.{key}" for model in ("frozen", "finetuned") for key in (*kept, "pictures", "unsafe.recall")]
+    figures = [f"{model}.{key}" for model in ("frozen", "finetuned") for key in (*shown, "pictures", "unsafe.recall")]
     evaluated = read_object(paths.METRICS / "evaluate.json", *figures)
     issues = tables.read_csv(paths.LABEL_ISSUES, ("sha256", "label", "suggested"))
     audited = read_object(paths.METRICS / "audit.json", "pictures", "contradicted")
     registered = read_object(paths.REGISTERED, "model", "alias", "version", "uri", "pending")
     deduped = read_object(paths.METRICS / "dedupe.json", "exact_copies", "conflicts", "kept")
     split = read_object(paths.METRICS / "split.json")
-    standing = _standing()
-    if standing is not None and standing.version is not None:  # registered.json may be another store's, or pending
-        known = {"version": standing.version, "pending": False}
-        registered |= known | {"uri": f"models:/{registered['model']}/{standing.version}"}
-    problem = "" if standing is None or registered["pending"] else standing.problem
+    status = _build_status()
+    if status is not None and status.version is not None:  # registered.json may be another store's, or pending
+        known = {"version": status.version, "pending": False}
+        registered |= known | {"uri": f"models:/{registered['model']}/{status.version}"}
+    problem = "" if status is None or registered["pending"] else status.problem
     judged = None if registered["pending"] or problem else _judged(str(registered["version"]))
     return {
         "sighted": checked["sighted"],
         "quarantined": checked["quarantined"]["total"],
         **{key: deduped[key] for key in ("exact_copies", "conflicts", "kept")},
         "annotations": deduped.get("annotations", {}) | split.get("annotations", {}),
-        "frozen": {key: evaluated["frozen"][key] for key in kept},
-        "finetuned": {key: evaluated["finetuned"][key] for key in kept},
+        "frozen": {key: evaluated["frozen"][key] for key in shown},
+        "finetuned": {key: evaluated["finetuned"][key] for key in shown},
         "test_pictures": evaluated["finetuned"]["pictures"],
         "suspicious_labels": len(issues),
-        "weak_suspicions": weak_suspicions(audited["contradicted"], audited["pictures"]),
+        "weak_suspicions": weak_model_warning(audited["contradicted"], audited["pictures"]),
         "model": {key: registered[key] for key in ("model", "alias", "version", "uri", "pending")},
         "problem": problem,
         "gates": judged,
@@ -73,27 +73,27 @@ def _trained() -> dict[str, Any]:
         return {"kept_start": False, "trained_from": _origin({}, None)}
     made_from = record.document.get("lineage") or {}
     trained_from = _origin(made_from.get("git") or {}, made_from.get("data_md5"))
-    return {"kept_start": record.kept_start, "trained_from": trained_from}
+    return {"kept_start": record.start_is_best, "trained_from": trained_from}
 
 
 def _origin(git: Mapping[str, Any], data_md5: str | None) -> dict[str, Any]:
     return {"commit": git.get("commit"), "dirty": git.get("dirty"), "data_md5": data_md5}
 
 
-def _standing() -> "Standing | None":
-    """Return where the model in build/ stands in the registry; None where that does not answer."""
+def _build_status() -> "BuildStatus | None":
+    """Return the registry's status of the model in build/; None if the registry does not answer."""
     from pipeline.params.root import load_params
     from pipeline.promotion import agreement
     from pipeline.tracking import server
 
-    def look() -> "Standing | None":
+    def read() -> "BuildStatus | None":
         with server.session() as client:
-            return agreement.standing(client, params.register_)
+            return agreement.build_status(client, params.register_)
 
     try:
         params = load_params()
-        return server.patiently(look)
-    except Exception:  # noqa: BLE001 -- MLflow's client raises whatever it likes: the figures are told all the same
+        return server.run_watched(read)
+    except Exception:  # noqa: BLE001 -- MLflow's client raises any exception: the figures are shown without it
         return None
 
 
@@ -105,41 +105,41 @@ def _judged(version: str) -> dict[str, Any] | None:
 
     try:
         params = load_params()
-        outcome = server.patiently(lambda: promoting.judge(params, version, rescore=rescoring.rescorer(params)))
+        outcome = server.run_watched(lambda: promoting.judge(params, version, rescore=rescoring.rescorer(params)))
     except Exception:  # noqa: BLE001 -- as above; another store than the one that `register` wrote to, say
         return None
     return outcome.to_document()
 
 
-def describe(found: dict[str, Any]) -> list[str]:
+def describe(figures: dict[str, Any]) -> list[str]:
     """Return `collect`'s figures as lines for a terminal."""
-    model = found["model"]
+    model = figures["model"]
     version = f"version {model['version']}, {model['uri']}" if not model["pending"] else "waits for MLflow: `nsfw sync`"
     return [
         "",
-        f"pictures   {found['sighted']} sighted, {found['quarantined']} quarantined (build/quarantine.csv)",
-        f"           {found['exact_copies']} exact copies, {found['conflicts']} conflicts (build/conflicts.csv)",
-        f"           {found['kept']} kept",
-        *_annotations(found["annotations"]),
-        f"test set   {found['test_pictures']} pictures, labels as scraped       frozen   fine-tuned",
-        *(f"             {name:<34}{before}      {after}" for name, before, after in describe_recall(found)),
-        *([f"           {NOTHING_GAINED}"] if found["kept_start"] else []),
-        f"labels     {found['suspicious_labels']} look wrong, the likeliest first in reports/label_issues.csv",
-        *([f"           {found['weak_suspicions']}"] if found["weak_suspicions"] else []),
+        f"pictures   {figures['sighted']} sighted, {figures['quarantined']} quarantined (build/quarantine.csv)",
+        f"           {figures['exact_copies']} exact copies, {figures['conflicts']} conflicts (build/conflicts.csv)",
+        f"           {figures['kept']} kept",
+        *_annotations(figures["annotations"]),
+        f"test set   {figures['test_pictures']} pictures, labels as scraped       frozen   fine-tuned",
+        *(f"             {name:<34}{before}      {after}" for name, before, after in describe_recall(figures)),
+        *([f"           {NOTHING_GAINED}"] if figures["kept_start"] else []),
+        f"labels     {figures['suspicious_labels']} look wrong, the likeliest first in reports/label_issues.csv",
+        *([f"           {figures['weak_suspicions']}"] if figures["weak_suspicions"] else []),
         f"model      {model['model']}, {version}, alias {model['alias']}",
-        *([f"PROBLEM    {found['problem']}"] if found["problem"] else []),
-        *_gates(found["gates"]),
+        *([f"PROBLEM    {figures['problem']}"] if figures["problem"] else []),
+        *_gates(figures["gates"]),
         "",
-        *_next(found["gates"]),
+        *_next(figures["gates"]),
         "       make ui            browse the runs and the registered model in MLflow",
         "       dvc plots show     recall, confusion matrix, curves; dvc metrics show for the numbers",
         "       open reports/index.html   leads to every report: model card, suspicious labels, copies, Data Docs",
     ]
 
 
-def describe_recall(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def describe_recall(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return rows of a figure's name, and its value of the frozen and of the fine-tuned model in percent."""
-    frozen, tuned = found["frozen"], found["finetuned"]
+    frozen, tuned = figures["frozen"], figures["finetuned"]
     rows = [(name.replace("_", " "), frozen[name], tuned[name]) for name in ("accuracy", "macro_recall")]
     rows += [(f"recall {name}", frozen["recall"][name], tuned["recall"][name]) for name in tuned["recall"]]
     rows.append(("unsafe recall", frozen["unsafe"]["recall"], tuned["unsafe"]["recall"]))
@@ -147,7 +147,7 @@ def describe_recall(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _annotations(counts: dict[str, dict[str, int]]) -> list[str]:
-    """Return a line for each of people's files that has rows to look at."""
+    """Return a line for each file of people's annotations that has rows to check."""
     lines = []
     for name, count in counts.items():
         doubtful = sum(count.values()) - count["rows"]

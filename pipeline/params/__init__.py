@@ -1,1 +1,1 @@
-"""params.yaml, typed: one module a section, and the root that holds them."""
+"""params.yaml as typed models: a module for each section, and the root that holds them."""

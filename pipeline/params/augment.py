@@ -8,7 +8,7 @@ from pipeline.params.section import Section
 
 
 class Augment(Section):
-    """Ranges of the article's random transforms, as Keras' ImageDataGenerator takes them, and of its crop."""
+    """Ranges of the article's random transforms, in the units of Keras' ImageDataGenerator, and of a random crop."""
 
     rotation: Annotated[float, Field(ge=0.0, le=180.0)]
     shift: Annotated[float, Field(ge=0.0, lt=1.0)]

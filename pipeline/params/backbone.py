@@ -18,7 +18,7 @@ MOBILENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 class Backbone(Section):
     """The network whose features are transferred.
 
-    `weights`: "imagenet", a path, or None (from scratch); a file with another digest than `weights_sha256` is refused.
+    `weights`: "imagenet", a path, or None (from scratch). A file with another digest than `weights_sha256` is an error.
     """
 
     name: Literal["inception_v3", "mobilenet_v2"]

@@ -1,4 +1,4 @@
-"""What a usable picture is, and what its decoding may cost."""
+"""Limits of a usable picture, and of the cost of decoding it."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -10,9 +10,9 @@ PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF", "TI
 
 
 class Catalog(Section):
-    """What counts as a usable picture, and what a worker may spend on one.
+    """Limits of a usable picture, and of the time and memory that a worker may use for one.
 
-    `formats`: what is opened at all. A JPEG may hold several pictures, a PNG may be animated.
+    `formats`: those that are opened. A JPEG may hold several pictures, a PNG may be animated.
     """
 
     max_megapixels: Positive

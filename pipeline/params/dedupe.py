@@ -1,4 +1,4 @@
-"""When two pictures are copies of one."""
+"""When two pictures count as copies of each other."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -6,59 +6,74 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.params.section import Section, Share
 
-
-class Placeholder(Section):
-    """One picture in very many files: `files` of them if it is plain (entropy below `entropy` bits), else `any_files`.
-
-    Files whose hashes differ by `distance` bits at most count as one picture here.
-    """
-
-    files: Annotated[int, Field(ge=2)]
-    entropy: Annotated[float, Field(ge=0.0, le=8.0)]
-    any_files: Annotated[int, Field(ge=2)]
-    distance: Annotated[int, Field(ge=0, le=32)]
-
-
+Bits = Annotated[int, Field(ge=0, le=128)]  # of 256: a Hamming distance between two hashes
 KeepBy = Literal["largest", "quality", "first_seen"]
 
 
-class Dedupe(Section):
-    """What counts as one picture, and which of its copies is kept.
+class DedupeAdvanced(Section):
+    """Thresholds that were measured together (docs/dedupe.md).
 
-    `distance`: bits of 256 within which two pictures are looked at. `sure_*`: one picture without another question.
-    `same`, `unlike`: correlation of aligned thumbnails from which on, or below which, all is said of a candidate;
-    within `likely_distance`, `likely` is enough; within `likely_far` too, if they correlate as they stand by
-    `likely_correlation`. Two pictures, whatever else: a share `block` of places around which a block differs; from
-    `large_block` on they are not looked at in full. Looked at too: what lies within `inner_distance` bits by way of a
-    photograph that a screen shows. In full: `pieces` that correlate (`pieces_in_place` is enough if
-    thumbnails correlate by `reframed` as they stand; if not, and both have `detail` px, their `edges` must too), or
-    `keypoints` that agree.
-    `hot`: views that share a band's key; of more only the first are compared.
+    Distances are bits of 256 between hashes. Correlations are those of grey thumbnails of 64 px, aligned by an affine
+    map unless the text says unaligned. Pairs beyond `candidate_distance` are never compared.
+
+    - One picture at once: within `identical_distance`, unaligned thumbnails correlate by `identical_correlation`.
+    - One picture: aligned thumbnails correlate by `dedupe.match_correlation`; within `similar_distance` by
+      `similar_correlation`; within `extended_distance` too, if unaligned ones correlate by `extended_correlation`.
+    - Two pictures: aligned thumbnails correlate below `reject_correlation`, or a share `local_difference` of positions
+      has a block around it that differs; from `coarse_local_difference` on, full resolution is not looked at.
+    - The rest is compared at full resolution, and so are pairs within `framed_distance` of a photograph that a
+      screenshot shows. One picture: the median block correlates by `block_correlation`, or by
+      `unmoved_block_correlation` if unaligned thumbnails correlate by `reframed_correlation`; if they do not, and both
+      have `edge_check_side` px, edges must correlate by `edge_correlation` too. Or `min_keypoints` keypoints agree.
+    - Views that share a band's key: of more than `max_bucket` only the first are compared.
+    - A placeholder is plain below `placeholder_entropy` bits; two within `placeholder_distance` are one.
+    """
+
+    placeholder_entropy: Annotated[float, Field(ge=0.0, le=8.0)]
+    placeholder_distance: Annotated[int, Field(ge=0, le=32)]
+    candidate_distance: Bits
+    identical_distance: Bits
+    identical_correlation: Share
+    similar_distance: Bits
+    similar_correlation: Share
+    extended_distance: Bits
+    extended_correlation: Share
+    reject_correlation: Share
+    framed_distance: Bits
+    local_difference: Share
+    coarse_local_difference: Share
+    reframed_correlation: Share
+    block_correlation: Share
+    unmoved_block_correlation: Share
+    edge_check_side: Annotated[int, Field(ge=64)]
+    edge_correlation: Share
+    min_keypoints: Annotated[int, Field(ge=8)]
+    max_bucket: Annotated[int, Field(ge=10)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.identical_distance > self.candidate_distance:
+            raise ValueError(
+                f"identical_distance is {self.identical_distance}, above candidate_distance, {self.candidate_distance}"
+            )
+        return self
+
+
+class Dedupe(Section):
+    """What counts as one picture, and which of its copies is learned from.
+
+    `match_correlation`: of two aligned thumbnails, from which on they show one picture. `blank_contrast`: grey levels
+    below which a picture is set aside. `placeholder_files`: of one plain picture, that make it a placeholder;
+    `placeholder_any_files`: of any picture. `keep`: rules that choose a cluster's canonical picture, in order.
     """
 
     near: bool
-    blank: Annotated[float, Field(ge=0.0, le=128.0)]
-    placeholder: Placeholder
-    distance: Annotated[int, Field(ge=0, le=128)]
-    sure_distance: Annotated[int, Field(ge=0, le=128)]
-    sure_correlation: Share
-    same: Share
-    likely_distance: Annotated[int, Field(ge=0, le=128)]
-    likely: Share
-    likely_far: Annotated[int, Field(ge=0, le=128)]
-    likely_correlation: Share
-    unlike: Share
-    inner_distance: Annotated[int, Field(ge=0, le=128)]
-    block: Share
-    large_block: Share
-    reframed: Share
-    pieces: Share
-    pieces_in_place: Share
-    detail: Annotated[int, Field(ge=64)]
-    edges: Share
-    keypoints: Annotated[int, Field(ge=8)]
-    hot: Annotated[int, Field(ge=10)]
+    match_correlation: Share
+    blank_contrast: Annotated[float, Field(ge=0.0, le=128.0)]
+    placeholder_files: Annotated[int, Field(ge=2)]
+    placeholder_any_files: Annotated[int, Field(ge=2)]
     keep: tuple[KeepBy, ...]
+    advanced: DedupeAdvanced
 
     @field_validator("keep", mode="before")
     @classmethod
@@ -67,10 +82,11 @@ class Dedupe(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.unlike > self.same:
-            raise ValueError(f"unlike is {self.unlike:g}, above same, {self.same:g}")
-        if self.sure_distance > self.distance:
-            raise ValueError(f"sure_distance is {self.sure_distance}, above distance, {self.distance}")
+        if self.advanced.reject_correlation > self.match_correlation:
+            raise ValueError(
+                f"advanced.reject_correlation is {self.advanced.reject_correlation:g}, "
+                f"above match_correlation, {self.match_correlation:g}"
+            )
         if len(set(self.keep)) < len(self.keep):
             raise ValueError("keep names a rule twice")
         return self

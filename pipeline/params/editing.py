@@ -1,6 +1,6 @@
-"""Changes to params.yaml that are read as a diff: comments, order and quotes stay.
+"""Changes to params.yaml that keep its comments, order and quotes, and the diff of them.
 
-diff = params_text.write({"train.l2": 0.001, "labels.names": ["cat", "dog"]})
+diff = editing.write({"train.l2": 0.001, "labels.names": ["cat", "dog"]})
 """
 
 import difflib
@@ -14,16 +14,16 @@ from ruamel.yaml import YAML
 from pipeline.core import files, paths
 
 
-def rewritten(text: str, changed: Mapping[str, Any]) -> str:
-    """Return params.yaml's text with the changes, its comments and order kept."""
+def rewrite(text: str, changed: Mapping[str, Any]) -> str:
+    """Return params.yaml's text with the changes (by dotted key); comments and order stay."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.representer.add_representer(
-        type(None), lambda made, _: made.represent_scalar("tag:yaml.org,2002:null", "null")
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     yaml.representer.add_representer(
-        float, lambda made, value: made.represent_scalar("tag:yaml.org,2002:float", _float(value))
+        float, lambda representer, value: representer.represent_scalar("tag:yaml.org,2002:float", _float(value))
     )
     document = yaml.load(text)
     for key, value in changed.items():
@@ -43,7 +43,7 @@ def rewritten(text: str, changed: Mapping[str, Any]) -> str:
 
 
 def _float(value: float) -> str:
-    """Return a float as YAML 1.1 reads it too: it takes 1e-05 for a string, and 1.0e-05 for a number."""
+    """Return a float as text that YAML 1.1 reads as a number: 1.0e-05, because it reads 1e-05 as a string."""
     mantissa, mark, exponent = repr(value).partition("e")
     return f"{mantissa}.0{mark}{exponent}" if mark and "." not in mantissa else repr(value)
 
@@ -55,8 +55,8 @@ def _merge(section: Any, values: Mapping[str, Any]) -> None:
         section[key] = list(value) if isinstance(value, tuple) else value
 
 
-def difference(old: str, new: str, path: Path = paths.PARAMS) -> str:
-    """Return a unified diff."""
+def unified_diff(old: str, new: str, path: Path = paths.PARAMS) -> str:
+    """Return a unified diff of two texts of a file."""
     lines = difflib.unified_diff(
         old.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{path}", f"b/{path}", n=1
     )
@@ -64,9 +64,9 @@ def difference(old: str, new: str, path: Path = paths.PARAMS) -> str:
 
 
 def write(changed: Mapping[str, Any], path: Path = paths.PARAMS) -> str:
-    """Put the changes into params.yaml; return the diff."""
+    """Write the changes (by dotted key) into params.yaml; return the diff."""
     old = path.read_text(encoding="utf-8")
-    new = rewritten(old, changed)
+    new = rewrite(old, changed)
     with files.atomic(path) as temporary:
         temporary.write_text(new, encoding="utf-8")
-    return difference(old, new, path)
+    return unified_diff(old, new, path)

@@ -8,7 +8,7 @@ from pipeline.params.section import Count, Section
 
 
 class Embed(Section):
-    """How many augmented views of a train picture are embedded, and how many pictures at a time."""
+    """The number of augmented views of each picture, and the batch size."""
 
     views: Annotated[int, Field(ge=0)]
     batch_size: Count

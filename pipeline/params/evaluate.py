@@ -1,4 +1,4 @@
-"""What a model is measured on, and how the traffic is made up."""
+"""How a model is evaluated, and the class mix of real traffic."""
 
 from typing import Annotated, Any, Self
 
@@ -8,7 +8,7 @@ from pipeline.params.section import Count, Section, Share
 
 
 class Policy(Section):
-    """What moderation does with a class: withhold it, blur it, or queue it for a person."""
+    """What moderation does with a class: block it, blur it, or queue it for a person."""
 
     block: tuple[str, ...] = ()
     blur: tuple[str, ...] = ()
@@ -24,7 +24,7 @@ class Policy(Section):
         named = [*self.block, *self.blur, *self.queue]
         twice = sorted({name for name in named if named.count(name) > 1})
         if twice:
-            raise ValueError(f"{', '.join(twice)} stands under two actions; a class has one")
+            raise ValueError(f"{', '.join(twice)} is under two actions; a class has one")
         return self
 
 

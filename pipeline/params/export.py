@@ -4,7 +4,7 @@ from pipeline.params.section import Count, Positive, Section, Share
 
 
 class Export(Section):
-    """What an export may cost on the test pictures, in shares (0.01 is a point), before it is refused.
+    """How much worse an export may be on the test pictures, in shares (0.01 is a percentage point).
 
     `max_difference` (of a probability) holds without quantization; `flips` (pictures whose most probable class, or
     whose side of the threshold, changes) and the drops in recall with it.

@@ -9,7 +9,7 @@ from pipeline.params.section import MOST_MB, ClassWeights, Count, Positive, Sect
 
 
 class Finetune(Section):
-    """The backbone, unfrozen from a point on, at a decaying rate."""
+    """The training of the backbone, unfrozen from a point on, at a decaying rate."""
 
     epochs: Count
     batch_size: Count

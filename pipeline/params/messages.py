@@ -1,4 +1,4 @@
-"""What is wrong with a params document, in a line a key."""
+"""Messages about a params document: a line for each wrong key."""
 
 from datetime import date
 from typing import Any
@@ -18,9 +18,9 @@ def _line(root: type[BaseModel], location: tuple[int | str, ...], message: str, 
     # A discriminated union puts its tag into the location: finetune.schedule.cosine.final, tune.space.KEY.interval.low.
     parts = [
         str(part)
-        for place, part in enumerate(location)
-        if not (part in _SCHEDULES and location[place - 1] == "schedule")
-        and not (part in _FORMS and location[place - 2 : place - 1] == ("space",))
+        for index, part in enumerate(location)
+        if not (part in _SCHEDULES and location[index - 1] == "schedule")
+        and not (part in _FORMS and location[index - 2 : index - 1] == ("space",))
     ]
     key = ".".join(parts)
     if kind == "extra_forbidden":

@@ -1,4 +1,4 @@
-"""params.yaml, typed, frozen and strict. Nothing else reads that file.
+"""params.yaml as a typed, frozen and strict model. No other module reads that file.
 
 params = load_params()
 params.split.fractions.test
@@ -91,14 +91,19 @@ def load_params(path: Path = PARAMS) -> Params:
     """Read and check params.yaml.
 
     Raises:
-        UserError: naming every key that is unknown, missing or impossible, and what is allowed.
+        UserError: names every key that is unknown, missing or out of range, and what is allowed.
 
     """
-    return parse_params(yaml_document.read(path, way_out="Run this in the project's root."), str(path))
+    return parse_params(yaml_document.read(path, remedy="Run this in the project's root."), str(path))
 
 
 def parse_params(document: Any, origin: str = "params.yaml") -> Params:
-    """Check a params document that has been read already."""
+    """Check a params document that has been read already; `origin` is what messages call it.
+
+    Raises:
+        UserError: as `load_params`.
+
+    """
     try:
         return Params.model_validate(document)
     except ValidationError as error:

@@ -27,7 +27,7 @@ class Cosine(Section):
 
 
 class Piecewise(Section):
-    """values[i] until epoch boundaries[i]; the last value holds on. A linear warm-up comes first."""
+    """values[i] until epoch boundaries[i], then the last value; after a linear warm-up."""
 
     kind: Literal["piecewise"]
     boundaries: tuple[Positive, ...] = Field(min_length=1)

@@ -8,7 +8,7 @@ from pipeline.params.section import MOST_MB, Positive, Section
 
 
 class Score(Section):
-    """What `nsfw score` may spend on a picture, and how large a file may be (1 MB is 2^20 bytes)."""
+    """Limits of `nsfw score`: time and memory for a picture, and the size of a file (1 MB is 2^20 bytes)."""
 
     seconds: Positive
     memory_mb: Annotated[int, Field(ge=64, le=MOST_MB)]

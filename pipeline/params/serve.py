@@ -9,13 +9,14 @@ from pipeline.params.section import MOST_MB, Count, Positive, Section
 
 
 class Serve(Section):
-    """The HTTP service: what a picture, a request and all of them together may cost; 1 MB is 2^20 bytes.
+    """The HTTP service: limits for a picture, a request, and all requests together; 1 MB is 2^20 bytes.
 
-    `queue` bounds the pictures in hand (being decoded, waiting, in the network): past it a request gets a 429.
+    `queue` limits the pictures in hand (being decoded, waiting, in the network): beyond it a request gets a 429.
+    `max_batch_delay_ms` is how long a batch that is not full waits for pictures that are being decoded.
     """
 
     batch: Annotated[int, Field(ge=1, le=256)]
-    linger_ms: Annotated[float, Field(ge=0.0, le=1000.0)]
+    max_batch_delay_ms: Annotated[float, Field(ge=0.0, le=1000.0)]
     queue: Count | None
     workers: Annotated[int, Field(ge=1, le=256)]
     quick_seconds: Positive
@@ -39,6 +40,6 @@ class Serve(Section):
         return self
 
     @property
-    def room(self) -> int:
-        """How many pictures may be in hand: as said, or as many as this process may use cores."""
+    def capacity(self) -> int:
+        """How many pictures may be in hand: `queue`, or by default the number of cores that this process may use."""
         return self.queue or max(2, len(os.sched_getaffinity(0)))

@@ -8,7 +8,7 @@ from pipeline.params.section import ClassWeights, Count, Dropout, Rate, Section,
 
 
 class Train(Section):
-    """The head on the frozen backbone."""
+    """The training of the head on the frozen backbone."""
 
     epochs: Count
     batch_size: Count

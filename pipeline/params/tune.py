@@ -8,7 +8,7 @@ from pipeline.params.section import Count, Positive, Section
 
 
 class Interval(Section):
-    """Numbers from low to high: whole ones where both are; evenly by logarithm, or in steps, where said."""
+    """Numbers from low to high: integers if both are; even in the logarithm with `log`, in steps with `step`."""
 
     low: int | float
     high: int | float
@@ -27,7 +27,7 @@ class Interval(Section):
 
 
 class Choices(Section):
-    """One of these."""
+    """One of the given values."""
 
     choices: tuple[str | int | float | bool | None, ...] = Field(min_length=1)
 
@@ -51,7 +51,7 @@ Entry = Annotated[Annotated[Interval, Tag("interval")] | Annotated[Choices, Tag(
 
 
 class Tune(Section):
-    """The search by `nsfw tune`: what it may change (`space`, by dotted key), what it wants, what a trial may cost."""
+    """The search by `nsfw tune`: what it varies (`space`, by dotted key), its objectives, the size of a trial."""
 
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     storage: Annotated[str, Field(min_length=1)]

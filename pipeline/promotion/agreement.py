@@ -1,8 +1,8 @@
-"""Whether the challenger's alias names the model that lies in build/.
+"""Check that the challenger's alias points at the model in build/.
 
-DVC restores `register` from its run cache without registering, `dvc pull` brings a build/registered.json that another
-store's version is written in, and a store may be lost. What `dvc repro` made and what the registry would promote are
-two models then; nobody is to find that out from production.
+They can differ: DVC restores `register` from its run cache without registering, `dvc pull` brings a
+build/registered.json that names a version of another store, and a store may be lost. Then a promotion would move
+another model than the one that `dvc repro` made.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import read_object
 from pipeline.promotion.registration import built_decision
 from pipeline.registry import ledger, model_versions
-from pipeline.registry.sync import built
-from pipeline.tracking import server
+from pipeline.registry.sync import candidate_in_build
+from pipeline.tracking import store_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +27,7 @@ MOVE = "dvc repro -f -s register"
 
 
 @dataclass(frozen=True)
-class Standing:
+class BuildStatus:
     """What this registry has of the model in build/: its version, where the alias points, and what is wrong."""
 
     version: int | None
@@ -35,8 +35,8 @@ class Standing:
     problem: str = ""
 
 
-def standing(client: MlflowClient, register: Register) -> Standing | None:
-    """Return where the model in build/ stands in the registry; None where nothing was registered from this folder.
+def build_status(client: MlflowClient, register: Register) -> BuildStatus | None:
+    """Return the registry's status of the model in build/; None if nothing was registered from this folder.
 
     Raises:
         UserError: build/registered.json cannot be read.
@@ -44,16 +44,16 @@ def standing(client: MlflowClient, register: Register) -> Standing | None:
     """
     if not paths.REGISTERED.is_file():
         return None
-    candidate = built()
+    candidate = candidate_in_build()
     if candidate is None or candidate.name != register.model:
-        return Standing(None, None, f"{paths.REGISTERED} tells of another model than {paths.FINETUNED}: `dvc repro`")
+        return BuildStatus(None, None, f"{paths.REGISTERED} tells of another model than {paths.FINETUNED}: `dvc repro`")
     candidate = replace(candidate, decision=built_decision(paths.EVIDENCE))
     version, aliased = (
-        model_versions.existing(client, candidate),
-        ledger.aliased(client, candidate.name, candidate.alias),
+        model_versions.find_version(client, candidate),
+        ledger.alias_version(client, candidate.name, candidate.alias),
     )
     if version is None:
-        return Standing(None, aliased, _elsewhere())
+        return BuildStatus(None, aliased, _elsewhere())
     if aliased != version:
         points = "at nothing" if aliased is None else f"at version {aliased}"
         other = "" if aliased is None else f", or name the other by its number ({aliased})"
@@ -61,8 +61,8 @@ def standing(client: MlflowClient, register: Register) -> Standing | None:
             f"{paths.BUILD}/ holds version {version} of {register.model}, but the alias {register.alias} points "
             f"{points}: `{MOVE}` moves it{other}"
         )
-        return Standing(version, aliased, problem)
-    return Standing(version, aliased)
+        return BuildStatus(version, aliased, problem)
+    return BuildStatus(version, aliased)
 
 
 def check(client: MlflowClient, register: Register, *named: str | None) -> None:
@@ -74,14 +74,14 @@ def check(client: MlflowClient, register: Register, *named: str | None) -> None:
     """
     if not {None, register.alias} & set(named):
         return
-    now = standing(client, register)
+    now = build_status(client, register)
     if now is not None and now.problem:
         raise UserError(f"{now.problem}.")
 
 
 def _elsewhere() -> str:
     document = read_object(paths.REGISTERED, "pending", "version", "model")
-    here, there = server.label(), document.get("store")
+    here, there = store_address.store_name(), document.get("store")
     if document["pending"]:
         return f"{paths.REGISTERED} is pending, and {here} does not have the model: `nsfw sync` registers it"
     where = f", registered in {there}," if there and there != here else ""

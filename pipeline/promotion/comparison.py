@@ -1,4 +1,4 @@
-"""Two versions side by side, on the same test pictures: recall with paired intervals, and what changed sides."""
+"""Compare two versions on the same test pictures: recall with paired intervals, and pictures that changed sides."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pipeline.core.errors import UserError
 from pipeline.evaluation.paired_comparison import differences
 from pipeline.evaluation.rollups import ALL_UNSAFE
 from pipeline.promotion import agreement, judging
-from pipeline.promotion.judging import IncomparableError, Sides
+from pipeline.promotion.judging import IncomparableError, PairedAnswers
 from pipeline.registry import state
-from pipeline.registry.evidence_store import Dossier, DoubtfulError
+from pipeline.registry.evidence_store import Evidence, EvidenceError
 from pipeline.tracking import server
 
 if TYPE_CHECKING:
     from pipeline.params.root import Params
 
-MOVED = ("sha256", "label", "side", "said_before", "said_after", "unsafe_before", "unsafe_after")
+MOVED_COLUMNS = ("sha256", "label", "side", "said_before", "said_after", "unsafe_before", "unsafe_after")
 _WIDTH = 8  # of a column
-SHOWN = 20  # pictures that changed sides, on a terminal
+MOST_SHOWN = 20  # pictures that changed sides, on a terminal
 
 
 def compare(params: Params, before: str, after: str, rescore: judging.Rescore | None = None) -> dict[str, Any]:
     """Return both versions' figures on the test pictures of `after`, and the pictures that changed sides.
 
-    A side is what the likeliest class says; `other` tells what each version's own threshold flags, as shares and in
-    pictures of 100,000 at `evaluate.prevalence`.
-    `recall`: rows of figure, before, after, change, interval, pictures. `moved`: rows of sha256, label, side (what
-    became of it), said_before, said_after, unsafe_before, unsafe_after (probabilities), the gravest first.
+    A picture's side is unsafe or safe, by its most probable class. Keys: model, before, after, findings, confidence;
+    recall: rows of figure, before, after, change, interval, pictures; other: what each version's own threshold flags,
+    as shares and in pictures of 100,000 at `evaluate.prevalence`, and figures of calibration, robustness, speed and
+    size; moved: rows of MOVED_COLUMNS (unsafe_* are probabilities), the most serious first.
 
     Raises:
         UserError: there is no such version, or the two cannot be compared.
@@ -40,15 +40,15 @@ def compare(params: Params, before: str, after: str, rescore: judging.Rescore | 
     with server.session() as client:
         agreement.check(client, params.register_, before, after)
         now = state.read(client, params.register_)
-        versions = [state.resolve(now, asked, params.register_) for asked in (before, after)]
-        dossiers = [judging.dossier(client, now.model, version) for version in versions]
+        versions = [state.resolve(now, requested, params.register_) for requested in (before, after)]
+        fetched = [judging.fetch_evidence(client, now.model, version) for version in versions]
     warnings = now.findings()
     try:
-        left, right = (_trusted(found) for found in dossiers)
-        both = judging.sides(left, right, rescore)
-    except (DoubtfulError, IncomparableError) as error:
+        left, right = (_require(evidence) for evidence in fetched)
+        both = judging.pair_answers(left, right, rescore)
+    except (EvidenceError, IncomparableError) as error:
         raise UserError("\n".join([str(error), *(f"WARNING: {each}" for each in warnings)])) from None
-    unsafe = list(right.document["unsafe"])
+    unsafe = list(right.document.unsafe)
     return {
         "model": now.model,
         "before": versions[0],
@@ -57,16 +57,19 @@ def compare(params: Params, before: str, after: str, rescore: judging.Rescore | 
         "confidence": params.evaluate.confidence,
         "recall": _rows(both, unsafe, params),
         "other": _others(left, right),
-        "moved": moved(both, unsafe).to_dict("records"),
+        "moved": moved_pictures(both, unsafe).to_dict("records"),
     }
 
 
-def moved(both: Sides, unsafe: list[str]) -> pd.DataFrame:
-    """Return the pictures that one model calls unsafe and the other does not; newly missed unsafe ones come first."""
+def moved_pictures(both: PairedAnswers, unsafe: list[str]) -> pd.DataFrame:
+    """Return rows of MOVED_COLUMNS: pictures that one model calls unsafe and the other does not.
+
+    Newly missed unsafe pictures come first.
+    """
     before, after, labels = both.arrays()
     members = np.array([name in unsafe for name in both.names])
-    said = before.argmax(axis=1), after.argmax(axis=1)
-    flagged = members[said[0]], members[said[1]]
+    predicted = before.argmax(axis=1), after.argmax(axis=1)
+    flagged = members[predicted[0]], members[predicted[1]]
     truth = members[labels]
     sides = np.select(
         [truth & flagged[0], truth & flagged[1], ~truth & flagged[1]],
@@ -78,8 +81,8 @@ def moved(both: Sides, unsafe: list[str]) -> pd.DataFrame:
             "sha256": both.frame["sha256"],
             "label": both.frame["label"],
             "side": sides,
-            "said_before": [both.names[index] for index in said[0]],
-            "said_after": [both.names[index] for index in said[1]],
+            "said_before": [both.names[index] for index in predicted[0]],
+            "said_after": [both.names[index] for index in predicted[1]],
             "unsafe_before": before[:, members].sum(axis=1).round(4),
             "unsafe_after": after[:, members].sum(axis=1).round(4),
         }
@@ -90,42 +93,42 @@ def moved(both: Sides, unsafe: list[str]) -> pd.DataFrame:
     return ordered.drop(columns="order")
 
 
-def lines(found: dict[str, Any]) -> list[str]:
-    """Return a comparison for a terminal."""
-    percent = f"{100 * found['confidence']:g} %"
-    text = [f"WARNING: {finding}" for finding in found["findings"]]
-    text.append(f"{found['model']}: version {found['before']} -> {found['after']}, on the same test pictures")
+def lines(report: dict[str, Any]) -> list[str]:
+    """Return the lines of a comparison for a terminal."""
+    percent = f"{100 * report['confidence']:g} %"
+    text = [f"WARNING: {finding}" for finding in report["findings"]]
+    text.append(f"{report['model']}: version {report['before']} -> {report['after']}, on the same test pictures")
     text.append(f"  {'':<22}{'before':>8}{'after':>8}{'change':>8}   paired {percent} interval   pictures")
-    for row in found["recall"]:
+    for row in report["recall"]:
         low, high = row["interval"]
         text.append(
             f"  {row['figure']:<22}{100 * row['before']:>7.1f} {100 * row['after']:>7.1f} {_points(row['change']):>7} "
             f"  {_points(low)} to {_points(high)}".ljust(78)
             + str(row["pictures"])
         )
-    text += [f"  {row['figure']:<22}{_number(row['before'])}{_number(row['after'])}" for row in found["other"]]
-    counts = pd.Series([row["side"] for row in found["moved"]], dtype="str").value_counts().sort_index()
-    told = ", ".join(f"{count} {side}" for side, count in counts.items()) or "none"
-    text.append(f"pictures whose likeliest class changed sides: {told}")
-    for row in found["moved"][:SHOWN]:
+    text += [f"  {row['figure']:<22}{_number(row['before'])}{_number(row['after'])}" for row in report["other"]]
+    counts = pd.Series([row["side"] for row in report["moved"]], dtype="str").value_counts().sort_index()
+    changes = ", ".join(f"{count} {side}" for side, count in counts.items()) or "none"
+    text.append(f"pictures whose likeliest class changed sides: {changes}")
+    for row in report["moved"][:MOST_SHOWN]:
         text.append(
             f"  {row['side']:<18} {row['sha256'][:16]}  {row['label']}: {row['said_before']} -> {row['said_after']}, "
             f"unsafe {row['unsafe_before']:.2f} -> {row['unsafe_after']:.2f}"
         )
-    if len(found["moved"]) > SHOWN:
-        text.append(f"  and {len(found['moved']) - SHOWN} more: --json, or --out FILE.csv")
+    if len(report["moved"]) > MOST_SHOWN:
+        text.append(f"  and {len(report['moved']) - MOST_SHOWN} more: --json, or --out FILE.csv")
     return text
 
 
-def _trusted(found: Dossier | DoubtfulError | None) -> Dossier:
-    if isinstance(found, Dossier):
-        return found
-    raise found or DoubtfulError("no evidence")
+def _require(evidence: Evidence | EvidenceError | None) -> Evidence:
+    if isinstance(evidence, Evidence):
+        return evidence
+    raise evidence or EvidenceError("no evidence")
 
 
-def _rows(both: Sides, unsafe: list[str], params: Params) -> list[dict[str, Any]]:
-    found = differences(*both.arrays(), both.names, unsafe, resamples=params.evaluate.resamples, seed=params.seed)
-    first = [name for name in ("unsafe_recall", "macro_recall") if name in found]
+def _rows(both: PairedAnswers, unsafe: list[str], params: Params) -> list[dict[str, Any]]:
+    by_figure = differences(*both.arrays(), both.names, unsafe, resamples=params.evaluate.resamples, seed=params.seed)
+    first = [name for name in ("unsafe_recall", "macro_recall") if name in by_figure]
     return [
         {
             "figure": name.replace("_", " ").replace("/", " "),
@@ -135,24 +138,25 @@ def _rows(both: Sides, unsafe: list[str], params: Params) -> list[dict[str, Any]
             "interval": each.interval(params.evaluate.confidence),
             "pictures": each.pictures,
         }
-        for name in [*first, *sorted(name for name in found if name not in first)]
-        for each in [found[name]]
+        for name in [*first, *sorted(name for name in by_figure if name not in first)]
+        for each in [by_figure[name]]
     ]
 
 
-def _others(left: Dossier, right: Dossier) -> list[dict[str, Any]]:
-    def figures(dossier: Dossier) -> dict[str, float | None]:
-        document, speed = dossier.document, dossier.facts.get("speed") or {}
-        point = (document.get("operating_points") or {}).get(ALL_UNSAFE) or {}
+def _others(left: Evidence, right: Evidence) -> list[dict[str, Any]]:
+    def figures(evidence: Evidence) -> dict[str, float | None]:
+        document, speed = evidence.document, evidence.facts.get("speed") or {}
+        point, worst = document.operating_points.get(ALL_UNSAFE), document.robustness.worst
+        workload = point.at_prevalence if point else None
         return {
-            "threshold": point.get("threshold"),
-            "flagged, of unsafe": point.get("recall"),
-            "flagged, of safe": point.get("false_positive_rate"),
-            "review, of 100,000": (point.get("at_prevalence") or {}).get("flagged_per_100000"),
-            "calibration error": document["calibration"]["ece_after"],
-            "worst distortion": (document["robustness"]["worst"] or {}).get("unsafe_recall"),
+            "threshold": point.threshold if point else None,
+            "flagged, of unsafe": point.recall if point else None,
+            "flagged, of safe": point.false_positive_rate if point else None,
+            "review, of 100,000": workload.flagged_per_100000 if workload else None,
+            "calibration error": document.calibration.ece_after,
+            "worst distortion": worst.unsafe_recall if worst else None,
             "p95 ms a picture": speed.get("p95_ms"),
-            "size, MB": dossier.facts.get("size_mb"),
+            "size, MB": evidence.facts.get("size_mb"),
         }
 
     before, after = figures(left), figures(right)
@@ -165,5 +169,5 @@ def _number(value: float | None) -> str:
 
 
 def _points(share: float) -> str:
-    """Return a difference in percentage points, and nought without a sign of its own."""
+    """Return a difference in percentage points; adding 0.0 turns -0.0 into +0.0."""
     return f"{round(100 * share, 1) + 0.0:+.1f}"

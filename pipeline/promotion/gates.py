@@ -1,85 +1,19 @@
-"""The gates: what a version must satisfy before it may be production, each with its number and its reason.
+"""The gates: the conditions that a version has to meet to become production, each with its number and reason.
 
     table = gates.judge(params.register_.gates, case)
     failed = [gate.gate for gate in table if gate.status == "fail"]
 
-Figures come from the evidence (docs/evidence.md). What has no evidence fails; what has nothing to judge does not apply.
+Figures come from the evidence (docs/evidence.md). Without evidence every gate fails; a gate with nothing to judge does
+not apply (n/a).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
-from pipeline.evaluation.paired_comparison import Difference
+from pipeline.evidence.document import Document
 from pipeline.params.register import Gates
-
-Status = Literal["pass", "fail", "n/a"]
-STATUSES: tuple[Status, ...] = ("fail", "pass", "n/a")  # in the order in which people read them
-Test = Literal["at least", "at most", ""]
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One row of the table. `value` and `limit` are None where the gate has no number."""
-
-    gate: str
-    status: Status
-    value: float | None
-    limit: float | None
-    reason: str
-    test: Test = ""
-
-    def to_document(self) -> dict[str, Any]:
-        """Return the row for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class TestSets:
-    """How the challenger's test set differs from production's: pictures by what became of them."""
-
-    added: int
-    removed: int
-    relabelled: int
-
-    @property
-    def same(self) -> bool:
-        """Whether nothing changed."""
-        return not (self.added or self.removed or self.relabelled)
-
-    def __str__(self) -> str:
-        return f"{self.added} pictures more, {self.removed} fewer, {self.relabelled} relabelled"
-
-
-@dataclass(frozen=True)
-class Case:
-    """What the gates judge.
-
-    Attributes:
-        evidence: the challenger's evidence.json; None if there is none that can be trusted (`doubt` says why).
-        facts: the challenger's facts.json: run, lineage, speed, size.
-        production: the version in production, None if there is none yet.
-        differences: of recall, from production to challenger, on the same pictures (`evaluation.paired`).
-        incomparable: why there are no differences, where there is a production.
-        test_sets: how the test sets differ; None without production's evidence.
-        test_change: how the promoter names that difference.
-        wrong_reports: of data/reports.csv as it is now, what the challenger says wrongly, or what it never saw.
-        reports: their number.
-        committed: the commit that holds what a dirty run was trained from, None if no commit does.
-
-    """
-
-    evidence: Mapping[str, Any] | None
-    facts: Mapping[str, Any]
-    doubt: str = ""
-    production: int | None = None
-    differences: Mapping[str, Difference] = field(default_factory=dict)
-    incomparable: str = ""
-    test_sets: TestSets | None = None
-    test_change: str = ""
-    wrong_reports: Sequence[str] = ()
-    reports: int = 0
-    committed: str | None = None
+from pipeline.promotion.case import Case
+from pipeline.promotion.gate_table import Gate
 
 
 def judge(gates: Gates, case: Case) -> list[Gate]:
@@ -88,36 +22,15 @@ def judge(gates: Gates, case: Case) -> list[Gate]:
         first = Gate("evidence", "fail", None, None, case.doubt)
         return [first, *(Gate(name, "fail", None, None, "there is no evidence") for name in NAMES[1:])]
     first = Gate("evidence", "pass", None, None, "whole, and of this very model")
-    return [first, *(_one(name, check, gates, case) for name, check in _CHECKS.items())]
+    return [first, *(_judge_gate(name, check, gates, case) for name, check in _CHECKS.items())]
 
 
-def failed(table: Sequence[Gate]) -> list[str]:
-    """Return the names of the gates that failed."""
-    return [gate.gate for gate in table if gate.status == "fail"]
-
-
-def rows(table: Sequence[Gate]) -> list[str]:
-    """Return the table as aligned lines for a terminal."""
-    cells = [(gate.gate, gate.status, _shown(gate), gate.reason) for gate in table]
-    widths = [max(len(row[place]) for row in cells) for place in range(3)]
-    return [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in cells
-    ]
-
-
-def _one(name: str, check: "Callable[[str, Any, Case], Gate]", gates: Gates, case: Case) -> Gate:
+def _judge_gate(name: str, check: "Callable[[str, Any, Case], Gate]", gates: Gates, case: Case) -> Gate:
     key = "drop" if name.startswith("drop_") else name
-    asked = getattr(gates, key)
-    if asked is None or asked is False:
+    setting = getattr(gates, key)
+    if setting is None or setting is False:
         return Gate(name, "n/a", None, None, f"not asked for: register.gates.{key} is off")
-    return check(name, asked, case)
-
-
-def _shown(gate: Gate) -> str:
-    if gate.value is None:
-        return ""
-    sign = {"at least": ">=", "at most": "<=", "": ""}[gate.test]
-    return f"{gate.value:.4g}" if gate.limit is None else f"{gate.value:.4g} (wanted {sign} {gate.limit:.4g})"
+    return check(name, setting, case)
 
 
 def _least(name: str, value: float | None, limit: float, reason: str) -> Gate:
@@ -132,72 +45,73 @@ def _most(name: str, value: float | None, limit: float, reason: str) -> Gate:
     return Gate(name, "pass" if value <= limit else "fail", value, limit, reason, "at most")
 
 
-def _evidence(case: Case) -> Mapping[str, Any]:
+def _evidence(case: Case) -> Document:
     if case.evidence is None:
         raise ValueError("judged without evidence")
     return case.evidence
 
 
 def _class_recall(name: str, limit: float, case: Case) -> Gate:
-    summary = _evidence(case)["summary"]
-    known = {label: value for label, value in summary["recall"].items() if value is not None}
+    summary = _evidence(case).summary
+    known = {label: value for label, value in summary.recall.items() if value is not None}
     if not known:
         return _least(name, None, limit, "the test set is empty")
     worst = min(known, key=lambda label: (known[label], label))
-    pictures = sum(summary["confusion"][list(summary["recall"]).index(worst)])
+    pictures = sum(summary.confusion[list(summary.recall).index(worst)])
     return _least(name, known[worst], limit, f"{worst} is the lowest, on {pictures} pictures")
 
 
 def _unsafe_recall(name: str, limit: float, case: Case) -> Gate:
     evidence = _evidence(case)
-    pictures = sum(evidence["test"]["by_label"].get(label, 0) for label in evidence["unsafe"])
-    return _least(name, evidence["summary"]["unsafe"]["recall"], limit, f"on {pictures} unsafe pictures")
+    pictures = sum(evidence.test.by_label.get(label, 0) for label in evidence.unsafe)
+    return _least(name, evidence.summary.unsafe.recall, limit, f"on {pictures} unsafe pictures")
 
 
-def _drop(name: str, asked: Any, case: Case) -> Gate:
+def _drop(name: str, tolerances: Any, case: Case) -> Gate:
     figure = name.removeprefix("drop_")
-    limit: float = getattr(asked, figure)
+    limit: float = getattr(tolerances, figure)
     if case.production is None:
         return Gate(name, "n/a", None, limit, "nothing else is in production to compare with", "at most")
     if case.incomparable:
         return Gate(name, "fail", None, limit, case.incomparable, "at most")
-    found = {key: each for key, each in case.differences.items() if key.split("/")[0] == _FIGURES[figure]}
-    if not found:
+    changes = {key: each for key, each in case.differences.items() if key.split("/")[0] == _FIGURES[figure]}
+    if not changes:
         return Gate(name, "n/a", None, limit, "no such pictures in the test set", "at most")
-    # The likeliest to have fallen too far, and of these the one that fell most: an order of the draws alone is noise.
-    worst = max(sorted(found), key=lambda key: (found[key].risk(limit), -found[key].change))
-    each = found[worst]
+    # The figure that most likely fell by more than the limit; among equals the one that fell most, as the resamples
+    # alone would order them by chance.
+    worst = max(sorted(changes), key=lambda key: (changes[key].risk(limit), -changes[key].change))
+    each = changes[worst]
     drop, risk = max(0.0, -each.change), each.risk(limit)
     what = worst.removeprefix("recall/") + ": " if "/" in worst else ""
     reason = (
         f"{what}{100 * each.before:.1f} -> {100 * each.after:.1f} % on {each.pictures} pictures of both; "
-        f"{100 * risk:.0f} % of paired resamples fall by more (tolerated: {100 * asked.risk:g} %)"
+        f"{100 * risk:.0f} % of paired resamples fall by more (tolerated: {100 * tolerances.risk:g} %)"
     )
-    return Gate(name, "fail" if risk > asked.risk else "pass", drop, limit, reason, "at most")
+    return Gate(name, "fail" if risk > tolerances.risk else "pass", drop, limit, reason, "at most")
 
 
 def _slice_gap(name: str, limit: float, case: Case) -> Gate:
-    gap = _evidence(case)["slices"]["gap"]
+    slices = _evidence(case).slices
+    gap = slices.gap
     if gap is None:
-        least = _evidence(case)["slices"]["min_slice"]
-        return Gate(name, "n/a", None, limit, f"no two slices of a family have {least} unsafe pictures", "at most")
-    return _most(name, gap["gap"], limit, f"unsafe recall by {gap['family']}: {gap['best']} to {gap['worst']}")
+        reason = f"no two slices of a family have {slices.min_slice} unsafe pictures"
+        return Gate(name, "n/a", None, limit, reason, "at most")
+    return _most(name, gap.gap, limit, f"unsafe recall by {gap.family}: {gap.best} to {gap.worst}")
 
 
 def _calibration(name: str, limit: float, case: Case) -> Gate:
-    found = _evidence(case)["calibration"]
-    return _most(name, found["ece_after"], limit, f"temperature {found['temperature']:.3g}; without {_four(found)}")
-
-
-def _four(found: Mapping[str, Any]) -> str:
-    return "not known" if found["ece_before"] is None else f"{found['ece_before']:.4g}"
+    calibration = _evidence(case).calibration
+    before = "not known" if calibration.ece_before is None else f"{calibration.ece_before:.4g}"
+    reason = f"temperature {calibration.temperature:.3g}; without {before}"
+    return _most(name, calibration.ece_after, limit, reason)
 
 
 def _robustness(name: str, limit: float, case: Case) -> Gate:
-    worst = _evidence(case)["robustness"]["worst"] or {"distortion": "none", "unsafe_recall": None}
-    pictures = _evidence(case)["robustness"]["pictures"]
-    reason = f"unsafe recall of pictures as {worst['distortion']}, the worst, {pictures} test pictures"
-    return _least(name, worst["unsafe_recall"], limit, reason)
+    robustness = _evidence(case).robustness
+    worst = robustness.worst
+    form, recall = ("none", None) if worst is None else (worst.distortion, worst.unsafe_recall)
+    reason = f"unsafe recall of pictures as {form}, the worst, {robustness.pictures} test pictures"
+    return _least(name, recall, limit, reason)
 
 
 def _reports(name: str, _: Any, case: Case) -> Gate:
@@ -233,10 +147,10 @@ def _test_set(name: str, _: Any, case: Case) -> Gate:
 
 
 def _leaks(name: str, limit: float, case: Case) -> Gate:
-    found = _evidence(case)["leaks"]
-    if found["straddling"]:
-        return Gate(name, "fail", float(found["straddling"]), 0.0, "clusters lie in train and in test", "at most")
-    return _most(name, found["share"], limit, f"{found['near']} of {found['test_pictures']} test pictures")
+    leaks = _evidence(case).leaks
+    if leaks.straddling:
+        return Gate(name, "fail", float(leaks.straddling), 0.0, "clusters lie in train and in test", "at most")
+    return _most(name, leaks.share, limit, f"{leaks.near} of {leaks.test_pictures} test pictures")
 
 
 def _clean(name: str, _: Any, case: Case) -> Gate:
@@ -263,8 +177,8 @@ def _finished(name: str, _: Any, case: Case) -> Gate:
     status = case.facts.get("run_status")
     if case.facts.get("imported"):
         return Gate(name, "n/a", None, None, "imported: it was trained elsewhere")
-    said = f"run {case.facts.get('record_id')} is {status or 'not known'}"
-    return Gate(name, "pass" if status == "FINISHED" else "fail", None, None, said)
+    reason = f"run {case.facts.get('record_id')} is {status or 'not known'}"
+    return Gate(name, "pass" if status == "FINISHED" else "fail", None, None, reason)
 
 
 _FIGURES = {"unsafe_recall": "unsafe_recall", "macro_recall": "macro_recall", "class_recall": "recall"}

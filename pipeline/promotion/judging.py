@@ -1,4 +1,4 @@
-"""The gates, applied afresh: a version's evidence against whatever is production now."""
+"""Apply the gates: a version's evidence against the evidence of the current production."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pipeline.core import paths
 from pipeline.data import annotation_files
 from pipeline.evaluation.paired_comparison import Difference, differences
 from pipeline.promotion import gates
-from pipeline.promotion.gates import Case, Gate, TestSets
+from pipeline.promotion.case import Case, TestSetChange
+from pipeline.promotion.gate_table import Gate
 from pipeline.registry import evidence_store
-from pipeline.registry.evidence_store import Dossier, DoubtfulError, UnfetchedError
+from pipeline.registry.evidence_store import Evidence, EvidenceError, EvidenceUnavailableError
 from pipeline.tracking import git_trees
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
     from pipeline.params.root import Params
 
-Rescore = Callable[[Dossier, Dossier], pd.DataFrame | None]  # production, challenger -> production's answers
+Rescore = Callable[[Evidence, Evidence], pd.DataFrame | None]  # production, challenger -> production's answers
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Sides:
+class PairedAnswers:
     """Two models' answers on the same test pictures: `sha256, label, before_<class>..., after_<class>...`."""
 
     frame: pd.DataFrame
@@ -43,22 +44,22 @@ class Sides:
 
 
 class IncomparableError(Exception):
-    """Two versions have not answered on the same pictures; the message says why."""
+    """Two versions have no predictions on the same pictures; the message says why."""
 
 
-def dossier(client: MlflowClient, model: str, version: int | None) -> Dossier | DoubtfulError | None:
-    """Return a version's evidence, or why there is none to trust; None for no version."""
+def fetch_evidence(client: MlflowClient, model: str, version: int | None) -> Evidence | EvidenceError | None:
+    """Return a version's evidence, or the error that says why it cannot be used; None for no version."""
     if version is None:
         return None
     try:
         return evidence_store.fetch(client, model, version)
-    except DoubtfulError as doubt:
+    except EvidenceError as doubt:
         return doubt
 
 
-def table(
-    challenger: Dossier | DoubtfulError | None,
-    production: Dossier | DoubtfulError | None,
+def gate_table(
+    challenger: Evidence | EvidenceError | None,
+    production: Evidence | EvidenceError | None,
     params: Params,
     *,
     production_version: int | None,
@@ -67,22 +68,22 @@ def table(
 ) -> list[Gate]:
     """Return the gate table of a challenger against production, both with their evidence.
 
-    Where the challenger's cannot be fetched, nothing is known of any gate: that is one failure, with its cause.
+    If the challenger's cannot be fetched, no gate can be judged: the table is one failed row with the cause.
     """
-    if isinstance(challenger, UnfetchedError):
+    if isinstance(challenger, EvidenceUnavailableError):
         return [Gate("evidence", "fail", None, None, str(challenger))]
-    if not isinstance(challenger, Dossier):
+    if not isinstance(challenger, Evidence):
         case = Case(None, {}, doubt=str(challenger or "no evidence"), production=production_version)
         return gates.judge(params.register_.gates, case)
     known, wrong = _reports(challenger, params.labels.names)
-    found, incomparable = _differences(challenger, production, params, rescore)
+    changes, incomparable = _differences(challenger, production, params, rescore)
     case = Case(
         challenger.document,
         challenger.facts,
         production=production_version,
-        differences=found,
+        differences=changes,
         incomparable=incomparable,
-        test_sets=_test_sets(challenger, production),
+        test_sets=_test_set_change(challenger, production),
         test_change=test_change,
         wrong_reports=wrong,
         reports=known,
@@ -91,26 +92,28 @@ def table(
     return gates.judge(params.register_.gates, case)
 
 
-def unfetched(challenger: Dossier | DoubtfulError | None, production: Dossier | DoubtfulError | None) -> str:
-    """Return which evidence cannot be fetched, and why; "" where none is missed. It is no fault of the challenger's."""
-    if isinstance(challenger, UnfetchedError):
+def unavailable_evidence(
+    challenger: Evidence | EvidenceError | None, production: Evidence | EvidenceError | None
+) -> str:
+    """Return which evidence cannot be fetched, and why; "" if none is missing. The challenger is not to blame."""
+    if isinstance(challenger, EvidenceUnavailableError):
         return str(challenger)
-    return f"production, {production}" if isinstance(production, UnfetchedError) else ""
+    return f"production, {production}" if isinstance(production, EvidenceUnavailableError) else ""
 
 
-def sides(before: Dossier, after: Dossier, rescore: Rescore | None = None) -> Sides:
+def pair_answers(before: Evidence, after: Evidence, rescore: Rescore | None = None) -> PairedAnswers:
     """Return both models' answers on every test picture of `after`.
 
-    What `before` was never shown is asked of it now, if `rescore` can.
+    `rescore` predicts pictures that `before` was never shown.
 
     Raises:
-        IncomparableError: other classes, or pictures that `before` cannot be asked about here.
+        IncomparableError: the classes differ, or pictures that `before` was never shown cannot be predicted here.
 
     """
-    names = tuple(after.document["labels"])
-    if set(names) != set(before.document["labels"]):
+    names = after.document.labels
+    if set(names) != set(before.document.labels):
         raise IncomparableError(
-            f"version {before.version} knows other classes ({', '.join(before.document['labels'])}): nothing to compare"
+            f"version {before.version} knows other classes ({', '.join(before.document.labels)}): nothing to compare"
         )
     columns = [f"p_{name}" for name in names]
     test = after.predictions[after.predictions["split"] == "test"]
@@ -132,65 +135,65 @@ def sides(before: Dossier, after: Dossier, rescore: Rescore | None = None) -> Si
         ],
         axis=1,
     )
-    return Sides(joined.rename(columns=lambda name: name.replace("_p_", "_")), names)
+    return PairedAnswers(joined.rename(columns=lambda name: name.replace("_p_", "_")), names)
 
 
 def _differences(
-    challenger: Dossier, production: Dossier | DoubtfulError | None, params: Params, rescore: Rescore | None
+    challenger: Evidence, production: Evidence | EvidenceError | None, params: Params, rescore: Rescore | None
 ) -> tuple[dict[str, Difference], str]:
     if production is None:
         return {}, ""
-    if isinstance(production, UnfetchedError):  # whose cause is shown once, by `unfetched`
+    if isinstance(production, EvidenceUnavailableError):  # `unavailable_evidence` shows the cause
         return {}, "production's own evidence cannot be fetched"
-    if isinstance(production, DoubtfulError):
+    if isinstance(production, EvidenceError):
         return {}, f"production's own evidence: {production}"
     try:
-        both = sides(production, challenger, rescore)
+        both = pair_answers(production, challenger, rescore)
     except IncomparableError as error:
         return {}, str(error)
-    found = differences(
+    changes = differences(
         *both.arrays(),
         both.names,
-        challenger.document["unsafe"],
+        challenger.document.unsafe,
         resamples=params.evaluate.resamples,
         seed=params.seed,
     )
-    return found, ""
+    return changes, ""
 
 
-def _test_sets(challenger: Dossier, production: Dossier | DoubtfulError | None) -> TestSets | None:
-    if not isinstance(production, Dossier):
+def _test_set_change(challenger: Evidence, production: Evidence | EvidenceError | None) -> TestSetChange | None:
+    if not isinstance(production, Evidence):
         return None
     after, before = _labels(challenger), _labels(production)
     shared = after.index.intersection(before.index)
     relabelled = int((after.loc[shared] != before.loc[shared]).sum())
-    return TestSets(len(after) - len(shared), len(before) - len(shared), relabelled)
+    return TestSetChange(len(after) - len(shared), len(before) - len(shared), relabelled)
 
 
-def _labels(dossier: Dossier) -> pd.Series:
-    test = dossier.predictions[dossier.predictions["split"] == "test"]
+def _labels(evidence: Evidence) -> pd.Series:
+    test = evidence.predictions[evidence.predictions["split"] == "test"]
     return test.drop_duplicates("sha256").set_index("sha256")["label"]
 
 
-def _reports(challenger: Dossier, labels: Sequence[str]) -> tuple[int, Sequence[str]]:
-    """Return how many public reports there are now, and those that the challenger gets wrong, or never saw."""
+def _reports(challenger: Evidence, labels: Sequence[str]) -> tuple[int, Sequence[str]]:
+    """Return the number of public reports, and a line for each that the challenger gets wrong or never saw."""
     if not Path(paths.REPORTS).is_file():
-        known = challenger.document["reports"]
-        rows = [f"{row['sha256'][:12]} is {row['expected_label']}, not {row['said']}" for row in known["wrong"]]
-        return int(known["cases"]), rows + ["a report without a picture"] * int(known["missing"])
+        reviewed = challenger.document.reports
+        rows = [f"{row.sha256[:12]} is {row.expected_label}, not {row.answer}" for row in reviewed.wrong]
+        return reviewed.cases, rows + ["a report without a picture"] * reviewed.missing
     reports = annotation_files.reports(paths.REPORTS, labels)
-    names = list(challenger.document["labels"])
+    names = challenger.document.labels
     answers = challenger.predictions.drop_duplicates("sha256").set_index("sha256")[[f"p_{name}" for name in names]]
     wrong = []
     for sha256, expected in zip(reports["sha256"], reports["expected_label"], strict=True):
         if sha256 not in answers.index:
             wrong.append(f"{sha256[:12]} came after its evaluation, or has no picture: `dvc repro`")
-        elif (said := names[int(answers.loc[sha256].to_numpy().argmax())]) != expected:
-            wrong.append(f"{sha256[:12]} is {expected}, it says {said}")
+        elif (predicted := names[int(answers.loc[sha256].to_numpy().argmax())]) != expected:
+            wrong.append(f"{sha256[:12]} is {expected}, it says {predicted}")
     return len(reports), wrong
 
 
-def _committed(challenger: Dossier) -> str | None:
+def _committed(challenger: Evidence) -> str | None:
     tree = challenger.facts.get("git_tree")
     if challenger.facts.get("git_dirty") is not True or not tree or challenger.facts.get("untracked"):
         return None

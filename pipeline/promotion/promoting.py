@@ -1,20 +1,20 @@
-"""Moving production: forward through the gates, and back to what it was.
+"""Change production: promote a version through the gates, or roll back to an earlier one.
 
-A move is one entry in the ledger. Killed before it, nothing has happened; killed after it, the move is made, and the
-alias follows with the next command. In between there is nothing.
+A change is one entry in the ledger. A process that is killed before it has changed nothing; after it, the change has
+taken effect, and the next command moves the alias. There is no state in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.core.errors import UserError
-from pipeline.promotion import agreement, gates, judging
-from pipeline.promotion.gates import Gate
-from pipeline.registry import ledger, state
-from pipeline.registry.evidence_store import Dossier, DoubtfulError, UnfetchedError
+from pipeline.promotion import agreement, judging, moves
+from pipeline.promotion.gate_table import Gate, failed_gates
+from pipeline.promotion.outcome import Outcome
+from pipeline.registry import state
+from pipeline.registry.evidence_store import Evidence, EvidenceError, EvidenceUnavailableError
 from pipeline.registry.ledger_entries import Draft, Entry, Ledger
 from pipeline.registry.package import SHA_TAG
 from pipeline.registry.state import State
@@ -23,58 +23,21 @@ from pipeline.tracking import server
 if TYPE_CHECKING:
     from pipeline.params.root import Params
 
-_WORDS = 5000  # characters; MLflow holds 100,000 in an entry
-_ROUNDS = 10  # that a promoter goes on against ever new winners
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command did: `entry` is None where the gates refused; `lost` counts the races that it came late to."""
-
-    model: str
-    version: int
-    previous: int | None
-    table: Sequence[Gate] = ()
-    entry: Entry | None = None
-    overrides: Sequence[str] = ()
-    lost: int = 0
-    findings: Sequence[str] = field(default=())
-    unfetched: str = ""  # which evidence could not be had, and why: not the version's fault, and nothing to override
-
-    @property
-    def failed(self) -> list[str]:
-        """The gates that stood in the way."""
-        return [name for name in gates.failed(self.table) if name not in self.overrides]
-
-    def to_document(self) -> dict[str, Any]:
-        """Return the outcome for JSON."""
-        return {
-            "model": self.model,
-            "version": self.version,
-            "previous": self.previous,
-            "done": self.entry is not None,
-            "entry": None if self.entry is None else self.entry.number,
-            "failed": self.failed,
-            "overrides": list(self.overrides),
-            "lost_races": self.lost,
-            "gates": [gate.to_document() for gate in self.table],
-            "findings": list(self.findings),
-            "unfetched": self.unfetched,
-        }
+_ROUNDS = 10  # attempts against other promotions that were faster
 
 
 def judge(
-    params: Params, asked: str | None = None, *, test_change: str = "", rescore: judging.Rescore | None = None
+    params: Params, requested: str | None = None, *, test_change: str = "", rescore: judging.Rescore | None = None
 ) -> Outcome:
-    """Return the gate table of a version (the challenger if not said) against production, and move nothing.
+    """Return the gate table of a version (default: the challenger) against production; change nothing.
 
     Raises:
         UserError: there is no such version.
         Unreachable: the server does not answer.
 
     """
-    now, version, challenger, production = _look(params, asked)
-    table = judging.table(
+    now, version, challenger, production = _read(params, requested)
+    table = judging.gate_table(
         challenger,
         production,
         params,
@@ -82,75 +45,63 @@ def judge(
         test_change=test_change,
         rescore=rescore,
     )
-    unfetched = judging.unfetched(challenger, production)
+    unfetched = judging.unavailable_evidence(challenger, production)
     return Outcome(now.model, version, now.production, table, findings=now.findings(), unfetched=unfetched)
 
 
 def promote(
     params: Params,
-    asked: str | None,
+    requested: str | None,
     *,
     reason: str,
     overrides: Collection[str] = (),
     test_change: str = "",
     rescore: judging.Rescore | None = None,
 ) -> Outcome:
-    """Make a version (the challenger if not said) production, if it passes the gates against whoever is there now.
+    """Make a version (default: the challenger) production if it passes the gates against the current production.
 
-    Somebody who promotes at the same time and is faster changes what it must be better than: it is judged again.
+    If another promotion takes effect in the meantime, the version is judged again, against the new production.
 
     Raises:
         UserError: there is no such version, it is in production already, or an override names no gate.
         Unreachable: the server does not answer.
 
     """
-    check(reason, overrides, test_change)
+    moves.check_options(reason, overrides, test_change)
     for lost in range(_ROUNDS):
-        now, version, challenger, production = _look(params, asked)
+        now, version, challenger, production = _read(params, requested)
         if version == now.production:
-            left = _settle(params).findings()
-            mended = "".join(
-                f"\n{'WARNING' if finding in left else 'put right'}: {finding}" for finding in now.findings()
-            )
-            raise UserError(
-                f"version {version} of {now.model} is in production already. `nsfw history` says since when.{mended}"
-            )
-        table = judging.table(
-            challenger,
-            production,
-            params,
-            production_version=now.production,
-            test_change=test_change,
-            rescore=rescore,
+            raise UserError(_already_in_production(now, params))
+        table = judging.gate_table(
+            challenger, production, params, production_version=now.production, test_change=test_change, rescore=rescore
         )
-        unfetched = judging.unfetched(challenger, production)
-        blind = isinstance(challenger, UnfetchedError)  # nothing is known of what would be overridden
-        used = [] if blind else [name for name in gates.failed(table) if name in overrides]
+        unfetched = judging.unavailable_evidence(challenger, production)
+        unknown = isinstance(challenger, EvidenceUnavailableError)  # so nobody knows what an override would pass
+        used = [] if unknown else [name for name in failed_gates(table) if name in overrides]
         outcome = Outcome(now.model, version, now.production, table, None, used, lost, now.findings(), unfetched)
         if outcome.failed:
             return outcome
-        entry = _enter(
-            params, now.ledger, _draft(version, now.production, reason, challenger, table, used, test_change)
-        )
+        draft = _draft(version, now.production, reason, challenger, table, used, test_change)
+        entry = moves.enter(params, now.ledger, draft)
         if entry is not None:
             return Outcome(now.model, version, now.production, table, entry, used, lost, now.findings())
-        asked = str(version)  # not whoever is the challenger by now
+        requested = str(version)  # the alias may point at another version by now
     raise UserError(f"{_ROUNDS} other promotions were faster, one after the other. See `nsfw history`, then try again.")
 
 
 def rollback(params: Params, to: str | None, *, reason: str) -> Outcome:
-    """Put back what was in production before, or an earlier one: without gates, for they cost time that is not there.
+    """Restore the previous production, or the version `to`. No gates are judged: a rollback has to be fast.
 
     Raises:
         UserError: there is nothing to go back to, or the version was changed or deleted since it was in production.
         Unreachable: the server does not answer.
 
     """
-    check(reason)
+    moves.check_options(reason)
     for lost in range(_ROUNDS):
         with server.session() as client:
             now = state.read(client, params.register_)
-            version = _back(now, to, params)
+            version = _rollback_target(now, to, params)
             entry_then = _entry_of(now.ledger, version)
             tags = client.get_model_version(now.model, str(version)).tags
         if tags.get(SHA_TAG, "") != entry_then.draft.model_sha256:
@@ -166,10 +117,10 @@ def rollback(params: Params, to: str | None, *, reason: str) -> Outcome:
             entry_then.draft.model_sha256,
             entry_then.draft.evidence_sha256,
         )
-        entry = _enter(params, now.ledger, draft)
+        entry = moves.enter(params, now.ledger, draft)
         if entry is not None:
             return Outcome(now.model, version, now.production, (), entry, (), lost, now.findings())
-        if to is None:  # "the one before" is another by now: two that take back the same would go two steps back
+        if to is None:  # "the previous one" is another version by now: a second try would go two steps back
             raise UserError(
                 f"somebody else moved production away from version {now.production} at this very moment; nothing was "
                 "rolled back. See `nsfw history`, then say where to: --to VERSION."
@@ -177,59 +128,41 @@ def rollback(params: Params, to: str | None, *, reason: str) -> Outcome:
     raise UserError(f"{_ROUNDS} other moves were faster, one after the other. See `nsfw history`, then try again.")
 
 
-def _look(
-    params: Params, asked: str | None
-) -> tuple[State, int, Dossier | DoubtfulError | None, Dossier | DoubtfulError | None]:
+def _read(
+    params: Params, requested: str | None
+) -> tuple[State, int, Evidence | EvidenceError | None, Evidence | EvidenceError | None]:
     with server.session() as client:
-        agreement.check(client, params.register_, asked)
+        agreement.check(client, params.register_, requested)
         now = state.read(client, params.register_)
-        version = state.resolve(now, asked or params.register_.alias, params.register_)
-        challenger = judging.dossier(client, now.model, version)
-        production = judging.dossier(client, now.model, _rival(now, version))
+        version = state.resolve(now, requested or params.register_.alias, params.register_)
+        challenger = judging.fetch_evidence(client, now.model, version)
+        production = judging.fetch_evidence(client, now.model, _rival(now, version))
     return now, version, challenger, production
 
 
+def _already_in_production(now: State, params: Params) -> str:
+    """Return the message for a version that is in production; it says which findings the sync has resolved."""
+    remaining = moves.sync_alias(params).findings()
+    findings = [f"\n{'WARNING' if each in remaining else 'put right'}: {each}" for each in now.findings()]
+    head = f"version {now.production} of {now.model} is in production already. `nsfw history` says since when."
+    return head + "".join(findings)
+
+
 def _rival(now: State, version: int) -> int | None:
-    """Return what a version must compare with: production, but not itself."""
+    """Return the version to compare with: production, or None if that is the version itself."""
     return None if now.production == version else now.production
-
-
-def check(reason: str, overrides: Collection[str] = (), test_change: str = "") -> None:
-    """Check what the promoter says, before anything is asked of the registry.
-
-    Raises:
-        UserError: there is no reason, it is too long or no text, or an override names no gate.
-
-    """
-    if not reason.strip():
-        raise UserError("--reason is empty. Say why, for whoever reads `nsfw history`.")
-    for option, words in (("--reason", reason), ("--test-change", test_change)):
-        if len(words) > _WORDS or not _is_text(words):
-            raise UserError(f"{option} has more than {_WORDS:,} characters, or is not UTF-8. Say it in some sentences.")
-    strangers = sorted(set(overrides) - set(gates.NAMES))
-    if strangers:
-        raise UserError(f"--override {', '.join(strangers)}: no such gate. Gates: {', '.join(gates.NAMES)}.")
-
-
-def _is_text(words: str) -> bool:
-    """Whether it can be stored: an argument that is not UTF-8 arrives with surrogates in it."""
-    try:
-        words.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _draft(
     version: int,
     previous: int | None,
     reason: str,
-    challenger: Dossier | DoubtfulError | None,
+    challenger: Evidence | EvidenceError | None,
     table: Sequence[Gate],
     used: Sequence[str],
     test_change: str,
 ) -> Draft:
-    known = challenger if isinstance(challenger, Dossier) else None
+    known = challenger if isinstance(challenger, Evidence) else None
     return Draft(
         "promote",
         version,
@@ -243,27 +176,7 @@ def _draft(
     )
 
 
-def _enter(params: Params, known: Ledger, draft: Draft) -> Entry | None:
-    """Enter the draft; return the entry if it took effect. The alias then follows."""
-    model = params.register_.model
-    with server.session() as client:
-        entry = ledger.append(client, model, draft, known)
-        settled = ledger.settle(client, model, params.register_.production)
-        # By its id: a request that was sent twice, as the answer was lost, has two numbers.
-        taken = [each for each in settled.effective if each.id == entry.id]
-        if taken:
-            return taken[0]
-        ledger.mark_void(client, model, entry)
-        return None
-
-
-def _settle(params: Params) -> State:
-    with server.session() as client:
-        ledger.settle(client, params.register_.model, params.register_.production)
-        return state.read(client, params.register_)
-
-
-def _back(now: State, to: str | None, params: Params) -> int:
+def _rollback_target(now: State, to: str | None, params: Params) -> int:
     if now.production is None:
         raise UserError(f"nothing of {now.model} was ever in production. `nsfw promote` is the way there.")
     if to is None:
@@ -280,7 +193,7 @@ def _back(now: State, to: str | None, params: Params) -> int:
 
 
 def _entry_of(known: Ledger, version: int) -> Entry:
-    found = [entry for entry in known.effective if entry.draft.version == version]
-    if not found:
+    entries = [entry for entry in known.effective if entry.draft.version == version]
+    if not entries:
         raise UserError(f"version {version} was never in production: `nsfw promote {version}` judges it first.")
-    return found[-1]
+    return entries[-1]

@@ -1,7 +1,7 @@
-"""A version with its evidence: what `evaluate` found, the run's facts, speed, the gate table and the model card.
+"""Register a version with its evidence: evaluation, the run's facts, speed, the gate table and the model card.
 
-The evaluation is a stage's output, the same bytes on every machine; speed and gates are of this moment, and so are
-written here, beside the registry, and never into what DVC caches.
+The evaluation is a stage's output, with the same bytes on every machine. Speed and gates depend on the machine and the
+moment: they are written here, to the registry, and never into what DVC caches.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_object, write_json, write_text
+from pipeline.core.files import write_json, write_text
 from pipeline.evaluation import speed
+from pipeline.evidence.document import CARD_PAGE, CARD_TEXT, DOCUMENT, FACTS, Document
 from pipeline.images.limits import Limits
 from pipeline.params.root import Params
-from pipeline.promotion import judging, model_card, rescoring
-from pipeline.promotion.gates import Gate
+from pipeline.promotion import card_page, judging, model_card, rescoring
+from pipeline.promotion.gate_table import Gate
 from pipeline.registry import evidence_store, state
 from pipeline.registry.model_versions import Bundle, Registration, register
 from pipeline.registry.package import Candidate
@@ -29,6 +30,7 @@ from pipeline.tracking import server
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.publish import describe
 from pipeline.tracking.run_record import RunRecord
+from pipeline.tracking.unreachable import Unreachable
 
 _OF_NOTE = (
     "import.", "seed", "backbone.alpha", "backbone.weights", "train.dropout", "train.l2",
@@ -43,27 +45,27 @@ def register_with_evidence(
     """Register a candidate with the evidence in `evaluation` (evidence.json, predictions.parquet, plots).
 
     The version carries the evidence's decision (temperature and threshold) and the catalog's limits of a picture.
-    Returns the registration, and the gate table against whoever is production now; [] if MLflow does not answer.
+    Returns the registration, and the gate table against the current production; [] if MLflow does not answer.
 
     Raises:
         UserError: there is no evidence, it is another model's, or the candidate's folder holds no run record.
 
     """
-    document = read_object(evaluation / evidence_store.DOCUMENT)
+    document = Document.read(evaluation / DOCUMENT)
     sha256 = digest(candidate.model_file)
-    if document.get("model_sha256") != sha256:
+    if document.model_sha256 != sha256:
         raise UserError(
-            f"{evaluation / evidence_store.DOCUMENT} is about model {str(document.get('model_sha256'))[:12]}, "
+            f"{evaluation / DOCUMENT} is about model {document.model_sha256[:12]}, "
             f"but {candidate.model_file} is {sha256[:12]}. Run `dvc repro evaluate`."
         )
     candidate = replace(candidate, decision=_decision(document, evaluation), limits=limits(params))
     facts = _facts(candidate, sha256)
     with _folder(evaluation) as folder:
-        write_json(facts, folder / evidence_store.FACTS)
+        write_json(facts, folder / FACTS)
         table = _judge(folder, params)
         markdown = model_card.render(document, _for_card(facts, table))
-        write_text(markdown, folder / "model_card.md")
-        write_text(model_card.html(markdown, f"{candidate.name} {sha256[:12]}"), folder / "model_card.html")
+        write_text(markdown, folder / CARD_TEXT)
+        write_text(card_page.html(markdown, f"{candidate.name} {sha256[:12]}"), folder / CARD_PAGE)
         bundle = Bundle(folder, digest(evaluation), [gate.to_document() for gate in table])
         done = register(candidate, only_forward=only_forward, bundle=bundle)
     return done, table
@@ -76,22 +78,22 @@ def built_decision(evaluation: Path) -> dict[str, Any] | None:
         UserError: there is no evidence, or it cannot be used.
 
     """
-    return _decision(read_object(evaluation / evidence_store.DOCUMENT), evaluation)
+    return _decision(Document.read(evaluation / DOCUMENT), evaluation)
 
 
-def _decision(document: Mapping[str, Any], evaluation: Path) -> dict[str, Any] | None:
+def _decision(document: Document, evaluation: Path) -> dict[str, Any] | None:
     try:
-        decision = Decision.from_evidence(document)
+        decision = Decision.from_evidence(document.to_json())
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{evaluation / evidence_store.DOCUMENT} holds no operating point that can be used ({error!r}). "
+            f"{evaluation / DOCUMENT} holds no operating point that can be used ({error!r}). "
             "Run `dvc repro -f evaluate`."
         ) from None
     return None if decision is None else decision.to_document()
 
 
 def limits(params: Params) -> dict[str, Any]:
-    """Return what a picture may be, for a version's spec: what the catalog took is what serving takes."""
+    """Return the limits of a picture for a version's spec: serving accepts what the catalog accepts."""
     return asdict(Limits(**params.catalog.limits))
 
 
@@ -104,7 +106,7 @@ def _folder(evaluation: Path) -> Iterator[Path]:
 
 
 def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
-    """Return what is known of a model beside its answers: run, lineage, params, size, and its speed right now."""
+    """Return the facts on a model beside its predictions: run, lineage, params, size, and its current speed."""
     record = RunRecord.load(candidate.folder)
     lineage = record.document.get("lineage") or {}
     git: Mapping[str, Any] = lineage.get("git") or {}
@@ -113,7 +115,7 @@ def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
         "model_sha256": sha256,
         "record_id": record.id,
         "run_status": record.status,
-        "kept_start": record.kept_start,
+        "kept_start": record.start_is_best,
         "imported": record.kind == "import",
         "adapter": None if candidate.adapter is None else dict(candidate.adapter),
         "decision": candidate.decision,
@@ -135,7 +137,7 @@ def _for_card(facts: Mapping[str, Any], table: Sequence[Gate]) -> dict[str, Any]
     origin = facts["params"].get("import.file") if facts["imported"] else None
     named = {"commit": facts["git_commit"], "run": facts["record_id"], "imported": origin}
     named |= {name: facts[name] for name in ("model", "data_md5", "trained_at", "speed", "size_mb", "kept_start")}
-    # The others stand with the run.
+    # The other params are shown with the run.
     named["params"] = {name: value for name, value in facts["params"].items() if name.startswith(_OF_NOTE)}
     backbone = facts["params"].get("backbone.name")
     return named | {"backbone": backbone, "gates": [gate.to_document() for gate in table]}
@@ -154,21 +156,21 @@ def _speed(candidate: Candidate, hardware: Mapping[str, Any]) -> dict[str, Any]:
 def _judge(folder: Path, params: Params) -> list[Gate]:
     try:
         challenger = evidence_store.load(folder, None, digest(folder))
-        return server.patiently(lambda: _judge_now(challenger, params))
-    except (server.Unreachable, UserError):
+        return server.run_watched(lambda: _judge_now(challenger, params))
+    except (Unreachable, UserError):
         return []
-    except Exception as error:  # noqa: BLE001 -- MLflow's client raises whatever it likes; the registration will tell
+    except Exception as error:  # noqa: BLE001 -- MLflow's client raises any exception; the registration reports it
         describe(error)
         return []
 
 
-def _judge_now(challenger: evidence_store.Dossier, params: Params) -> list[Gate]:
+def _judge_now(challenger: evidence_store.Evidence, params: Params) -> list[Gate]:
     production = None
     with server.session() as client:
         try:
             now = state.read(client, params.register_)
         except UserError:  # nothing is registered yet
-            return judging.table(challenger, None, params, production_version=None)
-        production = judging.dossier(client, now.model, now.production)
+            return judging.gate_table(challenger, None, params, production_version=None)
+        production = judging.fetch_evidence(client, now.model, now.production)
     rescore = rescoring.rescorer(params)
-    return judging.table(challenger, production, params, production_version=now.production, rescore=rescore)
+    return judging.gate_table(challenger, production, params, production_version=now.production, rescore=rescore)

@@ -1,4 +1,4 @@
-"""Asking a registered model about pictures that it was never shown: the gates compare on the same pictures."""
+"""Predict with a registered model pictures that it was never shown: the gates compare on the same pictures."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ from typing import Any
 import pandas as pd
 
 from pipeline.core import paths, tables
-from pipeline.core.errors import UserError
 from pipeline.evidence import scoring
 from pipeline.params.root import Params
 from pipeline.promotion.judging import Rescore
 from pipeline.registry import verification
-from pipeline.registry.evidence_store import Dossier
+from pipeline.registry.evidence_store import Evidence
 from pipeline.registry.package import Candidate
 from pipeline.serving.networks import Adapter, load_network
 from pipeline.tracking import server
-from pipeline.tracking.lineage import digest
 
 _log = logging.getLogger(__name__)
 
 
 def score_of(candidate: Candidate) -> scoring.Score:
-    """Return the function from pictures to probabilities of a model that is about to be registered."""
+    """Return a candidate model as a `Score`."""
     adapter = Adapter.from_document(candidate.adapter)
     return load_network(candidate.model_file, adapter, candidate.size, len(candidate.labels))
 
 
 def rescorer(params: Params) -> Rescore:
-    """Return what asks one version about the test pictures of another, if they lie in this project's data."""
+    """Return a function that predicts another version's test pictures with one version.
 
-    def rescore(asked: Dossier, about: Dossier) -> pd.DataFrame | None:
+    It returns None if this project's data does not hold the pictures. Predictions are cached in .cache/evidence.
+    """
+
+    def rescore(rescored: Evidence, about: Evidence) -> pd.DataFrame | None:
         test = about.predictions.loc[about.predictions["split"] == "test", "sha256"]
-        if not _here(test) or asked.version is None:
+        if not _here(test) or rescored.version is None:
             return None
-        kept = paths.EVIDENCE_CACHE / f"{asked.model_sha256[:16]}-on-{about.document['test']['digest'][:16]}.parquet"
-        if not kept.is_file():
-            score, spec = _registered(asked, params)
-            _log.warning("asking version %d about %d test pictures that it was not shown", asked.version, len(test))
+        cached = paths.EVIDENCE_CACHE / f"{rescored.model_sha256[:16]}-on-{about.document.test.digest[:16]}.parquet"
+        if not cached.is_file():
+            score, spec = _registered(rescored, params)
+            _log.warning("asking version %d about %d test pictures that it was not shown", rescored.version, len(test))
             answers = scoring.predictions_from_shards(score, int(spec["size"]), ["test"], params)
-            tables.write_parquet(answers, kept)
-        found = tables.read_parquet(kept)
-        return found if set(test) <= set(found["sha256"]) else None
+            tables.write_parquet(answers, cached)
+        predictions = tables.read_parquet(cached)
+        return predictions if set(test) <= set(predictions["sha256"]) else None
 
     return rescore
 
@@ -57,10 +58,11 @@ def _here(test: pd.Series) -> bool:
     return set(test) <= set(splits.loc[splits["split"] == "test", "sha256"])
 
 
-def _registered(asked: Dossier, params: Params) -> tuple[Callable[[Any], Any], dict[str, Any]]:
+def _registered(rescored: Evidence, params: Params) -> tuple[Callable[[Any], Any], dict[str, Any]]:
+    """Return the network of a registered version, whose file is the one that its evidence is about, and its spec."""
     with server.session() as client:
-        folder, spec = verification.fetch_model(client, params.register_.model, int(asked.version or 0))
-    file = verification.model_file(folder, spec)
-    if not file.exists() or digest(file) != asked.model_sha256:
-        raise UserError(f"version {asked.version}: its model file is not the one that its evidence is about.")
-    return load_network(file, Adapter.from_document(spec.get("adapter")), int(spec["size"]), len(spec["labels"])), spec
+        opened = verification.open_version(
+            client, params.register_.model, int(rescored.version or 0), rescored.model_sha256
+        )
+    spec, adapter = opened.spec, Adapter.from_document(opened.spec.get("adapter"))
+    return load_network(opened.model_file, adapter, int(spec["size"]), len(spec["labels"])), spec

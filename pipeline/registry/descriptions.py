@@ -1,4 +1,4 @@
-"""What MLflow's pages say of a version and of a ledger's entry: Markdown, made from tables alone."""
+"""Descriptions of versions and ledger entries on MLflow's pages, in Markdown."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,24 +8,24 @@ _ORDER = ("fail", "pass", "n/a")
 
 
 def figures(evidence: Mapping[str, float]) -> str:
-    """Return test figures as a table."""
+    """Return test figures as a Markdown table."""
     rows = "\n".join(f"| {_cell(name)} | {value:.4g} |" for name, value in evidence.items())
     return f"On the test set:\n\n| figure | value |\n| --- | --- |\n{rows}\n"
 
 
 def facts(named: Mapping[str, str]) -> str:
-    """Return named facts as a list."""
+    """Return facts by name as a Markdown list."""
     return "\n".join(f"- {_cell(name)}: {_cell(value)}" for name, value in named.items()) + "\n"
 
 
 def verdict(table: Sequence[Mapping[str, Any]]) -> str:
-    """Return a gate table in a few words, for a tag."""
+    """Return the result of a gate table in a few words, for a tag."""
     failed = [str(row["gate"]) for row in table if row["status"] == "fail"]
     return f"failed: {', '.join(failed)}" if failed else ("none failed" if table else "not judged")
 
 
 def gates(table: Sequence[Mapping[str, Any]]) -> str:
-    """Return a gate table, failures first; "" where there is none."""
+    """Return a gate table as Markdown, failures first; "" if it is empty."""
     if not table:
         return ""
     failed = [str(row["gate"]) for row in table if row["status"] == "fail"]
@@ -39,13 +39,13 @@ def gates(table: Sequence[Mapping[str, Any]]) -> str:
 
 
 def entry(move: str, reason: str, table: Sequence[Mapping[str, Any]], overrides: Sequence[str]) -> str:
-    """Return what a ledger's entry says: who moved what, why, over which gates, and the table."""
+    """Return the description of a ledger entry: the move, the reason, the overridden gates and the gate table."""
     over = f"\n\nOverridden: {', '.join(map(_cell, overrides))}" if overrides else ""
     return f"{_cell(move)}: {_cell(reason)}{over}\n\n{gates(table)}"
 
 
 def _cell(text: object) -> str:
-    """Return text that stays text in a cell: reasons name slices and batches, whose names are strangers'."""
+    """Return text escaped for a Markdown cell: reasons contain names of slices and batches, which anyone may choose."""
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in str(text)).split())
     return re.sub(r"([\\`*_{}\[\]<>#|!~])", r"\\\1", line)[:500]
 

@@ -1,9 +1,9 @@
 """The ledger of production: who put which version there, when and why. Append-only, in the registry itself.
 
-An MLflow alias is set without compare-and-swap, and says nothing of who set it. So the truth is a second registered
-model, `<model>-ledger`, of which each version is an entry: the store numbers versions uniquely, in one transaction,
-tags included. Which entries took effect, the entries themselves tell (`tracking.entries`), so that every reader finds
-the same without a lock. The alias follows the ledger; where the two differ, somebody went past it.
+An MLflow alias is set without compare-and-swap, and does not record who set it. So the record is a second registered
+model, `<model>-ledger`, each of whose versions is an entry: the store numbers versions uniquely, in one transaction
+with their tags. Which entries took effect follows from the entries alone (`ledger_entries`), so every reader comes to
+the same result without a lock. The alias follows the ledger; if the two differ, somebody has bypassed it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,25 @@ from pipeline.tracking.absent import or_none
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["ENTRY_TAG", "Draft", "Entry", "Ledger", "aliased", "append", "mark_void", "name_of", "read", "settle"]
+__all__ = [
+    "ENTRY_TAG",
+    "Draft",
+    "Entry",
+    "Ledger",
+    "alias_version",
+    "append",
+    "mark_void",
+    "name_of",
+    "read",
+    "sync_alias",
+]
 
 ENTRY_TAG = "nsfw.entry"
 _VOID_TAG = "nsfw.void"
 _COUNT_TAG = "nsfw.entries"
 _SETTLE_ROUNDS = 20
 _PAGE = 200
-_DIGITS = 7  # of a count; more would be nobody's ledger
+_DIGITS = 7  # of a count; no ledger has more entries
 
 
 def name_of(model: str) -> str:
@@ -42,18 +53,18 @@ def name_of(model: str) -> str:
 def read(client: MlflowClient, model: str) -> Ledger:
     """Return the ledger of `model`, empty where there is none yet."""
     entries, unreadable = [], []
-    counted = _counted(client, model)  # first: who counts has entered
-    for found in versions_of(client, name_of(model)):
-        entry = parse(int(found.version), found.tags.get(ENTRY_TAG, ""))
+    counted = _counted(client, model)  # read first: an entry exists before it is counted
+    for version in versions_of(client, name_of(model)):
+        entry = parse(int(version.version), version.tags.get(ENTRY_TAG, ""))
         if entry is None:
-            unreadable.append(int(found.version))
+            unreadable.append(int(version.version))
         else:
             entries.append(entry)
     return build(entries, unreadable, counted)
 
 
 def append(client: MlflowClient, model: str, draft: Draft, known: Ledger) -> Entry:
-    """Enter `draft`, decided in the knowledge of `known`. Whether it took effect the ledger tells, read again."""
+    """Append `draft`, which was decided from the state `known`. Read the ledger again to see whether it took effect."""
     expects = (known.last.number, known.last.sha256) if known.last else (0, "")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = Entry(0, secrets.token_hex(8), *expects, known.highest, _who(), now, draft)
@@ -74,24 +85,28 @@ def append(client: MlflowClient, model: str, draft: Draft, known: Ledger) -> Ent
     )
     number = int(created.version)
     if number > _counted(client, model):
-        # The store gives no number twice, so a gap tells of a deletion; without this not at the end.
+        # The store gives no number twice, so a gap shows a deletion. The count shows a deletion at the end.
         client.set_registered_model_tag(name_of(model), _COUNT_TAG, str(number))
     return replace(entry, number=number)
 
 
 def mark_void(client: MlflowClient, model: str, entry: Entry) -> None:
-    """Show readers of MLflow's UI that an entry came too late. The entries alone decide."""
+    """Mark an entry that lost a race, for readers of MLflow's UI. The tag has no effect."""
     client.set_model_version_tag(name_of(model), str(entry.number), _VOID_TAG, "true")
 
 
-def settle(client: MlflowClient, model: str, alias: str) -> Ledger:
-    """Point the alias at what the ledger says, until both agree; return the ledger.
+def sync_alias(client: MlflowClient, model: str, alias: str) -> Ledger:
+    """Set the alias to the ledger's production until both agree; return the ledger.
 
-    Two that settle at once may overwrite each other with what they read earlier: each looks again after it wrote.
+    Two processes may overwrite each other with states that they read earlier, so each reads again after it wrote.
+
+    Raises:
+        UserError: something else keeps moving the alias.
+
     """
     for _ in range(_SETTLE_ROUNDS):
         ledger = read(client, model)
-        if ledger.production is None or aliased(client, model, alias) == ledger.production:
+        if ledger.production is None or alias_version(client, model, alias) == ledger.production:
             return ledger
         client.set_registered_model_alias(model, alias, str(ledger.production))
     raise UserError(
@@ -100,7 +115,7 @@ def settle(client: MlflowClient, model: str, alias: str) -> Ledger:
     )
 
 
-def aliased(client: MlflowClient, model: str, alias: str) -> int | None:
+def alias_version(client: MlflowClient, model: str, alias: str) -> int | None:
     """Return the version that an alias points at, or None."""
     registered = or_none(lambda: client.get_registered_model(model))
     number = registered.aliases.get(alias) if registered else None
@@ -109,21 +124,21 @@ def aliased(client: MlflowClient, model: str, alias: str) -> int | None:
 
 def versions_of(client: MlflowClient, name: str) -> list[Any]:
     """Return every version of a registered model."""
-    found: list[Any] = []
+    versions: list[Any] = []
     token = None
     while True:
-        # In an order that nothing changes: pages are cut by their offsets, and a row that moved would be on none.
+        # A stable order: pages are cut by offset, and a row that moved could be missing from all of them.
         page = client.search_model_versions(
             f"name = '{name}'", max_results=_PAGE, order_by=["version_number ASC"], page_token=token
         )
-        found += page
+        versions += page
         token = page.token
         if not token:
-            return found
+            return versions
 
 
 def _counted(client: MlflowClient, model: str) -> int:
-    """Return the highest number that an entry was given, as far as it was counted; 0 without a ledger."""
+    """Return the highest number of an entry that was counted; 0 without a ledger."""
     registered = or_none(lambda: client.get_registered_model(name_of(model)))
     count = str(registered.tags.get(_COUNT_TAG, "0")) if registered else "0"
     return int(count) if count.isdecimal() and len(count) < _DIGITS else 0
@@ -132,7 +147,7 @@ def _counted(client: MlflowClient, model: str) -> int:
 def _make_ledger(client: MlflowClient, model: str) -> None:
     from mlflow.exceptions import MlflowException
 
-    with suppress(MlflowException):  # it is there already; anything else shows when the entry is made
+    with suppress(MlflowException):  # it exists already; other problems show when the entry is created
         client.create_registered_model(
             name_of(model),
             description=f"What was production of {model}, when and why: an entry a version. Written by `nsfw promote` "

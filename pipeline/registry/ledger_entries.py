@@ -1,9 +1,9 @@
-"""The ledger's entries, and which of them take effect: no entry alone decides, nor does any lock.
+"""The ledger's entries, and which of them take effect, without a lock.
 
-An entry names the last effective one that its author knew (`expects`, with its digest), and the highest number that
-there was (`seen`). It takes effect if that one is still the last: of two promoters at once the lower number wins, and
-every reader finds the same winner. Where a number between `seen` and its own is lost, it may have been the winner: then
-who came too late does not win by that.
+An entry names the last effective entry that its author knew (`expects`, with its digest), and the highest number that
+existed (`seen`). It takes effect if that entry is still the last effective one: of two simultaneous promotions the
+lower number wins, and every reader finds the same winner. If a number between `seen` and the entry's own was deleted,
+the deleted entry may have been the winner, so the entry does not take effect.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Act = Literal["promote", "rollback"]
 
 @dataclass(frozen=True)
 class Draft:
-    """What is to be entered: `version` becomes production in place of `previous` (None: there was none).
+    """An entry to append: `version` becomes production instead of `previous` (None: there was none).
 
-    `gates` is the table that the act stood on, `overrides` the failed gates that were passed all the same.
+    `gates` is the gate table at the time, `overrides` the failed gates that were overridden.
     """
 
     act: Act
@@ -37,7 +37,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry, as it stands in the registry; `expects` 0 stands for the beginning of the ledger."""
+    """One entry of the registry; `expects` is 0 for an entry that expects an empty ledger."""
 
     number: int
     id: str
@@ -49,27 +49,27 @@ class Entry:
     draft: Draft
 
     def document(self) -> dict[str, Any]:
-        """Return all but the number, which the registry gives."""
+        """Return all fields but the number, which the registry assigns."""
         return {name: value for name, value in asdict(self).items() if name != "number"}
 
     @property
     def sha256(self) -> str:
-        """What a later entry holds this one by: changing an entry unhinges all that follow."""
+        """The digest that a later entry names this one by: changing an entry invalidates all that follow."""
         text = json.dumps(self.document(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """All entries in order.
+    """All entries, in order.
 
     Attributes:
         entries: all that can be read.
-        effective: those that took effect, each in the knowledge of the one before.
-        unreadable: numbers that hold no entry: somebody else's versions, or entries that were spoilt.
-        missing: numbers that were given once, and are gone: deleted.
-        unhinged: numbers of entries that knew of one which is not there, or not as it was. An entry that merely lost a
-            race is none of these.
+        effective: those that took effect; each expects the one before.
+        unreadable: numbers of versions that hold no entry: versions of others, or damaged entries.
+        missing: numbers of deleted versions.
+        invalidated: numbers of entries that expect an entry which is missing or has changed. An entry that merely
+            lost a race is not one of them.
         counted: the highest number that is known to have been given to an entry.
 
     """
@@ -78,12 +78,12 @@ class Ledger:
     effective: tuple[Entry, ...] = ()
     unreadable: tuple[int, ...] = ()
     missing: tuple[int, ...] = ()
-    unhinged: tuple[int, ...] = ()
+    invalidated: tuple[int, ...] = ()
     counted: int = 0
 
     @property
     def last(self) -> Entry | None:
-        """The entry that made production what it is."""
+        """The last effective entry."""
         return self.effective[-1] if self.effective else None
 
     @property
@@ -93,44 +93,46 @@ class Ledger:
 
     @property
     def highest(self) -> int:
-        """The highest number that there is or was; 0 for none."""
+        """The highest number that exists or existed; 0 for none."""
         numbers = [entry.number for entry in self.entries]
         return max([0, self.counted, *numbers, *self.unreadable, *self.missing])
 
     @property
-    def spoilt(self) -> tuple[int, ...]:
-        """The numbers that can no longer be read, though an entry was made then or later."""
+    def damaged(self) -> tuple[int, ...]:
+        """The unreadable numbers up to `counted`: they were entries once."""
         return tuple(number for number in self.unreadable if number <= self.counted)
 
     @property
     def broken(self) -> bool:
-        """Whether entries were lost after the last effective one: production may be older than what was last decided.
+        """Whether entries were lost after the last effective one, so that production may be out of date.
 
-        The next entry mends it: whoever makes it decides anew.
+        The next entry repairs it, because its author decides anew.
         """
-        return max([0, *self.missing, *self.unhinged, *self.spoilt]) > (self.last.number if self.last else 0)
+        return max([0, *self.missing, *self.invalidated, *self.damaged]) > (self.last.number if self.last else 0)
 
     def before(self, version: int) -> int | None:
-        """Return what was in production before `version` was last promoted."""
-        found = [entry for entry in self.effective if entry.draft.act == "promote" and entry.draft.version == version]
-        return found[-1].draft.previous if found else None
+        """Return the version that was in production before `version` was last promoted."""
+        promotions = [
+            entry for entry in self.effective if entry.draft.act == "promote" and entry.draft.version == version
+        ]
+        return promotions[-1].draft.previous if promotions else None
 
 
 def build(entries: Sequence[Entry], unreadable: Sequence[int] = (), counted: int = 0) -> Ledger:
-    """Return the ledger of these entries, in whatever order they come."""
+    """Return the ledger of these entries, given in any order."""
     ordered = sorted(entries, key=lambda entry: entry.number)
     there = {entry.number for entry in ordered} | set(unreadable)
     missing = set(range(1, max([counted, *there], default=0) + 1)) - there
     lost = missing | set(unreadable)
     effective: list[Entry] = []
-    known, unhinged, ids = {(0, "")}, [], set()
+    known, invalidated, ids = {(0, "")}, [], set()
     last = (0, "")
     for entry in ordered:
         expects = (entry.expects, entry.expects_sha256)
-        again = entry.id in ids  # a request that was sent twice is one entry
+        again = entry.id in ids  # a request that was sent twice counts as one entry
         ids.add(entry.id)
-        if expects not in known:  # whoever appends has read the ledger: what it knew did take effect
-            unhinged.append(entry.number)
+        if expects not in known:  # its author has read the ledger, so the expected entry did take effect
+            invalidated.append(entry.number)
             lost.add(entry.number)
         elif expects == last and not again and not any(entry.seen < number < entry.number for number in lost):
             effective.append(entry)
@@ -141,13 +143,13 @@ def build(entries: Sequence[Entry], unreadable: Sequence[int] = (), counted: int
         tuple(effective),
         tuple(sorted(unreadable)),
         tuple(sorted(missing)),
-        tuple(unhinged),
+        tuple(invalidated),
         counted,
     )
 
 
 def parse(number: int, text: str) -> Entry | None:
-    """Return the entry that a version's tag holds; None where it is none of ours: anybody may write there."""
+    """Return the entry in a version's tag; None if it is not a valid one, since anybody may write there."""
     try:
         document = json.loads(text)
         draft = document.pop("draft")
@@ -159,7 +161,7 @@ def parse(number: int, text: str) -> Entry | None:
 
 
 def _sound(entry: Entry) -> bool:
-    """Whether each field is of its type: what comes after would trip over it."""
+    """Whether each field has its type."""
     draft = entry.draft
     texts = [entry.id, entry.expects_sha256, entry.who, entry.when, *draft.overrides]
     texts += [draft.reason, draft.model_sha256, draft.evidence_sha256, draft.test_change]

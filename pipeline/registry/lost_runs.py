@@ -1,7 +1,7 @@
-"""Versions whose run was deleted in MLflow: its artifacts hold the evidence, without which nothing is judged or served.
+"""Versions whose run was deleted in MLflow: its artifacts hold the evidence, which gates and serving need.
 
-MLflow's UI deletes a run with two clicks. Until `mlflow gc` it can be restored; after that the evidence is attached to
-another run, from the copy that every command here keeps, or from build/.
+A run is easily deleted in MLflow's UI. Until `mlflow gc` it can be restored; after that the evidence is attached to
+another run, from the copy that every command caches.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KIND = {"nsfw.kind": "evidence"}
 
 
 def findings(client: MlflowClient, model: str, versions: Mapping[str, int | None]) -> list[str]:
-    """Return a line for each version, by what it is (`production`, say), whose run was deleted, and the way out."""
+    """Return a line, with what to do, for each version whose run was deleted; `versions` are by name (`production`)."""
     lines = []
     for name, number in versions.items():
         version = None if number is None else _version(client, model, number)
@@ -46,8 +46,8 @@ def findings(client: MlflowClient, model: str, versions: Mapping[str, int | None
     return lines
 
 
-def mend(act: Act) -> list[str]:
-    """Do `restore` or `attach`; [] outside a project, or where MLflow does not answer, which publishing tells then."""
+def run_action(act: Act) -> list[str]:
+    """Run `restore` or `attach`; [] outside a project, or if MLflow fails, which publishing then reports."""
     if not paths.PARAMS.is_file():
         return []
     params = load_params()
@@ -57,13 +57,13 @@ def mend(act: Act) -> list[str]:
             return act(client, params.register_)
 
     try:
-        return server.patiently(inside)
+        return server.run_watched(inside)
     except Exception:  # noqa: BLE001 -- MLflow's client raises whatever it likes
         return []
 
 
 def restore(client: MlflowClient, register: Register) -> list[str]:
-    """Restore the deleted runs that production and challenger need; return a line for each."""
+    """Restore the deleted runs of production and challenger; return a line for each."""
     lines = []
     for version in _in_use(client, register):
         if _state(client, evidence_store.run_of(version)) == DELETED:
@@ -73,15 +73,15 @@ def restore(client: MlflowClient, register: Register) -> list[str]:
 
 
 def attach(client: MlflowClient, register: Register) -> list[str]:
-    """Attach the evidence of production and challenger to another run where theirs is gone; return a line for each.
+    """Attach the evidence of production and challenger to another run if theirs is gone; return a line for each.
 
-    It comes from the copy in `.cache/evidence`, whose digest is the one in the version's tags: so nothing changes.
+    It comes from the copy in `.cache/evidence` with the digest in the version's tags, so the evidence is unchanged.
     """
     lines = []
     for version in _in_use(client, register):
         if _state(client, evidence_store.run_of(version)) != GONE:
             continue
-        copy = evidence_store.copy_of(version)
+        copy = evidence_store.cached_copy(version)
         if copy is None:
             lines.append(
                 f"the run of version {version.version} is gone, and its evidence with it; no copy of that lies "
@@ -107,7 +107,7 @@ def _version(client: MlflowClient, model: str, number: int) -> ModelVersion | No
 
 
 def _state(client: MlflowClient, run_id: str) -> str:
-    """Return DELETED or GONE, "" of a run that is there, or of a version that never had one."""
+    """Return DELETED, GONE, or "" for a run that exists or a version without a run."""
     if not run_id:
         return ""
     run = or_none(lambda: client.get_run(run_id))
@@ -117,7 +117,7 @@ def _state(client: MlflowClient, run_id: str) -> str:
 
 
 def _another(client: MlflowClient, version: ModelVersion) -> str:
-    """Return a run for a version's evidence: its record's, if that was published anew, or one made for it."""
+    """Return a run for a version's evidence: that of its record, if it was published again, or a new one."""
     experiment = server.experiment_id(client)
     record = version.tags.get(ID_TAG)
     published = runs_of(client, experiment, record) if record else []

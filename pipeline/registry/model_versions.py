@@ -1,4 +1,4 @@
-"""The model registry: one version a trained model, with its evidence and lineage, and an alias that points at it."""
+"""Registers trained models: one version for each, with its evidence and lineage, and an alias on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EXPERIMENT = "a temporary experiment's model is registered once it is the proje
 
 @dataclass(frozen=True)
 class Registration:
-    """The registered version, or `pending` with the problem that stood in the way."""
+    """The registered version, or `pending` with the problem that prevented it."""
 
     model: str
     alias: str
@@ -48,16 +48,16 @@ class Bundle:
 
 
 def register(candidate: Candidate, *, only_forward: bool = False, bundle: Bundle | None = None) -> Registration:
-    """Make the candidate a version of its registered model, with the alias on it; the same one twice is one version.
+    """Make the candidate a version of its registered model, with the alias on it. It is idempotent.
 
     The run record is published first if the server lacks it. A server that does not answer costs seconds and leaves the
-    registration pending. So does a temporary experiment of DVC's: of several at once none is the project's challenger,
-    until somebody applies it.
+    registration pending. A temporary experiment of DVC is always pending, because several may run at once: it is
+    registered after `dvc exp apply`.
 
     Args:
         candidate: what to register.
-        only_forward: leave an alias alone that points at a later version.
-        bundle: its evidence; the alias is set once that is stored.
+        only_forward: do not move an alias that points at a later version.
+        bundle: its evidence; the alias is set after it is stored.
 
     Raises:
         UserError: the folder holds no run record.
@@ -74,7 +74,7 @@ def register(candidate: Candidate, *, only_forward: bool = False, bundle: Bundle
     else:
         run_id = published.run_id
         try:
-            number = server.patiently(
+            number = server.run_watched(
                 lambda: _register(candidate, record, run_id, sha256, bundle, only_forward=only_forward)
             )
         except Exception as error:  # noqa: BLE001 -- as in publish(): the registration is pending, sync completes it
@@ -87,9 +87,11 @@ def _register(
     candidate: Candidate, record: RunRecord, run_id: str, sha256: str, bundle: Bundle | None, *, only_forward: bool
 ) -> int:
     with server.session() as client:
-        number = _existing(client, candidate, record.id, sha256)
+        number = _find_version(client, candidate, record.id, sha256)
         if number is None:
-            model_id = _logged(client, candidate, run_id, sha256) or log_model(client, candidate, record, run_id)
+            model_id = _find_logged_model(client, candidate, run_id, sha256) or log_model(
+                client, candidate, record, run_id
+            )
             _log_figures(client, run_id, record, candidate.evidence)
             number = _create_version(client, candidate, record, run_id, model_id, sha256)
         if bundle is not None:
@@ -97,47 +99,47 @@ def _register(
             client.set_model_version_tag(
                 candidate.name, str(number), evidence_store.GATES_TAG, descriptions.verdict(bundle.gates)
             )
-            text = f"{descriptions.gates(bundle.gates)}\n{_described(candidate, record)}"
+            text = f"{descriptions.gates(bundle.gates)}\n{_description(candidate, record)}"
             text = ui_pages.with_card(text, ui_pages.card(client, run, folder))
             client.update_model_version(candidate.name, str(number), description=text)
-        if not only_forward or number > (ledger.aliased(client, candidate.name, candidate.alias) or 0):
+        if not only_forward or number > (ledger.alias_version(client, candidate.name, candidate.alias) or 0):
             client.set_registered_model_alias(candidate.name, candidate.alias, str(number))
         return number
 
 
-def _versions(client: MlflowClient, name: str, record_id: str, sha256: str) -> list[ModelVersion]:
-    found = client.search_model_versions(f"name = '{name}' and tags.`{SHA_TAG}` = '{sha256}'")
-    return [version for version in found if version.tags.get(ID_TAG) == record_id]
+def _versions_of_model(client: MlflowClient, name: str, record_id: str, sha256: str) -> list[ModelVersion]:
+    candidates = client.search_model_versions(f"name = '{name}' and tags.`{SHA_TAG}` = '{sha256}'")
+    return [version for version in candidates if version.tags.get(ID_TAG) == record_id]
 
 
-def existing(client: MlflowClient, candidate: Candidate) -> int | None:
-    """Return the version that a candidate is registered as; None if it is not."""
+def find_version(client: MlflowClient, candidate: Candidate) -> int | None:
+    """Return the version that a candidate was registered as; None if it was not."""
     record = RunRecord.load(candidate.folder)
-    return _existing(client, candidate, record.id, digest(candidate.model_file))
+    return _find_version(client, candidate, record.id, digest(candidate.model_file))
 
 
-def _existing(client: MlflowClient, candidate: Candidate, record_id: str, sha256: str) -> int | None:
-    """Return the version that a model was registered as; the same model at another operating point is another one."""
-    found = _versions(client, candidate.name, record_id, sha256)
-    return min((int(version.version) for version in found if _decides_alike(version.tags, candidate)), default=None)
+def _find_version(client: MlflowClient, candidate: Candidate, record_id: str, sha256: str) -> int | None:
+    """Return the version of a model; the same model at another operating point is another version."""
+    versions = _versions_of_model(client, candidate.name, record_id, sha256)
+    return min((int(version.version) for version in versions if _same_decision(version.tags, candidate)), default=None)
 
 
-def _decides_alike(tags: Mapping[str, str], candidate: Candidate) -> bool:
-    """Whether a version's package says what the candidate's would: it holds the threshold that it serves with."""
+def _same_decision(tags: Mapping[str, str], candidate: Candidate) -> bool:
+    """Whether a version has the temperature and threshold of the candidate, which are part of its package."""
     return all(tags.get(name) == value for name, value in decision_tags(candidate).items())
 
 
-def _logged(client: MlflowClient, candidate: Candidate, run_id: str, sha256: str) -> str | None:
-    """Return the model that a registration cut short has left complete."""
+def _find_logged_model(client: MlflowClient, candidate: Candidate, run_id: str, sha256: str) -> str | None:
+    """Return a complete logged model that an interrupted registration has left; None if there is none."""
     experiment = server.experiment_id(client)
-    found = client.search_logged_models([experiment], filter_string=f"tags.`{SHA_TAG}` = '{sha256}'")
-    ready = [model for model in found if model.source_run_id == run_id and str(model.status) == "READY"]
-    alike = [model for model in ready if _decides_alike(model.tags, candidate)]
+    models = client.search_logged_models([experiment], filter_string=f"tags.`{SHA_TAG}` = '{sha256}'")
+    ready = [model for model in models if model.source_run_id == run_id and str(model.status) == "READY"]
+    alike = [model for model in ready if _same_decision(model.tags, candidate)]
     return str(alike[0].model_id) if alike else None
 
 
 def _log_figures(client: MlflowClient, run_id: str, record: RunRecord, figures: Mapping[str, float]) -> None:
-    """Put the test metrics on the run too, at the record's own time: logged twice they stay one."""
+    """Log the test metrics with the run too, at the record's own time, so that logging twice changes nothing."""
     from mlflow.entities import Metric
 
     moment = milliseconds(record.document["finished_at"])
@@ -162,13 +164,13 @@ def _create_version(
         run_id=run_id,
         tags=_tags(candidate, record, sha256),
         model_id=model_id,
-        description=_described(candidate, record),
+        description=_description(candidate, record),
     )
     return int(created.version)
 
 
 def _tags(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, str]:
-    """Return what versions are searched by. MLflow lists each tag on a line of its own: the rest is `_described`."""
+    """Return the tags to search versions by; the rest is in `_description`, since MLflow shows a line per tag."""
     lineage = lineage_tags(record.document.get("lineage") or {})
     tags = {name: value for name, value in lineage.items() if name in _SEARCHED}
     tags |= {ID_TAG: record.id, SHA_TAG: sha256} | decision_tags(candidate)
@@ -177,8 +179,8 @@ def _tags(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, str
     }
 
 
-def _described(candidate: Candidate, record: RunRecord) -> str:
-    """Return what is read, not searched: what the model takes and gives, what it was made from, every test figure."""
+def _description(candidate: Candidate, record: RunRecord) -> str:
+    """Return a version's description: classes and input, lineage, and every test figure."""
     lineage = lineage_tags(record.document.get("lineage") or {})
     facts = {
         "classes": ", ".join(candidate.labels),

@@ -1,4 +1,4 @@
-"""A model as the registry takes it: weights, serving code, signature and requirements in one MLflow model."""
+"""Packages a model for the registry: weights, serving code, signature and requirements in one MLflow model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.core import code_digests, paths
 from pipeline.core.files import write_json
+from pipeline.serving.columns import FRAMES, class_column
 from pipeline.tracking import server
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.mlflow_facts import ID_TAG
@@ -25,32 +26,31 @@ if TYPE_CHECKING:
 SHA_TAG = "nsfw.model_sha256"
 TEMPERATURE_TAG, THRESHOLD_TAG = "nsfw.temperature", "nsfw.threshold"
 SPEC_FILE = "model.json"  # among a version's artifacts
-# All that serving imports: the model loads anywhere with these, and with its own format's.
+# Everything that serving imports, except the packages of the model's own format.
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow")
-_FORMATS = {"keras": ("tensorflow", "keras"), "saved_model": ("tensorflow",), "onnx": ("onnxruntime",)}
+# What each kind of model file needs beside that.
+_PACKAGES = {"keras": ("tensorflow", "keras"), "saved_model": ("tensorflow",), "onnx": ("onnxruntime",)}
 _ENTRY = "pipeline.serving.pyfunc_model"
-# Columns beside a class each, as serving.pyfunc_model has them.
-_OUTPUTS = ("unsafe", "threshold", "decision", "frames", "frames_scored", "deciding_frame", "error")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to register: the finished run record that holds it, where it goes, and what a caller must know of it.
+    """A model to register: its finished run record, the target in the registry, and what callers must know about it.
 
     Attributes:
         folder: the run record that holds the model.
         name: the registered model.
-        alias: what is to point at the version.
+        alias: the alias to set on the version.
         labels: class names, in the order of the model's outputs.
         unsafe: those of them that a moderator must not miss.
         size: side of the square input, px; values 0 to 255.
         rescaling: what the model itself does to them: `symmetric` [-1, 1] or `unit` [0, 1].
         evidence: test metrics, each 0 to 1, under flat names such as `recall/porn`.
         model: the model's name in the folder: a file, or a SavedModel's folder.
-        adapter: what lies between a model of others and our pixels and labels, as `serving.networks.Adapter` writes
-            it; None for our own models.
-        decision: how its answers are read, as `serving.decision.Decision` writes it; None where no evidence tells.
-        limits: what a picture may be, as `images.limits.Limits` has it; None: its defaults.
+        adapter: how a foreign model's input and outputs map to our pixels and labels, as `serving.networks.Adapter`
+            writes it; None for our own models.
+        decision: temperature and threshold, as `serving.decision.Decision` writes them; None if not known.
+        limits: which pictures are accepted, as `images.limits.Limits` has it; None for its defaults.
 
     """
 
@@ -80,7 +80,7 @@ class Candidate:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], folder: Path) -> Self | None:
-        """Return the candidate that build/registered.json asks for, or None if `folder` holds another model by now."""
+        """Return the candidate of build/registered.json, or None if `folder` holds another model now."""
         request = dict(document["request"])
         if document["model_sha256"] != digest(folder / request.get("model", paths.MODEL_FILE)):
             return None
@@ -88,12 +88,12 @@ class Candidate:
 
 
 def log_model(client: MlflowClient, candidate: Candidate, record: RunRecord, run_id: str) -> str:
-    """Log the candidate as a model of the run; return its id. It is READY once all of it is there."""
+    """Log the candidate as a model of the run; return its id. Its status becomes READY when it is complete."""
     import mlflow
     from mlflow.models import Model
 
     sha256 = digest(candidate.model_file)
-    # Model.log itself would make it in the default experiment, whatever the run's.
+    # Model.log itself would create it in the default experiment instead of the run's.
     model = client.create_logged_model(
         server.experiment_id(client),
         name=candidate.name,
@@ -121,13 +121,13 @@ def log_model(client: MlflowClient, candidate: Candidate, record: RunRecord, run
 
 
 def requirements(candidate: Candidate) -> list[str]:
-    """Return what has to be installed where the model is loaded, pinned to what is installed here."""
+    """Return the packages that loading the model needs, pinned to the versions installed here."""
     kind = (candidate.adapter or {}).get("kind", "keras")
-    return [f"{package}=={version(package)}" for package in (*_REQUIREMENTS, *_FORMATS[kind])]
+    return [f"{package}=={version(package)}" for package in (*_REQUIREMENTS, *_PACKAGES[kind])]
 
 
 def decision_tags(candidate: Candidate) -> dict[str, str]:
-    """Return the operating point as tags; {} where none is known. Six digits: the last ones are the machine's."""
+    """Return the operating point as tags; {} if none is known. Six digits: the last ones depend on the machine."""
     if candidate.decision is None:
         return {}
     threshold = candidate.decision["threshold"]
@@ -151,7 +151,7 @@ def _spec(candidate: Candidate, record: RunRecord, sha256: str) -> dict[str, Any
 
 
 def _code(scratch: Path) -> Path:
-    """Copy the modules that the served model imports, and nothing else, into a folder of the package's name."""
+    """Copy only the modules that the served model imports into a package folder; return it."""
     package = code_digests.PACKAGE
     for module in code_digests.closure(_ENTRY):
         source = code_digests.module_file(module)
@@ -168,10 +168,10 @@ def _signature(candidate: Candidate) -> ModelSignature:
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     threshold = None if candidate.decision is None else candidate.decision["threshold"]
-    names = [f"p_{label}" if label in _OUTPUTS else label for label in candidate.labels]
+    names = [class_column(label) for label in candidate.labels]
     outputs = [ColSpec("double", name) for name in (*names, "unsafe", "threshold")]
     outputs += [ColSpec("string", "decision", required=False)]
-    outputs += [ColSpec("long", name, required=False) for name in ("frames", "frames_scored", "deciding_frame")]
+    outputs += [ColSpec("long", name, required=False) for name in FRAMES]
     outputs += [ColSpec("string", "error")]
     return ModelSignature(
         inputs=Schema([ColSpec("binary", "image")]),

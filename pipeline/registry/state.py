@@ -1,4 +1,4 @@
-"""What the registry says now: the ledger, the aliases, and whether the two agree."""
+"""The current state of the registry: the ledger, the aliases, and whether the two agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.registry import evidence_store, ledger, lost_runs
 from pipeline.registry.ledger_entries import Ledger
-from pipeline.tracking import server
+from pipeline.tracking import store_address
 from pipeline.tracking.absent import or_none
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.params.register import Register
 
 _LOOKS, _LOOK_SECONDS = 3, 0.1
-_DIGITS = 10  # of a version; Python refuses to read numbers of thousands
+_DIGITS = 10  # of a version; Python refuses to parse numbers of thousands of digits
 
 
 @dataclass(frozen=True)
@@ -43,44 +43,46 @@ class State:
         return self.ledger.production
 
     def findings(self) -> list[str]:
-        """Return what is wrong between ledger and registry, the worst first; [] where all is well."""
-        found = []
+        """Return the problems between ledger and registry, the worst first; [] if there are none."""
+        messages = []
         if self.ledger.broken:
-            found.append(self._broken())
+            messages.append(self._broken())
         if self.aliased is not None and self.aliased != self.production:
-            found.append(self._past_the_gates() if not self.interrupted else self._unfinished())
+            messages.append(self._past_the_gates() if not self.interrupted else self._unfinished())
         if self.production is not None and self.production not in self.versions:
-            found.append(
+            messages.append(
                 f"version {self.production}, which is production, has been deleted: "
                 "`nsfw rollback --to VERSION --reason ...`, or promote another"
             )
         elif self.production is not None and self.aliased is None:
-            found.append(f"the alias {self.alias} is gone; the ledger says version {self.production}. {self._finish()}")
-        found += self.lost_runs
+            messages.append(
+                f"the alias {self.alias} is gone; the ledger says version {self.production}. {self._finish()}"
+            )
+        messages += self.lost_runs
         if self.ledger.unreadable:
             numbers = ", ".join(map(str, self.ledger.unreadable))
-            found.append(
+            messages.append(
                 f"{ledger.name_of(self.model)} holds version {numbers}, which no command of ours wrote: "
                 "it counts for nothing"
             )
-        return found
+        return messages
 
     @property
     def interrupted(self) -> bool:
-        """Whether the alias stands where it stood before the last entry: a command was cut short, or undone by hand."""
+        """Whether the alias is where it was before the last entry: a command was interrupted, or the alias set back."""
         last = self.ledger.last
         return last is not None and self.aliased == last.draft.previous and not self.ledger.broken
 
     def _broken(self) -> str:
         lost = {
             "deleted": self.ledger.missing,
-            "spoilt": self.ledger.spoilt,
-            "no longer in effect, as what came before was altered or deleted": self.ledger.unhinged,
+            "damaged": self.ledger.damaged,
+            "no longer in effect, as what came before was altered or deleted": self.ledger.invalidated,
         }
-        said = [f"{_list(numbers)} {what}" for what, numbers in lost.items() if numbers]
+        losses = [f"{_list(numbers)} {what}" for what, numbers in lost.items() if numbers]
         says = "nothing was ever promoted" if self.production is None else f"production is version {self.production}"
         return (
-            f"THE LEDGER IS BROKEN: {'; '.join(said)}. What is left says that {says}, which may be long past. Decide "
+            f"THE LEDGER IS BROKEN: {'; '.join(losses)}. What is left says that {says}, which may be long past. Decide "
             "anew: `nsfw promote VERSION --reason ...`"
             + (f", or `nsfw rollback --to {self.production} --reason ...` if that is right" if self.production else "")
         )
@@ -105,19 +107,19 @@ class State:
 
 
 def read(client: MlflowClient, register: Register) -> State:
-    """Return what the registry says now.
+    """Return the state of the registry.
 
-    A promotion of another machine's sets the alias a moment after its entry, and may fall between two requests of ours:
-    where ledger and alias differ, they are read again before anybody is alarmed.
+    A promotion on another machine sets the alias a moment after its entry, possibly between two requests of ours: if
+    ledger and alias differ, they are read again before that is reported.
 
     Raises:
         UserError: there is no such registered model.
 
     """
     for _ in range(_LOOKS - 1):
-        found = _read(client, register)
-        if found.aliased == found.production:
-            return found
+        state = _read(client, register)
+        if state.aliased == state.production:
+            return state
         time.sleep(_LOOK_SECONDS)
     return _read(client, register)
 
@@ -127,12 +129,12 @@ def _read(client: MlflowClient, register: Register) -> State:
     registered = or_none(lambda: client.get_registered_model(model))
     if registered is None:
         way = "`nsfw sync` registers what build/ holds" if paths.REGISTERED.is_file() else "`dvc repro` registers one"
-        raise UserError(f"{server.label()} has no model {model}. {way}.")
+        raise UserError(f"{store_address.store_name()} has no model {model}. {way}.")
     aliases = registered.aliases
     known = ledger.read(client, model)
-    found = ledger.versions_of(client, model)
-    numbers = sorted(int(version.version) for version in found)
-    bare = sorted(int(version.version) for version in found if evidence_store.EVIDENCE_TAG not in version.tags)
+    versions = ledger.versions_of(client, model)
+    numbers = sorted(int(version.version) for version in versions)
+    bare = sorted(int(version.version) for version in versions if evidence_store.EVIDENCE_TAG not in version.tags)
     challenger = _number(aliases.get(register.alias))
     in_use = {"production": known.production, "challenger": challenger if challenger != known.production else None}
     return State(
@@ -148,21 +150,27 @@ def _read(client: MlflowClient, register: Register) -> State:
     )
 
 
-def resolve(state: State, asked: str, register: Register) -> int:
-    """Return the version that `asked` names: a number, `production` (the ledger's), or any other alias.
+def resolve(state: State, requested: str, register: Register) -> int:
+    """Return the version that `requested` names: a number, `production` (the ledger's), or any other alias.
 
     Raises:
         UserError: there is no such version.
 
     """
     named: dict[str, int | None] = {**state.aliases, register.production: state.production}
-    number = named[asked] if asked in named else int(asked) if asked.isdecimal() and len(asked) < _DIGITS else None
-    if asked == register.production and state.production is None:
-        told = "".join(f" {finding}." for finding in state.findings())
-        raise UserError(f"nothing of {state.model} was ever promoted, so nothing is {asked}.{told}")
+    number = (
+        named[requested]
+        if requested in named
+        else int(requested)
+        if requested.isdecimal() and len(requested) < _DIGITS
+        else None
+    )
+    if requested == register.production and state.production is None:
+        details = "".join(f" {finding}." for finding in state.findings())
+        raise UserError(f"nothing of {state.model} was ever promoted, so nothing is {requested}.{details}")
     if number is None or number not in state.versions:
         have = ", ".join([*map(str, state.versions), *sorted(named)]) or "none"
-        raise UserError(f"{state.model} has no version {asked}; there are: {have}.")
+        raise UserError(f"{state.model} has no version {requested}; there are: {have}.")
     return number
 
 

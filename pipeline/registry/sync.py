@@ -1,4 +1,4 @@
-"""Publishes to MLflow whatever it has missed: run records, then the registration of the model."""
+"""Publishes to MLflow what it lacks: run records, then the registration of the model."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,28 +11,29 @@ from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_object
 from pipeline.registry.model_versions import Registration
-from pipeline.registry.model_versions import register as plainly
+from pipeline.registry.model_versions import register as register_without_evidence
 from pipeline.registry.package import Candidate
-from pipeline.tracking import server
-from pipeline.tracking.publish import Published, ended, publish
+from pipeline.tracking import server, store_address
+from pipeline.tracking.publish import PublicationResult, end_status, publish
 from pipeline.tracking.run_record import RECORD_FILE, RunRecord
+from pipeline.tracking.unreachable import Unreachable
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a sync did: each record's run, the registration if there is one, the records no longer needed on disk."""
+    """The result of a sync: each record's run, the registration if there is one, and the records removed from disk."""
 
-    records: list[Published]
+    records: list[PublicationResult]
     registration: Registration | None
     removed: list[str]
 
     @property
     def problems(self) -> list[str]:
-        """Each thing that is still missing in MLflow, once."""
-        found = [record.problem for record in self.records]
+        """The distinct problems of records and registration."""
+        problems = [record.problem for record in self.records]
         if self.registration is not None:
-            found.append(self.registration.problem)
-        return sorted({problem for problem in found if problem})
+            problems.append(self.registration.problem)
+        return sorted({problem for problem in problems if problem})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""
@@ -45,23 +46,23 @@ Register = Callable[[Candidate], Registration]
 def sync(register: Register | None = None) -> Report:
     """Publish `.cache/runs/*`, `build/head`, `build/finetuned` and a registration that MLflow lacks.
 
-    `register` is how, without evidence if not said: `promotion.registering` brings it along.
+    `register` registers a candidate; without it, that is done without evidence (`promotion.registration` adds it).
 
-    A record that MLflow has whole is removed from `.cache/runs`. Nothing is raised for what MLflow does: the report's
-    `problems` tell, and another sync goes on from there.
+    A record that MLflow has completely is removed from `.cache/runs`. Failures of MLflow are not raised but are in the
+    report's `problems`; another sync continues from there.
     """
-    records: list[Published] = []
+    records: list[PublicationResult] = []
     removed: list[str] = []
     down = ""
     for folder in _folders():
-        published = _skipped(folder, down) if down else _publish(folder)
+        published = _not_published(folder, down) if down else _publish(folder)
         records.append(published)
-        if not published.complete and not _answers():
+        if not published.complete and not _server_answers():
             down = published.problem
-        if published.complete and folder.parent == paths.RUNS and _abandoned(folder):
+        if published.complete and folder.parent == paths.RUNS and _is_obsolete(folder):
             shutil.rmtree(folder)
             removed.append(published.record_id)
-    return Report(records, _registration(register or partial(plainly, only_forward=True)), removed)
+    return Report(records, _registration(register or partial(register_without_evidence, only_forward=True)), removed)
 
 
 def _folders() -> Iterator[Path]:
@@ -69,41 +70,41 @@ def _folders() -> Iterator[Path]:
     return (folder for folder in candidates if (folder / RECORD_FILE).is_file())
 
 
-def _publish(folder: Path) -> Published:
+def _publish(folder: Path) -> PublicationResult:
     try:
         return publish(folder)
     except UserError as error:
-        return Published(folder.name, None, complete=False, problem=str(error))
+        return PublicationResult(folder.name, None, complete=False, problem=str(error))
 
 
-def _skipped(folder: Path, problem: str) -> Published:
-    return Published(folder.name, None, complete=False, problem=problem)
+def _not_published(folder: Path, problem: str) -> PublicationResult:
+    return PublicationResult(folder.name, None, complete=False, problem=problem)
 
 
-def _answers() -> bool:
+def _server_answers() -> bool:
     try:
-        server.check(server.tracking_uri())
-    except server.Unreachable:
+        server.check(store_address.tracking_uri())
+    except Unreachable:
         return False
     return True
 
 
-def _abandoned(folder: Path) -> bool:
+def _is_obsolete(folder: Path) -> bool:
     try:
         record = RunRecord.load(folder)
-    except UserError:  # another process that publishes has just removed it
+    except UserError:  # another process has just removed it
         return False
-    # Its owner may be about to copy it into build/; a run that can go on needs it.
-    return ended(record)[0] is not None and not record.owned and not record.resumable
+    # A live owner may be about to copy it into build/; a resumable run needs it.
+    return end_status(record)[0] is not None and not record.has_live_owner and not record.resumable
 
 
 def _registration(register: Register) -> Registration | None:
-    candidate = built()
+    candidate = candidate_in_build()
     return None if candidate is None else register(candidate)
 
 
-def built() -> Candidate | None:
-    """Return the model in build/ as `register` was asked to register it; None where it was not, or is another by now.
+def candidate_in_build() -> Candidate | None:
+    """Return the candidate of build/registered.json; None if there is none, or build/ holds another model now.
 
     Raises:
         UserError: build/registered.json cannot be read.

@@ -1,4 +1,4 @@
-"""What may serve: production as the ledger has it, its evidence whole, its bytes the ones that were judged."""
+"""Checks what may serve: the ledger's production, with complete evidence and the model bytes that were judged."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipeline.core.errors import UserError
 from pipeline.core.paths import MODEL_FILE
 from pipeline.images.limits import Limits
 from pipeline.registry import evidence_store, state
-from pipeline.registry.evidence_store import Dossier, DoubtfulError, UnfetchedError
-from pipeline.registry.package import SPEC_FILE
+from pipeline.registry.evidence_store import Evidence, EvidenceError, EvidenceUnavailableError
+from pipeline.registry.package import SHA_TAG, SPEC_FILE
 from pipeline.registry.state import State
 from pipeline.serving.decision import Decision
 from pipeline.tracking import server
@@ -29,8 +29,8 @@ OVERRIDE = "--allow-unverified"
 
 
 @dataclass(frozen=True)
-class Verified:
-    """The version that serves, its files, and `doubts`: what was passed over by explicit override."""
+class OpenedModel:
+    """A version (0 for a folder), its files, and `doubts`: the problems that were overridden explicitly."""
 
     model: str
     version: int
@@ -40,31 +40,31 @@ class Verified:
 
     @property
     def model_file(self) -> Path:
-        """The model."""
+        """The path of the model."""
         return model_file(self.folder, self.spec)
 
     @property
     def decision(self) -> Decision:
-        """How its answers are read: without a threshold where it was registered before versions carried one.
+        """Its temperature and threshold; no threshold if it was registered before versions had one.
 
         Raises:
-            KeyError, TypeError, ValueError: its spec does not tell, or tells what is impossible.
+            KeyError, TypeError, ValueError: its spec lacks them, or they are invalid.
 
         """
         return Decision.from_document(self.spec.get("decision"), self.spec["labels"], self.spec["unsafe"])
 
     def limits(self, default: Limits) -> Limits:
-        """Return what a picture may be: as its spec says, or, of an older version, `default`.
+        """Return which pictures are accepted, as its spec says; `default` for an older version.
 
         Raises:
-            UserError: its spec says something else.
+            UserError: the limits in its spec are invalid.
 
         """
-        said = self.spec.get("limits")
-        if said is None:
+        declared = self.spec.get("limits")
+        if declared is None:
             return default
         try:
-            return Limits.from_document(said)
+            return Limits.from_document(declared)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the {SPEC_FILE} of version {self.version} has odd limits ({error!r})") from None
 
@@ -72,7 +72,7 @@ class Verified:
         """Return the loaded model.
 
         Raises:
-            UserError: its library does not load it safely, or it does not tell what it takes and gives.
+            UserError: its library does not load it safely, or its spec lacks labels, size or decision.
 
         """
         from pipeline.serving.classifier import Classifier
@@ -90,11 +90,11 @@ class Verified:
         return Classifier(self.model_file, labels, size, adapter, decision)
 
 
-def verify(params: Params, *, allow_unverified: bool = False, into: Path | None = None) -> Verified:
-    """Return what is to serve, fetched and checked.
+def verify(params: Params, *, allow_unverified: bool = False, into: Path | None = None) -> OpenedModel:
+    """Return the version that is to serve, fetched and checked.
 
-    `into`: a folder for its files; MLflow chooses one otherwise, which stays.
-    `allow_unverified`: serve what the alias points at in spite of any doubt, and name the doubts.
+    `into`: a folder for its files; by default MLflow chooses one, which is not deleted.
+    `allow_unverified`: return the version that the alias points at in spite of any doubts, and list them.
 
     Raises:
         UserError: nothing is in production, or what the alias points at is not what went through the gates.
@@ -103,25 +103,27 @@ def verify(params: Params, *, allow_unverified: bool = False, into: Path | None 
     """
     with server.session() as client:
         now = state.read(client, params.register_)
-        version, doubts = _chosen(now)
+        version, doubts = _choose_version(now)
         try:
-            dossier = None if doubts else _dossier(client, now, doubts)
-        except UnfetchedError as lost:
-            if not allow_unverified:  # nothing speaks against it: what is to be done is to bring the files back
+            evidence = None if doubts else _promoted_evidence(client, now, doubts)
+        except EvidenceUnavailableError as lost:
+            if not allow_unverified:  # nothing is wrong with the version: its files have to be brought back
                 raise UserError(
                     f"version {version} of {now.model} is not served: {lost}. To do: {evidence_store.BRING_BACK}."
                 ) from None
-            dossier = None
+            evidence = None
             doubts.append(str(lost))
-        _refuse(now.model, version, doubts, allow_unverified=allow_unverified)  # before anything of it is fetched
+        _raise_doubts(
+            now.model, version, doubts, allow_unverified=allow_unverified
+        )  # before any of its files is fetched
         folder, spec = fetch_model(client, now.model, version, into)
-    if dossier is not None:
-        doubts += _differences(now, dossier, folder, spec)
-    _refuse(now.model, version, doubts, allow_unverified=allow_unverified)
-    return Verified(now.model, version, folder, spec, tuple(doubts))
+    if evidence is not None:
+        doubts += _differences(now, evidence, folder, spec)
+    _raise_doubts(now.model, version, doubts, allow_unverified=allow_unverified)
+    return OpenedModel(now.model, version, folder, spec, tuple(doubts))
 
 
-def _refuse(model: str, version: int, doubts: list[str], *, allow_unverified: bool) -> None:
+def _raise_doubts(model: str, version: int, doubts: list[str], *, allow_unverified: bool) -> None:
     if doubts and not allow_unverified:
         raise UserError(
             f"version {version} of {model} is not served: {'; '.join(doubts)}. "
@@ -132,7 +134,7 @@ def _refuse(model: str, version: int, doubts: list[str], *, allow_unverified: bo
 def fetch_model(
     client: MlflowClient, model: str, version: int, into: Path | None = None
 ) -> tuple[Path, dict[str, Any]]:
-    """Return a version's downloaded artifacts, unloaded, and its spec ({} where it has none of ours)."""
+    """Download a version's artifacts; return their folder and its spec ({} if it has none of ours)."""
     import mlflow
 
     source = client.get_model_version(model, str(version)).source
@@ -146,11 +148,39 @@ def fetch_model(
     return folder, document if isinstance(document, dict) else {}
 
 
-def model_file(folder: Path, spec: dict[str, Any]) -> Path:
-    """Return where the model lies among a version's artifacts.
+def open_version(client: MlflowClient, model: str, version: int, sha256: str | None = None) -> OpenedModel:
+    """Return a registered version, fetched but not loaded, once its model file has the right digest.
+
+    That is `sha256`, or the one in the version's tags if None. No gate and no evidence is looked at: see `verify`.
 
     Raises:
-        UserError: its spec names a file elsewhere.
+        UserError: its files cannot be fetched, it has no spec, or its model file is another.
+
+    """
+    folder, spec = fetch_model(client, model, version)
+    if sha256 is None:
+        sha256 = client.get_model_version(model, str(version)).tags.get(SHA_TAG)
+    return check_digest(OpenedModel(model, version, folder, spec), sha256)
+
+
+def check_digest(opened: OpenedModel, sha256: str | None) -> OpenedModel:
+    """Return `opened` if its model file has this digest.
+
+    Raises:
+        UserError: it has another, or there is no spec or no model file.
+
+    """
+    name = f"version {opened.version} of {opened.model}" if opened.version else opened.model
+    if not opened.spec or not opened.model_file.exists() or digest(opened.model_file) != sha256:
+        raise UserError(f"{name} is not a model of ours, or its file has changed: it is not loaded.")
+    return opened
+
+
+def model_file(folder: Path, spec: dict[str, Any]) -> Path:
+    """Return the path of the model among a version's artifacts.
+
+    Raises:
+        UserError: its spec names a file in another folder.
 
     """
     name = str(spec.get("file", MODEL_FILE))
@@ -159,8 +189,8 @@ def model_file(folder: Path, spec: dict[str, Any]) -> Path:
     return folder / name
 
 
-def _chosen(now: State) -> tuple[int, list[str]]:
-    """Return which version is to serve, and what speaks against it before anything is looked at."""
+def _choose_version(now: State) -> tuple[int, list[str]]:
+    """Return the version that is to serve, and the doubts about it that need no files."""
     aliased, production = now.aliased, now.production
     if aliased is None and production is None:
         raise UserError(f"nothing of {now.model} is in production. `nsfw promote --reason ...` is the way there.")
@@ -168,37 +198,37 @@ def _chosen(now: State) -> tuple[int, list[str]]:
         raise UserError("; ".join(now.findings()))
     ledgers = production is not None and (aliased in {None, production} or now.interrupted)
     version = production if ledgers or aliased is None else aliased
-    if version is None:  # the first line has seen to that
+    if version is None:  # excluded above
         raise ValueError("neither alias nor ledger")
     return version, [] if ledgers and not now.ledger.broken else now.findings()[:1]
 
 
-def _dossier(client: MlflowClient, now: State, doubts: list[str]) -> Dossier | None:
-    """Return the evidence that production was promoted with, or add to the doubts why there is none."""
+def _promoted_evidence(client: MlflowClient, now: State, doubts: list[str]) -> Evidence | None:
+    """Return the evidence that production was promoted with; None, and a reason in `doubts`, if there is none."""
     last = now.ledger.last
     if last is None or not last.draft.evidence_sha256:
         doubts.append("it was promoted without evidence (--override evidence)")
         return None
     try:
         return evidence_store.fetch(client, now.model, last.draft.version, last.draft.evidence_sha256)
-    except UnfetchedError:
+    except EvidenceUnavailableError:
         raise
-    except DoubtfulError as doubt:
+    except EvidenceError as doubt:
         doubts.append(str(doubt))
         return None
 
 
-def _differences(now: State, dossier: Dossier, folder: Path, spec: dict[str, Any]) -> list[str]:
-    """Return where the files are not what was judged: another model, or another reading of its answers."""
+def _differences(now: State, evidence: Evidence, folder: Path, spec: dict[str, Any]) -> list[str]:
+    """Return how the files differ from what was judged: another model file, labels, size, adapter or decision."""
     promoted = now.ledger.last.draft.model_sha256 if now.ledger.last else ""
     file = model_file(folder, spec)
-    found = digest(file) if file.exists() else "missing"
+    sha256 = digest(file) if file.exists() else "missing"
     doubts = []
-    if {dossier.model_sha256, found} != {promoted}:
-        doubts.append(f"its model file is {found[:12]}, but {promoted[:12]} was promoted")
-    judged = {"labels": dossier.document["labels"], "size": dossier.document["size"]}
-    judged |= {"adapter": dossier.facts["adapter"]} if "adapter" in dossier.facts else {}
-    if not _decides_as_judged(dossier, spec):
+    if {evidence.model_sha256, sha256} != {promoted}:
+        doubts.append(f"its model file is {sha256[:12]}, but {promoted[:12]} was promoted")
+    judged = {"labels": list(evidence.document.labels), "size": evidence.document.size}
+    judged |= {"adapter": evidence.facts["adapter"]} if "adapter" in evidence.facts else {}
+    if not _has_judged_decision(evidence, spec):
         shown = str(spec.get("decision"))[:200]
         doubts.append(f"its {SPEC_FILE} says decision {shown}, which is not what its evidence found")
     return doubts + [
@@ -208,13 +238,13 @@ def _differences(now: State, dossier: Dossier, folder: Path, spec: dict[str, Any
     ]
 
 
-def _decides_as_judged(dossier: Dossier, spec: dict[str, Any]) -> bool:
-    """Whether temperature and threshold are the evidence's; a version of before they were carried has none."""
-    said = spec.get("decision")
-    if said is None:
-        return dossier.facts.get("decision") is None
+def _has_judged_decision(evidence: Evidence, spec: dict[str, Any]) -> bool:
+    """Whether temperature and threshold are those of the evidence; an older version has neither."""
+    declared = spec.get("decision")
+    if declared is None:
+        return evidence.facts.get("decision") is None
     try:
-        judged = Decision.from_evidence(dossier.document)
-        return judged is not None and Decision.from_document(said).agrees(judged)
+        judged = Decision.from_evidence(evidence.document.to_json())
+        return judged is not None and Decision.from_document(declared).agrees(judged)
     except (AttributeError, KeyError, TypeError, ValueError):
         return False

@@ -1,1 +1,1 @@
-"""The bundled sample: a benign scrape, drawn from numbers alone."""
+"""The bundled sample: a scrape of benign pictures that are drawn from random numbers."""

@@ -1,15 +1,15 @@
-"""Benign pictures for the five labels of the bundled sample, drawn from numbers alone.
+"""Benign pictures for the five labels of the bundled sample, drawn from random numbers.
 
-Two families, each with nuisances that its members share, and one structure that tells them apart:
+Two families, each with nuisances that its members share, and one structure that distinguishes them:
 
 - flat line art (line_art.py): `drawings` shows stars (curves whose cusps point outward), `hentai` blossoms (cusps
   point inward);
 - photographs of a lit relief (photograph.py), bands of one wavelength: `neutral` parallel dunes, `sexy` a labyrinth
   like brain coral, `porn` rings around a centre.
 
-Place, rotation, light, clutter and noise are drawn from the same distributions for all members of a family; hue, scale
-and background lean a little to one member or another, as they do in a real scrape. Mirrored or turned, a structure
-stays what it is.
+Position, rotation, light, clutter and noise have the same distributions for all members of a family. Hue, scale and
+background differ a little between members, as they do in a real scrape. A mirrored or rotated
+structure is the same.
 """
 
 from collections.abc import Callable

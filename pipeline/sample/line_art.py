@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-# What steers the difficulty: how far the two members of the family lie apart, and how much else there is to see.
+# These control the difficulty: how different the two members of the family are, and how much clutter there is.
 STAR_BEND = (0.35, 0.6)  # of an arm's profile 1 - |t| ** bend; nearer to 1 (straight edges): harder
 BLOSSOM_BEND = (2.5, 4.0)  # likewise, from the other side
 MOTIFS = (2, 4)  # stars or blossoms a picture; fewer: harder
@@ -22,15 +22,15 @@ Rgb = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Style:
-    """One member of the family: the bend of its motifs' arms, and what it leans to. The wider apart, the easier.
+    """One member of the family. The more the members differ, the easier the task.
 
     Attributes:
         bend: range of the exponent of an arm's profile.
-        waist: range of an arm's start, in its length: how deep the notches between arms are.
+        waist: range of the radius at which an arm starts, in its length; smaller: deeper notches between arms.
         sharp: whether most of its doodles have corners.
-        backdrops: how often nothing, dots, hatching and a horizon lie behind.
+        backdrops: probabilities of an empty backdrop, dots, hatching and a horizon.
         stroke: range of the line's width, px before the picture is halved.
-        night: how often it is light on dark.
+        night: probability of light lines on dark paper.
 
     """
 
@@ -83,7 +83,7 @@ def line_art(rng: np.random.Generator, size: tuple[int, int], style: Style) -> I
     _backdrop(sheet, large, int(rng.choice(4, p=style.backdrops)))
     for _ in range(rng.integers(*DOODLES, endpoint=True)):
         _doodle(sheet, sharp=style.sharp == (rng.random() < KINDRED))
-    for centre, radius in _places(sheet):
+    for centre, radius in _motif_positions(sheet):
         outline = radius * _flower(rng, rng.uniform(*style.bend), rng.uniform(*style.waist))
         for scale in 0.68 ** np.arange(1 + rng.integers(*ECHOES, endpoint=True)):
             sheet.shape(centre + scale * outline)
@@ -102,14 +102,14 @@ def _flower(rng: np.random.Generator, bend: float, inner: float) -> Points:
     return curve
 
 
-def _places(sheet: _Sheet) -> list[tuple[Points, float]]:
-    """Return centres and radii in px that overlap little: the best of ten throws each."""
-    rng, places = sheet.rng, list[tuple[Points, float]]()
+def _motif_positions(sheet: _Sheet) -> list[tuple[Points, float]]:
+    """Return centres and radii in px that overlap little: each the best of ten random ones."""
+    rng, positions = sheet.rng, list[tuple[Points, float]]()
     for _ in range(rng.integers(*MOTIFS, endpoint=True)):
-        throws = rng.uniform(0.2, 0.8, (10, 2)) * sheet.size
-        gaps = [min((np.hypot(*(throw - at)) - taken for at, taken in places), default=0.0) for throw in throws]
-        places.append((throws[int(np.argmax(gaps))], rng.uniform(*MOTIF_RADIUS) * sheet.size.min()))
-    return places
+        centres = rng.uniform(0.2, 0.8, (10, 2)) * sheet.size
+        gaps = [min((np.hypot(*(centre - at)) - radius for at, radius in positions), default=0.0) for centre in centres]
+        positions.append((centres[int(np.argmax(gaps))], rng.uniform(*MOTIF_RADIUS) * sheet.size.min()))
+    return positions
 
 
 def _doodle(sheet: _Sheet, *, sharp: bool) -> None:
@@ -146,7 +146,7 @@ def _backdrop(sheet: _Sheet, size: tuple[int, int], kind: int) -> None:
 
 
 def _palette(rng: np.random.Generator, *, night: bool) -> list[Rgb]:
-    """Return paper, ink and four fills; ink is the lighter one by night."""
+    """Return the colours of paper, ink and four fills; by `night` ink is lighter than paper."""
     hue = rng.random()
     light, dark = rng.uniform(0.88, 1.0), rng.uniform(0.08, 0.3)
     if night:

@@ -1,4 +1,4 @@
-"""Photograph-like pictures of bands: a relief, lit from the side, seen through a lens by a noisy sensor."""
+"""Photograph-like pictures of bands: a relief lit from the side, with blur and sensor noise."""
 
 import colorsys
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-# What steers the difficulty: nuisances that all members of the family share.
+# These control the difficulty: nuisances that all members of the family share.
 WARP = (0.05, 0.3)  # how far the bands are bent out of place, in wavelengths; more: harder
 GRAIN = (0.01, 0.05)  # height of the fine roughness, that of the bands being 1; more: harder
 STONES = (0, 3)  # round things lying on the bands; more: harder
@@ -21,7 +21,7 @@ Relief = Callable[[np.random.Generator, Field, float], Field]
 
 @dataclass(frozen=True)
 class Scene:
-    """One member of the family: its relief, and what it leans to, as places in the world do.
+    """One member of the family.
 
     Attributes:
         relief: bands in -1..1 from a grid and a wavelength.
@@ -127,14 +127,14 @@ def _lay_stone(rng: np.random.Generator, colours: Field, grid: Field) -> None:
 
 
 def _expose(rng: np.random.Generator, colours: Field, grid: Field) -> Image.Image:
-    """Blur away from a plane of focus, darken the corners, add the sensor's noise."""
+    """Blur what is far from a plane of focus, darken the corners, add sensor noise."""
     sharp = _image(255.0 * colours)
     soft = np.asarray(sharp.filter(ImageFilter.GaussianBlur(rng.uniform(*BLUR))), dtype=np.float64)
     across = grid / np.array(grid.shape[1:])[:, None, None] - 0.5
     turn = rng.uniform(0.0, 2 * np.pi)
     plane = np.sin(turn) * across[0] + np.cos(turn) * across[1] - rng.uniform(-0.3, 0.3)
-    away = np.clip(3.0 * np.abs(plane) - 0.3, 0.0, 1.0)[..., None]
-    seen = np.asarray(sharp, dtype=np.float64) * (1.0 - away) + soft * away
+    blurred = np.clip(3.0 * np.abs(plane) - 0.3, 0.0, 1.0)[..., None]
+    seen = np.asarray(sharp, dtype=np.float64) * (1.0 - blurred) + soft * blurred
     seen *= 1.0 - rng.uniform(0.0, 0.8) * (across**2).sum(axis=0)[..., None]
     return _image(seen + rng.normal(0.0, rng.uniform(*SENSOR_NOISE), seen.shape))
 

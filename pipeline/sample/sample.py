@@ -1,9 +1,9 @@
-"""The bundled sample: a benign scrape, drawn from a seed, with the faults that a real one has and the truth about them.
+"""The bundled sample: a benign scrape drawn from a seed, with the faults of a real one, and the truth about them.
 
     draw_sample(Path("scrape"), Path("tests/truth.csv"), seed=1)
 
 writes about 1,500 files as OUT/<label>/<name>, and one row of truth for each. Every picture has its own random
-stream, keyed by the seed and its place: it does not depend on how many others are drawn.
+stream, keyed by the seed and its index, so it does not depend on how many others are drawn.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ from pipeline.sample.variants import BROKEN, NEAR, UNUSUAL, encode, near_copy, p
 LABELS = tuple(DRAW)
 SHARES = {"drawings": 0.21, "hentai": 0.16, "neutral": 0.24, "porn": 0.20, "sexy": 0.19}  # a scrape is never even
 COPIES, NEAR_COPIES, MISLABELLED = 0.04, 0.08, 0.04  # of the drawn pictures
-CONFLICTS = 0.15  # of the copies and of the near copies: found under another label than their source
+CONFLICTS = 0.15  # of the copies and of the near copies: under another label than their source
 UNUSUAL_EACH, PLACEHOLDERS_EACH = 2, 3  # files a format; files a label
 SMALLEST = 25  # pictures; with fewer, some share above would round to nothing
 
 
 @dataclass(frozen=True)
 class Truth:
-    """One file, and what it really is. `of` is the path of a copy's source; `true_label` "" where there is none."""
+    """A file and the truth about it. `of` is the path of a copy's source; `true_label` is "" if there is none."""
 
     path: str
     kind: str
@@ -61,11 +61,11 @@ def draw_sample(out: Path, truth: Path, *, seed: int = 1, pictures: int = 1300) 
         The number of files of each kind.
 
     Raises:
-        UserError: `out` holds something, or `seed` or `pictures` is too small.
+        UserError: `out` is not an empty folder, or `seed` or `pictures` is too small.
 
     """
     _check(out, seed, pictures)
-    instant = 1_750_000_000 + seed % 10_000_000  # ingest takes a file's time for the moment it was fetched
+    instant = 1_750_000_000 + seed % 10_000_000  # ingest reads a file's time as the time when it was fetched
     rows: list[Truth] = []
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as parent:
@@ -94,7 +94,7 @@ def _scrape(seed: int, pictures: int) -> Iterator[tuple[Truth, bytes]]:
     drawn = []
     for row, data in _originals(seed, pictures):
         yield row, data
-        if row.kind == "original":  # a wrongly labelled picture is no source, so that a conflict has one right side
+        if row.kind == "original":  # a mislabelled picture has no copies, so that in a conflict one label is right
             drawn.append((row, data))
     yield from _copies(seed, drawn, round(COPIES * pictures))
     yield from _near_copies(seed, drawn, round(NEAR_COPIES * pictures))
@@ -104,7 +104,7 @@ def _scrape(seed: int, pictures: int) -> Iterator[tuple[Truth, bytes]]:
 
 
 def draw_one(out: Path, *, seed: int = 1) -> str:
-    """Draw one picture, no copy of any in the sample, into the JPEG file `out`; return its label, an unsafe one."""
+    """Draw a picture that is not in the sample into the JPEG file `out`; return its label, an unsafe one."""
     label = "porn"
     with files.atomic(out) as temporary:
         temporary.write_bytes(encode(DRAW[label](_rng(seed, "one")), quality=90))
@@ -116,41 +116,43 @@ def _originals(seed: int, pictures: int) -> Iterator[tuple[Truth, bytes]]:
     planned = [(label, index) for label, count in zip(LABELS, np.diff(edges), strict=True) for index in range(count)]
     plan = _rng(seed, "plan")
     wrong = set(plan.choice(len(planned), round(MISLABELLED * pictures), replace=False).tolist())
-    for place, (true_label, index) in enumerate(planned):
+    for position, (true_label, index) in enumerate(planned):
         rng = _rng(seed, "original", true_label, index)
         data = encode(DRAW[true_label](rng), quality=int(rng.integers(80, 93)))
-        label = _other(plan, true_label) if place in wrong else true_label
-        kind = "mislabelled" if place in wrong else "original"
+        label = _other(plan, true_label) if position in wrong else true_label
+        kind = "mislabelled" if position in wrong else "original"
         yield _truth(seed, kind, true_label, index, label=label, true_label=true_label), data
 
 
 def _copies(seed: int, drawn: list[tuple[Truth, bytes]], count: int) -> Iterator[tuple[Truth, bytes]]:
-    for place, (source, data), label in _sources(seed, "copy", drawn, count):
-        yield _truth(seed, "copy", place, label=label, true_label=source.true_label, of=source.path), data
+    for number, (source, data), label in _sources(seed, "copy", drawn, count):
+        yield _truth(seed, "copy", number, label=label, true_label=source.true_label, of=source.path), data
 
 
 def _near_copies(seed: int, drawn: list[tuple[Truth, bytes]], count: int) -> Iterator[tuple[Truth, bytes]]:
-    for place, (source, data), label in _sources(seed, "near", drawn, count):
-        transform = NEAR[place % len(NEAR)]
+    for number, (source, data), label in _sources(seed, "near", drawn, count):
+        transform = NEAR[number % len(NEAR)]
         yield (
-            _truth(seed, "near", place, label=label, true_label=source.true_label, of=source.path, transform=transform),
-            near_copy(data, transform, _rng(seed, "near", place)),
+            _truth(
+                seed, "near", number, label=label, true_label=source.true_label, of=source.path, transform=transform
+            ),
+            near_copy(data, transform, _rng(seed, "near", number)),
         )
 
 
 def _sources(
     seed: int, kind: str, drawn: list[tuple[Truth, bytes]], count: int
 ) -> Iterator[tuple[int, tuple[Truth, bytes], str]]:
-    """Yield a running number, a source and the label that its copy is found under, for `count` different sources."""
+    """Yield a running number, a source and the label of its copy, for `count` different sources."""
     plan = _rng(seed, "sources", kind)
     conflicts = set(plan.choice(count, round(CONFLICTS * count), replace=False).tolist())
-    for place, chosen in enumerate(plan.choice(len(drawn), count, replace=False)):
+    for number, chosen in enumerate(plan.choice(len(drawn), count, replace=False)):
         label = drawn[chosen][0].label
-        yield place, drawn[chosen], _other(plan, label) if place in conflicts else label
+        yield number, drawn[chosen], _other(plan, label) if number in conflicts else label
 
 
 def _unusual(seed: int) -> Iterator[tuple[Truth, bytes]]:
-    """Yield every odd format under `UNUSUAL_EACH` labels in turn."""
+    """Yield `UNUSUAL_EACH` pictures of every unusual format, under labels in turn."""
     for number, (transform, (ending, encoded)) in enumerate(UNUSUAL.items()):
         for turn in range(UNUSUAL_EACH):
             label = LABELS[(number + 2 * turn) % len(LABELS)]
@@ -187,7 +189,7 @@ def _truth(
     of: str = "",
     transform: str = "",
 ) -> Truth:
-    """Return a file's row. Its name tells nothing: a digest of what it is, unless `ending` is a whole name."""
+    """Return a file's row. Its name is a digest, which reveals nothing, unless `ending` is a whole name."""
     stem = "" if ending[:1] not in {"", "."} else _digest(seed, "name", kind, label, *key).hex()[:10]
     return Truth(f"{label}/{stem}{ending}", kind, of, label, true_label, transform)
 

@@ -1,4 +1,4 @@
-"""What a scrape does to pictures: near copies, odd but sound formats, placeholders, and files that are no picture."""
+"""Variants as a scrape has them: near copies, unusual but valid formats, placeholders, files that are no picture."""
 
 import functools
 import io
@@ -19,11 +19,11 @@ def encode(image: Image.Image, file_format: str = "JPEG", **options: object) -> 
     return buffer.getvalue()
 
 
-# Near copies: what people and sites do to a picture that they pass on.
+# Near copies: changes that people and sites make to a picture before they share it.
 
 
 def near_copy(source: bytes, transform: str, rng: Rng) -> bytes:
-    """Return the JPEG `source` after one of `NEAR`, saved anew as JPEG (quality 70 to 90)."""
+    """Return the JPEG `source` after a transform of `NEAR`, as JPEG of quality 70 to 90 (`recompressed`: 35 to 59)."""
     image = Image.open(io.BytesIO(source)).convert("RGB")
     if transform == "recompressed":
         return encode(image, quality=int(rng.integers(35, 60)))
@@ -71,7 +71,7 @@ _TRANSFORMS: dict[str, Callable[[Image.Image, Rng], Image.Image]] = {
 NEAR = ("recompressed", *_TRANSFORMS)
 
 
-# Odd but sound: every decoder should take these, and a careless one stumbles.
+# Unusual but valid formats, which a careless decoder fails on.
 
 
 def _grey16(image: Image.Image) -> bytes:
@@ -94,7 +94,7 @@ def _animated(file_format: str) -> Callable[[Image.Image], bytes]:
 
 def _exif_rotated(image: Image.Image) -> bytes:
     exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: to be turned 90 degrees clockwise before it is shown
+    exif[0x0112] = 6  # orientation: rotate by 90 degrees clockwise to display
     return encode(image.transpose(Image.Transpose.ROTATE_90), quality=85, exif=exif)
 
 
@@ -102,7 +102,7 @@ def _plain(image: Image.Image) -> bytes:
     return encode(image, quality=85)
 
 
-# What it is -> how its file name ends (a whole name where it begins with no dot), and its bytes.
+# Name of the variant -> ending of its file name (a whole name if it does not start with a dot), and its bytes.
 UNUSUAL: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
     "cmyk": (".jpg", lambda image: encode(image.convert("CMYK"), quality=80)),
     "grey16": (".png", _grey16),
@@ -122,12 +122,12 @@ UNUSUAL: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
 }
 
 
-# Broken: what a scrape brings home in place of a picture.
+# Broken files, which a scrape has in place of pictures.
 
 
 @functools.cache
 def _bomb(side: int = 30_000) -> bytes:
-    """Return a sound 1-bit PNG of `side` x `side` black pixels: 0.1 MB here, 900 MP when decoded."""
+    """Return a valid 1-bit PNG of `side` x `side` black pixels: 0.1 MB, but 900 megapixels when decoded."""
     packer, row = zlib.compressobj(9), bytes(1 + (side + 7) // 8)
     pixels = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
@@ -140,7 +140,7 @@ def _bomb(side: int = 30_000) -> bytes:
 _HTML = b"<!DOCTYPE html><html><head><title>404 Not Found</title></head><body><h1>Not Found</h1></body></html>\n"
 _SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="200" height="200"><circle cx="99" cy="99" r="80"/></svg>\n'
 
-# What it is -> how its file name ends, and its bytes, made from a sound JPEG.
+# Name of the fault -> ending of the file name, and the bytes, made from a valid JPEG.
 BROKEN: dict[str, tuple[str, Callable[[bytes, Rng], bytes]]] = {
     "empty": (".jpg", lambda _, __: b""),
     "truncated": (".jpg", lambda sound, rng: sound[: int(rng.uniform(0.3, 0.7) * len(sound))]),
@@ -157,7 +157,7 @@ BROKEN: dict[str, tuple[str, Callable[[bytes, Rng], bytes]]] = {
 
 
 def placeholder(quality: int) -> bytes:
-    """Return the picture that a host serves when the real one is gone; sound, and of no class."""
+    """Return the picture that a host serves in place of a deleted one; it is valid, and of no class."""
     image = Image.new("RGB", (160, 120), (204, 204, 204))
     pen = ImageDraw.Draw(image)
     pen.rectangle((52, 20, 108, 62), outline=(120, 120, 120), width=3)

@@ -1,4 +1,4 @@
-"""From a request's pictures to its answer: decoded in workers, scored in batches, all of them by one model."""
+"""From a request's pictures to its answer: decode in workers, then score in batches, all by the same model."""
 
 import asyncio
 import time
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.images.preprocessing import FrameSquares
+from pipeline.images.preprocessing import FramePixels
 from pipeline.images.sandbox import Failure
 from pipeline.params.serve import Serve
 from pipeline.service import bodies
 from pipeline.service.admission import Admission
 from pipeline.service.batching import Batcher
-from pipeline.service.bodies import Posted, Receive
-from pipeline.service.current_model import Follower, Model, Row, Told
-from pipeline.service.decoding import Asker, Decoders
+from pipeline.service.bodies import PostedPicture, Receive
+from pipeline.service.current_model import Follower, FollowerEvents, Model, Row
+from pipeline.service.decoding import Decoders, RequestState
 from pipeline.service.metrics import Metrics
 from pipeline.service.refusals import Refused
 from pipeline.serving.decision import worst_frame
@@ -26,7 +26,7 @@ _RETRY_SECONDS = 2
 
 @dataclass
 class Exchange:
-    """What the log line of a request tells: never anything of a picture but its digest."""
+    """What is logged about one request. Of a picture it holds nothing but the digest."""
 
     request_id: str
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
@@ -38,37 +38,40 @@ class Exchange:
     cut: bool = False
 
     def refused(self, refused: Refused) -> None:
-        """Note why there is no answer, and whether the rest of the body is to be cut off."""
+        """Record why the request was refused, and whether the rest of its body is cut off."""
         self.code, self.cut = refused.code, refused.close
 
 
 class Service:
-    """All that answers, and its counters. Made and used in one event loop."""
+    """Everything that answers requests, with its metrics. Created and used in one event loop."""
 
     def __init__(self, limits: Serve, decoders: Decoders, follower: Follower, metrics: Metrics) -> None:
         self.limits, self.decoders, self.follower, self.metrics = limits, decoders, follower, metrics
         self.admission = Admission(limits)
         self._decoding = 0
         self.batcher: Batcher[Row] = Batcher(
-            size=limits.batch, linger=limits.linger_ms / 1000, coming=lambda: self._decoding, seen=metrics.batch
+            size=limits.batch,
+            max_delay=limits.max_batch_delay_ms / 1000,
+            arriving=lambda: self._decoding,
+            on_batch=metrics.batch,
         )
         metrics.in_hand.set_function(lambda: self.admission.pictures)
-        metrics.held.set_function(lambda: self.admission.held)
+        metrics.body_bytes.set_function(lambda: self.admission.body_bytes)
         metrics.waiting.set_function(lambda: len(self.batcher))
         metrics.ready.set_function(lambda: float(self.admission.ready and not self.admission.draining))
 
     async def classify(self, receive: Receive, exchange: Exchange) -> tuple[int, dict[str, Any]]:
-        """Return status and document for one request that was let in.
+        """Return the HTTP status and the JSON document for one admitted request.
 
         Raises:
-            Refused: what `bodies` finds, 429 where the queue has filled meanwhile, or 503 where no picture has a
-                result and one may have it later.
-            GoneError: the client has left.
+            Refused: what `bodies` raises; 429 if the queue has filled up in the meantime; 503 if no picture has a
+                result and a retry may get one.
+            DisconnectedError: the client has closed the connection.
 
         """
         begun = time.perf_counter()
-        with self.admission.holding() as held:
-            body = await bodies.read(receive, held, self.limits.body_seconds)
+        with self.admission.counting_body() as counted:
+            body = await bodies.read(receive, counted, self.limits.body_seconds)
             content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
             posted = await bodies.pictures(body, content_type, self.limits)
             del body
@@ -78,45 +81,45 @@ class Service:
                 model = self.follower.model
                 if model is None:
                     raise Refused(503, "not_ready", "the model is being loaded", retry_after=5)
-                asker = Asker(self._aside)
-                results = await asyncio.gather(*(self._picture(picture, model, asker) for picture in posted))
+                state = RequestState(self._uncounted)
+                results = await asyncio.gather(*(self._picture(picture, model, state) for picture in posted))
         exchange.version = model.version
         exchange.outcomes = Counter(_outcome(result) for result in results)
         for outcome, count in exchange.outcomes.items():
             self.metrics.pictures.labels(outcome).inc(count)
         self.metrics.seconds.labels("request").observe(time.perf_counter() - begun)
         status = 422 if all(result["error"] for result in results) else 200
-        if status == 422 and (without := [r["error"] for r in results if r["error"]["code"] == "unavailable"]):
-            raise Refused(503, "unavailable", without[0]["detail"], retry_after=_RETRY_SECONDS)
+        if status == 422 and (unavailable := [r["error"] for r in results if r["error"]["code"] == "unavailable"]):
+            raise Refused(503, "unavailable", unavailable[0]["detail"], retry_after=_RETRY_SECONDS)
         of = {"name": model.name, "version": model.version}
         return status, {"model": of, "request_id": exchange.request_id, "pictures": results}
 
     @contextmanager
-    def _aside(self) -> Iterator[None]:
-        """Count a picture neither as being in hand nor as coming soon."""
+    def _uncounted(self) -> Iterator[None]:
+        """Exclude a picture both from those in hand and from those that a batch waits for."""
         self._decoding -= 1
         try:
-            with self.admission.aside():
+            with self.admission.uncounted():
                 yield
         finally:
             self._decoding += 1
 
-    async def _picture(self, picture: Posted, model: Model, asker: Asker) -> dict[str, Any]:
+    async def _picture(self, picture: PostedPicture, model: Model, state: RequestState) -> dict[str, Any]:
         begun = time.perf_counter()
         self._decoding += 1
         try:
-            frames = await self.decoders.frames(model.squaring, picture.data, picture.sha256, asker)
+            frames = await self.decoders.frames(model.preprocess, picture.data, picture.sha256, state)
         finally:
             self._decoding -= 1
         self.metrics.seconds.labels("decode").observe(time.perf_counter() - begun)
         if isinstance(frames, Failure):
             return _result(picture, model) | {"error": {"code": frames.code, "detail": frames.detail}}
-        futures = [asyncio.wrap_future(self.batcher.submit(model, square)) for square in frames.squares]
+        futures = [asyncio.wrap_future(self.batcher.submit(model, pixels)) for pixels in frames.pixels]
         return _result(picture, model) | _answer(model, frames, await asyncio.gather(*futures))
 
 
-def _result(picture: Posted, model: Model) -> dict[str, Any]:
-    """Return the result of a picture that has no answer (yet)."""
+def _result(picture: PostedPicture, model: Model) -> dict[str, Any]:
+    """Return the result of a picture that has no probabilities yet."""
     return {
         "name": picture.name,
         "sha256": picture.sha256,
@@ -131,8 +134,8 @@ def _result(picture: Posted, model: Model) -> dict[str, Any]:
     }
 
 
-def _answer(model: Model, frames: FrameSquares, rows: Sequence[Row]) -> dict[str, Any]:
-    """Return what is said of a picture: what is said of its worst frame."""
+def _answer(model: Model, frames: FramePixels, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the part of a result that comes from the model: the scores of the worst frame."""
     worst = worst_frame([row.unsafe for row in rows])
     return {
         "probabilities": dict(zip(model.labels, rows[worst].probabilities, strict=True)),
@@ -148,10 +151,10 @@ def _outcome(result: Mapping[str, Any]) -> str:
     return str(result["error"]["code"] if result["error"] else result["decision"] or "scored")
 
 
-def told(metrics: Metrics) -> Told:
-    """Return the follower's ear."""
-    return Told(
+def follower_events(metrics: Metrics) -> FollowerEvents:
+    """Return the follower's callbacks that update the metrics."""
+    return FollowerEvents(
         swapped=lambda model: metrics.swapped(model.name, model.version, model.threshold),
         refused=lambda: metrics.reloads.labels("refused").inc(),
-        asked=metrics.asked,
+        polled=metrics.polled,
     )

@@ -1,4 +1,4 @@
-"""The application: its paths, and what /openapi.json tells of them."""
+"""The FastAPI application: its routes and their OpenAPI descriptions."""
 
 from typing import Any
 
@@ -8,23 +8,23 @@ from starlette.exceptions import HTTPException
 
 from pipeline.service import metrics, openapi_schemas
 from pipeline.service.answering import Exchange, Service
-from pipeline.service.bodies import GoneError
-from pipeline.service.middleware import CLASSIFY, Gate
+from pipeline.service.bodies import DisconnectedError
+from pipeline.service.middleware import CLASSIFY, RequestMiddleware
 from pipeline.service.refusals import Refused, answer
 
 _TITLE = "nsfw: picture moderation"
 _CODES = {404: "no_such_path", 405: "method"}
 
 
-def application(service: Service) -> Gate:
-    """Return the ASGI application. No page of it loads anything from elsewhere: there are none."""
+def application(service: Service) -> RequestMiddleware:
+    """Return the ASGI application. It has no documentation pages, as those would load scripts from other servers."""
     app = FastAPI(title=_TITLE, version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     _add_classify(app, service)
     _add_states(app, service)
-    app.add_exception_handler(HTTPException, _plain)
-    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Refused, _refusal)
     app.add_exception_handler(Exception, _defect)
-    return Gate(app, service)
+    return RequestMiddleware(app, service)
 
 
 def _add_classify(app: FastAPI, service: Service) -> None:
@@ -42,9 +42,9 @@ def _add_classify(app: FastAPI, service: Service) -> None:
         except Refused as refused:
             exchange.refused(refused)
             return refused.response()
-        except GoneError:
+        except DisconnectedError:
             exchange.code = "gone"
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=499)  # the client is gone
         return answer(document, status)
 
 
@@ -74,12 +74,12 @@ def _add_states(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.render(), headers={"content-type": metrics.CONTENT_TYPE})
 
 
-async def _plain(_: Request, error: Any) -> Response:
+async def _http_error(_: Request, error: Any) -> Response:
     document = {"error": {"code": _CODES.get(error.status_code, "http"), "detail": str(error.detail)}}
     return answer(document, error.status_code, error.headers)
 
 
-async def _refused(_: Request, error: Any) -> Response:
+async def _refusal(_: Request, error: Any) -> Response:
     response: Response = error.response()
     return response
 

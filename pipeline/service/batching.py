@@ -1,6 +1,6 @@
-"""Pictures of many requests go through the network together: one thread, a batch at a time.
+"""Dynamic batching: pictures of several requests are scored together, by one thread, one batch at a time.
 
-batcher = Batcher(size=16, linger=0.004)
+batcher = Batcher(size=16, max_delay=0.004)
 future = batcher.submit(model, square)
 """
 
@@ -22,44 +22,46 @@ _log = logging.getLogger(__name__)
 
 
 class Scorer(Protocol[Answer_co]):
-    """What a batch is given to."""
+    """A model that scores a batch."""
 
-    def score(self, squares: np.ndarray) -> Sequence[Answer_co]:
-        """Return an answer for each of uint8 (n, size, size, 3)."""
+    def score(self, pixels: np.ndarray) -> Sequence[Answer_co]:
+        """Return one answer for each of the uint8 (n, size, size, 3) pictures."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Job(Generic[Answer]):
     model: Scorer[Answer]
-    square: np.ndarray
+    pixels: np.ndarray
     future: "Future[Answer]"
     since: float = field(default_factory=time.perf_counter)
 
 
 class Batcher(Generic[Answer]):
-    """A queue of squares, and the thread that empties it.
+    """A queue of preprocessed pictures, and the thread that scores them.
 
-    It is not bounded here: `admission` lets no more in than may wait.
+    The queue itself has no limit: `admission` limits how many pictures can be in it.
     """
 
     def __init__(
         self,
         *,
         size: int,
-        linger: float,
-        coming: Callable[[], int] = lambda: 0,
-        seen: Callable[[int, float, Sequence[float]], None] = lambda *_: None,
+        max_delay: float,
+        arriving: Callable[[], int] = lambda: 0,
+        on_batch: Callable[[int, float, Sequence[float]], None] = lambda *_: None,
     ) -> None:
         """Start the thread.
 
         Args:
-            size: pictures a batch, at most.
-            linger: seconds that a batch which is not full waits for pictures that are on their way.
-            coming: how many are. Where none is, a batch goes at once: a client that is alone waits for nobody.
-            seen: told of each batch: its size, the network's seconds, the seconds that each picture waited.
+            size: maximum number of pictures in a batch.
+            max_delay: seconds that a batch which is not full waits for pictures that are still being decoded.
+            arriving: returns how many are being decoded. If there are none, the batch is scored at once, so a single
+                client never waits.
+            on_batch: called after each batch with its size, the seconds that the network took, and the seconds that
+                each picture waited.
 
         """
-        self._size, self._linger, self._coming, self._seen = size, linger, coming, seen
+        self._size, self._max_delay, self._arriving, self._on_batch = size, max_delay, arriving, on_batch
         self._waiting: deque[_Job[Answer]] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -69,9 +71,14 @@ class Batcher(Generic[Answer]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def submit(self, model: Scorer[Answer], square: np.ndarray) -> "Future[Answer]":
-        """Queue one square for a model; a batch never mixes models."""
-        job = _Job(model, square, Future())
+    def submit(self, model: Scorer[Answer], pixels: np.ndarray) -> "Future[Answer]":
+        """Queue one picture for a model and return its future answer; a batch never mixes models.
+
+        Raises:
+            RuntimeError: the batcher is closed.
+
+        """
+        job = _Job(model, pixels, Future())
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
@@ -80,7 +87,7 @@ class Batcher(Generic[Answer]):
         return job.future
 
     def close(self) -> None:
-        """Score what waits, then end the thread."""
+        """Score what is queued, then end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -97,11 +104,13 @@ class Batcher(Generic[Answer]):
                 if self._closed:
                     return []
                 self._changed.wait()
-            end = time.monotonic() + self._linger
-            while len(self._waiting) < self._size and not self._closed and self._coming() > 0:
+            # Wait for pictures that are being decoded, but not longer than max_delay.
+            end = time.monotonic() + self._max_delay
+            while len(self._waiting) < self._size and not self._closed and self._arriving() > 0:
                 if (left := end - time.monotonic()) <= 0:
                     break
                 self._changed.wait(left)
+            # Take what is queued for the same model.
             model, batch = self._waiting[0].model, list[_Job[Answer]]()
             while self._waiting and len(batch) < self._size and self._waiting[0].model is model:
                 batch.append(self._waiting.popleft())
@@ -113,13 +122,13 @@ class Batcher(Generic[Answer]):
             return
         begun = time.perf_counter()
         try:
-            squares = np.stack([job.square for job in wanted])
-            answers = list(zip(wanted, wanted[0].model.score(squares), strict=True))
-        except Exception as error:  # noqa: BLE001 -- it is the requests' outcome; the next batch has its own
+            pixels = np.stack([job.pixels for job in wanted])
+            answers = list(zip(wanted, wanted[0].model.score(pixels), strict=True))
+        except Exception as error:  # noqa: BLE001 -- the error goes to the requests of this batch only
             _log.exception("a batch of %d failed", len(wanted))
             for job in wanted:
                 job.future.set_exception(error)
             return
-        self._seen(len(wanted), time.perf_counter() - begun, [begun - job.since for job in wanted])
+        self._on_batch(len(wanted), time.perf_counter() - begun, [begun - job.since for job in wanted])
         for job, answer in answers:
             job.future.set_result(answer)

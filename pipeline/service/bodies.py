@@ -1,4 +1,4 @@
-"""A request's body: read against the clock and a limit, then taken apart. Nothing is spooled to a disk."""
+"""Request bodies: read within limits of time and size, then parsed. Nothing is written to disk."""
 
 import asyncio
 import base64
@@ -13,23 +13,23 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from pipeline.params.serve import Serve
-from pipeline.service.admission import MB, Held
+from pipeline.service.admission import MB, BodyBytes
 from pipeline.service.refusals import Refused
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-_NAME = 200  # characters of a name that are given back
-_MARKS = 20_000  # of JSON's structure; a body of nothing else would take 30 times its size in memory
-_LARGE = 2**16  # bytes from which taking apart is worth a thread
+_NAME_CHARACTERS = 200  # of a client's file name that are returned
+_MAX_MARKS = 20_000  # structural characters of JSON; a body of nothing else would take 30 times its size in memory
+_THREAD_BYTES = 2**16  # larger bodies are parsed in a thread
 
 
-class GoneError(Exception):
-    """The client has left before its request was whole."""
+class DisconnectedError(Exception):
+    """The client closed the connection before its request was complete."""
 
 
 @dataclass(frozen=True)
-class Posted:
-    """One picture of a request: what the client calls it, its bytes and their digest."""
+class PostedPicture:
+    """One picture of a request: the client's name for it, its bytes and their SHA-256."""
 
     name: str | None
     data: bytes
@@ -53,12 +53,12 @@ class Images(BaseModel):
     images: list[Image]
 
 
-async def read(receive: Receive, held: Held, seconds: float) -> bytearray:
-    """Return the body, counted by `held` as it arrives.
+async def read(receive: Receive, counted: BodyBytes, seconds: float) -> bytearray:
+    """Return the body; `counted` counts its bytes as they arrive.
 
     Raises:
-        Refused: 408, it was not there in time; what `held` refuses.
-        GoneError: the client has left.
+        Refused: 408 if it did not arrive within `seconds`; 413 or 429 if it is too large.
+        DisconnectedError: the client closed the connection.
 
     """
     body = bytearray()
@@ -67,9 +67,9 @@ async def read(receive: Receive, held: Held, seconds: float) -> bytearray:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise GoneError
+                    raise DisconnectedError
                 chunk = message.get("body", b"")
-                held.grow(len(chunk))
+                counted.grow(len(chunk))
                 body += chunk
                 if not message.get("more_body"):
                     return body
@@ -77,33 +77,37 @@ async def read(receive: Receive, held: Held, seconds: float) -> bytearray:
         raise Refused(408, "slow", f"the body was not there within {seconds:g} s", close=True) from None
 
 
-async def pictures(body: bytearray, content_type: str, limits: Serve) -> list[Posted]:
-    """Return the pictures of a body, in order; a large one is taken apart in a thread.
+async def pictures(body: bytearray, content_type: str, limits: Serve) -> list[PostedPicture]:
+    """Return the pictures of a body, in order; a large body is parsed in a thread.
 
     Raises:
-        Refused: 400, it is not what its type says, or holds no picture; 413, too many, or too large a one.
+        Refused: 400 if the body does not match its type or holds no picture; 413 if there are too many pictures, or
+            one is too large.
 
     """
-    if len(body) < _LARGE:
-        return take_apart(bytes(body), content_type, limits)
-    return await asyncio.to_thread(lambda: take_apart(bytes(body), content_type, limits))
+    if len(body) < _THREAD_BYTES:
+        return parse(bytes(body), content_type, limits)
+    return await asyncio.to_thread(lambda: parse(bytes(body), content_type, limits))
 
 
-def take_apart(body: bytes, content_type: str, limits: Serve) -> list[Posted]:
+def parse(body: bytes, content_type: str, limits: Serve) -> list[PostedPicture]:
     """Return the pictures of a body, as `pictures` does."""
     kind, options = parse_options_header(content_type)
-    found = _from_json(body, limits) if kind == b"application/json" else _from_multipart(body, options, limits)
-    if not found:
+    entries = _from_json(body, limits) if kind == b"application/json" else _from_multipart(body, options, limits)
+    if not entries:
         raise Refused(400, "no_pictures", "the request holds no picture")
-    most = int(limits.picture_mb * MB)
-    for place, (_, data) in enumerate(found):
-        if len(data) > most:
-            raise Refused(413, "too_large", f"picture {place} has {len(data)} bytes; a picture may have {most}")
-    return [Posted(name and name[:_NAME], data, hashlib.sha256(data).hexdigest()) for name, data in found]
+    limit = int(limits.picture_mb * MB)
+    for i, (_, data) in enumerate(entries):
+        if len(data) > limit:
+            raise Refused(413, "too_large", f"picture {i} has {len(data)} bytes; a picture may have {limit}")
+    return [
+        PostedPicture(name and name[:_NAME_CHARACTERS], data, hashlib.sha256(data).hexdigest())
+        for name, data in entries
+    ]
 
 
 def _from_json(body: bytes, limits: Serve) -> list[tuple[str | None, bytes]]:
-    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _MARKS:  # base64 has none of them
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _MAX_MARKS:  # base64 has none of them
         raise Refused(400, "malformed", 'the JSON is not {"images": [{"image": base64}, ...]}')
     try:
         posted = Images.model_validate_json(body).images
@@ -114,14 +118,14 @@ def _from_json(body: bytes, limits: Serve) -> list[tuple[str | None, bytes]]:
         raise Refused(400, "malformed", f'not {{"images": [{{"image": base64}}, ...]}}: {reason[:200]}') from None
     if len(posted) > limits.pictures:
         raise _too_many(limits)
-    return [(image.name, _decoded(image.image, place)) for place, image in enumerate(posted)]
+    return [(image.name, _decoded(image.image, i)) for i, image in enumerate(posted)]
 
 
-def _decoded(text: str, place: int) -> bytes:
+def _decoded(text: str, i: int) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(400, "malformed", f"images.{place}.image is not base64") from None
+        raise Refused(400, "malformed", f"images.{i}.image is not base64") from None
 
 
 def _too_many(limits: Serve) -> Refused:
@@ -130,10 +134,10 @@ def _too_many(limits: Serve) -> Refused:
 
 @dataclass
 class _Form:
-    """What the parser of a multipart body calls back; a part is a picture, and must be a file."""
+    """Callbacks of the multipart parser; each part must be a file and is one picture."""
 
     limits: Serve
-    found: list[tuple[str | None, bytes]] = field(default_factory=list)
+    entries: list[tuple[str | None, bytes]] = field(default_factory=list)
     ended: bool = False
     _header: bytearray = field(default_factory=bytearray)
     _value: bytearray = field(default_factory=bytearray)
@@ -142,7 +146,7 @@ class _Form:
     _name: str | None = None
 
     def begin(self) -> None:
-        if len(self.found) >= self.limits.pictures:
+        if len(self.entries) >= self.limits.pictures:
             raise _too_many(self.limits)
         self._headers.clear()
         self._data = bytearray()
@@ -161,16 +165,18 @@ class _Form:
     def headers_end(self) -> None:
         kind, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         if kind != b"form-data" or b"filename" not in options:
-            raise Refused(400, "malformed", f"part {len(self.found)} is not a file: each part holds one picture")
+            raise Refused(400, "malformed", f"part {len(self.entries)} is not a file: each part holds one picture")
         if self._headers.get(b"content-transfer-encoding", b"binary").lower() not in {b"binary", b"8bit", b"7bit"}:
-            raise Refused(400, "malformed", f"part {len(self.found)} has a Content-Transfer-Encoding: send plain bytes")
+            raise Refused(
+                400, "malformed", f"part {len(self.entries)} has a Content-Transfer-Encoding: send plain bytes"
+            )
         self._name = options[b"filename"].decode("utf-8", "replace")
 
     def data(self, data: bytes, start: int, end: int) -> None:
         self._data += data[start:end]
 
     def part_end(self) -> None:
-        self.found.append((self._name, bytes(self._data)))
+        self.entries.append((self._name, bytes(self._data)))
         self._data = bytearray()
 
     def end(self) -> None:
@@ -200,4 +206,4 @@ def _from_multipart(body: bytes, options: dict[bytes, bytes], limits: Serve) -> 
         raise Refused(400, "malformed", "the body is not multipart/form-data, or its boundary is another") from None
     if not form.ended:
         raise Refused(400, "malformed", "the multipart body ends before its last boundary")
-    return form.found
+    return form.entries

@@ -1,4 +1,4 @@
-"""The model that answers, and the thread that exchanges it when another one is promoted."""
+"""The model in use, and the thread that replaces it when another version is promoted."""
 
 import gc
 import logging
@@ -11,19 +11,19 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.core.errors import UserError, explain
-from pipeline.images.preprocessing import FrameSquares
+from pipeline.images.preprocessing import FramePixels
 
 _log = logging.getLogger(__name__)
 
-_LONGEST = 3600.0  # seconds between two tries of a model that was refused
+_LONGEST = 3600.0  # maximum seconds between two attempts to load a model that was refused
 
 
 class Row(Protocol):
-    """An answer to one picture: a calibrated probability a class, and what follows from them."""
+    """The answer for one picture: calibrated probabilities, and the score and decision that follow from them."""
 
     @property
     def probabilities(self) -> Sequence[float]:
-        """Of each label, in the model's order."""
+        """One for each label, in the model's order."""
 
     @property
     def unsafe(self) -> float:
@@ -31,7 +31,7 @@ class Row(Protocol):
 
     @property
     def decision(self) -> str | None:
-        """Either "unsafe" or "safe"; None where there is no threshold."""
+        """Either "unsafe" or "safe"; None if the version has no threshold."""
 
 
 class Model(Protocol):
@@ -39,37 +39,37 @@ class Model(Protocol):
 
     @property
     def name(self) -> str:
-        """The registered model's."""
+        """Of the registered model."""
 
     @property
     def version(self) -> str:
-        """Its number."""
+        """Its version number."""
 
     @property
     def labels(self) -> Sequence[str]:
-        """The classes."""
+        """The classes, in the order of the probabilities."""
 
     @property
     def size(self) -> int:
-        """Side of its input, px."""
+        """Side of the square input in pixels."""
 
     @property
-    def squaring(self) -> Callable[[bytes], FrameSquares]:
-        """What makes its input of a picture's bytes, in a worker: picklable."""
+    def preprocess(self) -> Callable[[bytes], FramePixels]:
+        """Turns a picture's bytes into the network's input. It runs in a worker process, so it can be pickled."""
 
     @property
     def threshold(self) -> float | None:
-        """From which on `unsafe` says so; None: nobody has set one."""
+        """A picture is unsafe if its score reaches this; None if the version has no threshold."""
 
-    def score(self, squares: np.ndarray) -> Sequence[Row]:
-        """Return a Row for each of uint8 (n, size, size, 3)."""
+    def score(self, pixels: np.ndarray) -> Sequence[Row]:
+        """Return a Row for each of the uint8 (n, size, size, 3) pictures."""
 
 
 class Source(Protocol):
     """Where models come from."""
 
     def stamp(self) -> str:
-        """Return what tells one production from another; cheap, asked often.
+        """Return a text that changes whenever the model in production does. It is cheap, and called often.
 
         Raises:
             Exception: the registry does not answer.
@@ -80,35 +80,35 @@ class Source(Protocol):
         """Fetch, check and load what is in production.
 
         Raises:
-            Exception: it cannot be served.
+            Exception: the model cannot be served.
 
         """
 
 
 def golden(size: int) -> np.ndarray:
-    """Return uint8 (4, size, size, 3) squares drawn by numbers: grey, a slope, stripes, noise."""
+    """Return synthetic test pictures, uint8 (4, size, size, 3): grey, a gradient, stripes, noise."""
     slope = np.linspace(0, 255, size).astype(np.uint8)
-    squares = np.full((4, size, size, 3), 128, np.uint8)
-    squares[1] = slope[:, None, None]
-    squares[2] = np.where(np.arange(size) // 8 % 2, 230, 20).astype(np.uint8)[None, :, None]
-    squares[3] = np.random.default_rng(7).integers(0, 256, (size, size, 3), np.uint8)
-    return squares
+    pixels = np.full((4, size, size, 3), 128, np.uint8)
+    pixels[1] = slope[:, None, None]
+    pixels[2] = np.where(np.arange(size) // 8 % 2, 230, 20).astype(np.uint8)[None, :, None]
+    pixels[3] = np.random.default_rng(7).integers(0, 256, (size, size, 3), np.uint8)
+    return pixels
 
 
 def check(model: Model) -> None:
-    """Ask a loaded model about the golden squares, twice, together and alone.
+    """Check that a loaded model gives valid, reproducible answers to the golden pictures, in a batch and one by one.
 
     Raises:
-        UserError: its answers are no probabilities of its labels, or are others each time.
+        UserError: its answers are not probabilities of its labels, or differ from call to call.
 
     """
-    squares = golden(model.size)
+    pixels = golden(model.size)
     try:
-        first, again = _ask(model, squares), _ask(model, squares)
-        alone = np.concatenate([_ask(model, squares[place : place + 1]) for place in range(len(squares))])
+        first, again = _probabilities(model, pixels), _probabilities(model, pixels)
+        alone = np.concatenate([_probabilities(model, pixels[i : i + 1]) for i in range(len(pixels))])
     except Exception as error:
         raise UserError(f"it fails on drawn pictures ({' '.join(str(error).split())[:200]})") from error
-    if first.shape != (len(squares), len(model.labels)) or not np.isfinite(first).all():
+    if first.shape != (len(pixels), len(model.labels)) or not np.isfinite(first).all():
         raise UserError(f"its answers to drawn pictures are not {len(model.labels)} finite numbers each")
     if first.min() < -1e-6 or np.abs(first.sum(axis=1) - 1).max() > 1e-3:
         raise UserError("its answers to drawn pictures are no probabilities: they do not add up to 1")
@@ -116,75 +116,82 @@ def check(model: Model) -> None:
         raise UserError("it answers the same drawn picture in different ways")
 
 
-def _ask(model: Model, squares: np.ndarray) -> np.ndarray:
-    return np.array([row.probabilities for row in model.score(squares)], dtype=float)
+def _probabilities(model: Model, pixels: np.ndarray) -> np.ndarray:
+    return np.array([row.probabilities for row in model.score(pixels)], dtype=float)
 
 
 def warm(model: Model, batch: int) -> None:
-    """Let the network see every size of batch that it will meet: nothing is traced or allocated under load."""
-    squares = golden(model.size)[np.arange(batch) % 4]
+    """Run every batch size from 1 to `batch` once, so that nothing is traced or allocated under load."""
+    pixels = golden(model.size)[np.arange(batch) % 4]
     for size in range(1, batch + 1):
-        model.score(squares[:size])
+        model.score(pixels[:size])
 
 
 @dataclass
-class Told:
-    """What the follower has to tell, for metrics; each is called in its thread."""
+class FollowerEvents:
+    """Callbacks of the follower, for metrics; called in the follower's thread.
+
+    Attributes:
+        swapped: a new model is in use.
+        refused: a model could not be loaded, or failed its check.
+        polled: the registry was polled; the argument says whether it answered.
+
+    """
 
     swapped: Callable[[Model], None] = lambda _: None
     refused: Callable[[], None] = lambda: None
-    asked: Callable[[bool], None] = lambda _: None
+    polled: Callable[[bool], None] = lambda _: None
 
 
 class Follower:
-    """Holds the model that answers, and looks every `seconds` whether production is another by now.
+    """Holds the model in use, and polls every `seconds` whether another one is in production.
 
-    A model that cannot be loaded, or fails its check, is refused: the old one stays. The same one is tried again at
-    growing intervals only, as its files may be mended. A registry that does not answer changes nothing.
+    A model that cannot be loaded, or fails its check, is refused and the old one stays in use. The refused one is tried
+    again at growing intervals, since its files may be repaired. If the registry does not answer, nothing changes.
     """
 
-    def __init__(self, source: Source, *, seconds: float, batch: int, told: Told | None = None) -> None:
+    def __init__(self, source: Source, *, seconds: float, batch: int, events: FollowerEvents | None = None) -> None:
         self.model: Model | None = None
         self.problem = ""
         self._source, self._seconds, self._batch = source, seconds, batch
-        self._told = told or Told()
+        self._events = events or FollowerEvents()
         self._stamp = ""
         self._refused, self._tries, self._again = "", 0, 0.0
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Look from now on, in a thread."""
+        """Start polling in a thread."""
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more. A look that is under way is waited for, 10 s at most: it may wait for a server that hangs."""
+        """Stop polling. Waits at most 10 s for a poll in progress, which may be waiting for a server that hangs."""
         self._end.set()
         if self._thread is not None:
             self._thread.join(10.0)
 
     def _run(self) -> None:
         while not self._end.wait(self._seconds):
-            self.look()
+            self.poll()
 
-    def look(self) -> bool:
-        """Look once; whether there is a model that answers for what is in production now."""
+    def poll(self) -> bool:
+        """Poll once. Return whether the model in use is the one in production."""
         try:
             stamp = self._source.stamp()
-        except Exception as error:  # noqa: BLE001 -- whatever a registry raises, the old model goes on
-            self._told.asked(False)  # noqa: FBT003 -- a callback's only argument
-            self.problem = _said(error)
+        except Exception as error:  # noqa: BLE001 -- whatever a registry raises, the old model stays in use
+            self._events.polled(False)  # noqa: FBT003 -- a callback's only argument
+            self.problem = _message(error)
             _log.warning("registry does not answer", extra={"problem": self.problem})
             return False
-        self._told.asked(True)  # noqa: FBT003
+        self._events.polled(True)  # noqa: FBT003
         if stamp == self._stamp:
             return True
         if stamp == self._refused and time.monotonic() < self._again:
             return False
-        return self._exchange(stamp)
+        return self._swap(stamp)
 
-    def _exchange(self, stamp: str) -> bool:
+    def _swap(self, stamp: str) -> bool:
         try:
             model = self._source.load()
             check(model)
@@ -193,17 +200,17 @@ class Follower:
             self._tries = self._tries + 1 if stamp == self._refused else 1
             self._refused = stamp
             self._again = time.monotonic() + min(self._seconds * 2**self._tries, _LONGEST)
-            self.problem = _said(error)
-            self._told.refused()
+            self.problem = _message(error)
+            self._events.refused()
             _log.error("model refused", extra={"problem": self.problem, "serving": self.model and self.model.version})
             return False
         self.model, self._stamp, self._refused, self.problem = model, stamp, "", ""
-        self._told.swapped(model)
+        self._events.swapped(model)
         _log.info("model serves", extra={"model": model.name, "version": model.version, "threshold": model.threshold})
-        gc.collect()  # Keras' models are full of cycles: the old one's weights go now
+        gc.collect()  # Keras models contain reference cycles: free the old weights now
         return True
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     text = explain(error) or f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:500]

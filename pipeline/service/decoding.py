@@ -1,8 +1,8 @@
-"""Untrusted bytes to what a model takes, in worker processes, for a service that must not wait.
+"""Decodes untrusted bytes into a model's input, in worker processes, without blocking the event loop.
 
-There are two lanes. Every picture begins in the quick one, where it may take little CPU time. One that takes more, or
-costs its worker, goes to the slow lane, whose workers yield the processors to all others. So a client whose pictures
-all hang, or kill their worker, waits in a line of such pictures, not before everybody else's.
+There are two lanes. Every picture starts in the quick lane, with little CPU time. A picture that needs more, or that
+crashes its worker, moves to the slow lane, whose workers have a lower priority. So a client whose pictures all hang or
+crash their worker waits behind other such pictures, and does not delay the rest.
 """
 
 import asyncio
@@ -15,33 +15,36 @@ from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
 from pipeline.images import sandbox
-from pipeline.images.preprocessing import FrameSquares
-from pipeline.images.sandbox import Failure, Limits
+from pipeline.images.preprocessing import FramePixels
+from pipeline.images.sandbox import Failure, WorkerLimits
 
 _log = logging.getLogger(__name__)
 
-Squaring = Callable[[bytes], FrameSquares]  # picklable; of a picture's bytes
+Preprocess = Callable[[bytes], FramePixels]  # of a picture's bytes; it must be picklable
 
-_LEAST_SECONDS = 0.05  # of CPU time in the quick lane, when many are in the slow one; most photographs take less
-_NICE = 5  # of the slow lane's workers: a quarter of a processor where others want it
-_ASIDE = 256  # pictures in the slow lane, at most; past it, an answer is held back for a second
-_COSTLY_SECONDS, _COSTLY = 60.0, 10_000  # for how long, and of how many pictures, it is known that they cost a worker
+_MIN_QUICK_SECONDS = 0.05  # of CPU time in the quick lane, if many are in the slow one; enough for most photographs
+_NICE = 5  # of the slow lane's workers: about a quarter of a contended processor
+_MAX_SLOW = 256  # pictures in the slow lane; if it is full, the refusal is delayed by a second
+_FAILURE_SECONDS, _MAX_FAILURES = 60.0, 10_000  # how long, and how many, failures are remembered
 
 
 @dataclass
-class Asker:
-    """One request: `aside` is entered while a picture of it is in the slow lane.
+class RequestState:
+    """The state of one request.
 
-    Once a picture of a request was costly, the others go to the slow lane at once.
+    Attributes:
+        uncounted: entered while a picture of the request is in the slow lane.
+        costly: whether one of its pictures was costly; then the others go to the slow lane at once.
+
     """
 
-    aside: Callable[[], AbstractContextManager[None]] = nullcontext
+    uncounted: Callable[[], AbstractContextManager[None]] = nullcontext
     costly: bool = False
 
 
 @dataclass
-class _Known:
-    """Pictures that have lately cost two workers, by digest."""
+class _RecentFailures:
+    """Pictures that recently failed in both lanes, by SHA-256."""
 
     failures: OrderedDict[str, tuple[float, Failure]] = field(default_factory=OrderedDict)
 
@@ -50,99 +53,103 @@ class _Known:
         return failure if time.monotonic() < until else None
 
     def add(self, sha256: str, failure: Failure) -> None:
-        self.failures[sha256] = time.monotonic() + _COSTLY_SECONDS, failure
+        self.failures[sha256] = time.monotonic() + _FAILURE_SECONDS, failure
         self.failures.move_to_end(sha256)
-        while len(self.failures) > _COSTLY:
+        while len(self.failures) > _MAX_FAILURES:
             self.failures.popitem(last=False)
 
 
 class Decoders:
-    """The worker processes, as something to await.
+    """An asynchronous interface to the decoding workers.
 
-    decoders = Decoders(Limits(seconds=5, memory_mb=512, workers=2), quick_seconds=0.5)
-    outcome = await decoders.frames(squaring.frames_from_bytes, data, sha256, Asker())
+    decoders = Decoders(WorkerLimits(seconds=5, memory_mb=512, workers=2), quick_seconds=0.5)
+    outcome = await decoders.frames(preprocess, data, sha256, RequestState())
     """
 
-    def __init__(self, limits: Limits, *, quick_seconds: float) -> None:
-        # One more than are at work: where one is being replaced, nobody waits for that.
+    def __init__(self, limits: WorkerLimits, *, quick_seconds: float) -> None:
+        # One spare worker, so that no picture waits while a lost worker is replaced.
         self._limits = replace(limits, workers=limits.workers + 1)
         self._quick_seconds = min(quick_seconds, limits.seconds)
         self._slow = replace(limits, nice=_NICE)
-        self._patience = 2 * limits.seconds
-        self._turns = asyncio.Semaphore(2 * limits.workers)  # one in work and one at hand for each worker
+        self._max_wait = 2 * limits.seconds
+        self._turns = asyncio.Semaphore(2 * limits.workers)  # for each worker, one picture in work and one queued
         self._slow_turns = asyncio.Semaphore(limits.workers)
-        self._aside = 0
-        self._known = _Known()
+        self._slow_pictures = 0
+        self._failures = _RecentFailures()
 
-    def start(self, squaring: Squaring) -> None:
-        """Start the workers and let each import what it needs: a first request is as quick as any."""
-        begun = [sandbox.submit(squaring, b"", self._limits) for _ in range(4 * self._limits.workers)]
-        begun.append(sandbox.submit(squaring, b"", self._slow))
+    def start(self, preprocess: Preprocess) -> None:
+        """Start the workers and wait until each has imported what it needs, so that the first request is not slower."""
+        begun = [sandbox.submit(preprocess, b"", self._limits) for _ in range(4 * self._limits.workers)]
+        begun.append(sandbox.submit(preprocess, b"", self._slow))
         for future in begun:
             future.result()
 
-    async def frames(self, squaring: Squaring, data: bytes, sha256: str, asker: Asker) -> FrameSquares | Failure:
-        """Return a picture's frames, or the Failure that it met; never an exception, whatever the picture does.
+    async def frames(
+        self, preprocess: Preprocess, data: bytes, sha256: str, state: RequestState
+    ) -> FramePixels | Failure:
+        """Return a picture's frames, or a Failure; it never raises because of a picture.
 
-        It waits for a worker, in each lane, no longer than twice a picture's time. Where nothing can be said of it,
-        which is not its own fault, the Failure is `unavailable`.
+        In each lane it waits for a worker for at most twice a picture's time limit. The Failure is `unavailable` if the
+        picture could not be decoded for a reason that is not its own fault.
         """
-        if (known := self._known.get(sha256)) is not None:
+        if (known := self._failures.get(sha256)) is not None:
             return known
         try:
-            outcome = await self._frames(squaring, data, asker)
+            outcome = await self._decode(preprocess, data, state)
         except TimeoutError:
-            return Failure("unavailable", f"its turn did not come within {self._patience:g} s, or took too long")
-        except Exception:  # noqa: BLE001 -- a defect of ours in the worker: the service goes on, and the log tells
+            return Failure("unavailable", f"its turn did not come within {self._max_wait:g} s, or took too long")
+        except Exception:  # noqa: BLE001 -- a defect of ours in the worker: log it and go on
             _log.exception("decoding failed")
             return Failure("crashed", "its decoder failed")
         if _is_costly(outcome):
-            self._known.add(sha256, outcome)
+            self._failures.add(sha256, outcome)
         return outcome
 
-    async def _frames(self, squaring: Squaring, data: bytes, asker: Asker) -> FrameSquares | Failure:
-        outcome = await self._quickly(squaring, data, asker)
+    async def _decode(self, preprocess: Preprocess, data: bytes, state: RequestState) -> FramePixels | Failure:
+        outcome = await self._decode_quick(preprocess, data, state)
         if not _is_costly(outcome):
             return outcome
-        asker.costly = True
-        with asker.aside():
-            return await self._slowly(squaring, data)
+        state.costly = True
+        with state.uncounted():
+            return await self._decode_slow(preprocess, data)
 
-    async def _quickly(self, squaring: Squaring, data: bytes, asker: Asker) -> FrameSquares | Failure:
-        """Return what came of a picture in little time; a Failure that is not final where it takes more."""
-        async with asyncio.timeout(self._patience), self._turns:
-            if asker.costly:
+    async def _decode_quick(self, preprocess: Preprocess, data: bytes, state: RequestState) -> FramePixels | Failure:
+        """Decode within little CPU time; return a Failure that is not final if the picture needs more."""
+        async with asyncio.timeout(self._max_wait), self._turns:
+            if state.costly:
                 return Failure("timeout", "another picture of its request was costly")
-            limits = replace(self._limits, seconds=max(_LEAST_SECONDS, self._quick_seconds / (1 + self._aside)))
-            outcome = await asyncio.wrap_future(sandbox.submit(squaring, data, limits))
+            limits = replace(
+                self._limits, seconds=max(_MIN_QUICK_SECONDS, self._quick_seconds / (1 + self._slow_pictures))
+            )
+            outcome = await asyncio.wrap_future(sandbox.submit(preprocess, data, limits))
             if isinstance(outcome, Failure) and outcome.code == "unavailable":  # its worker was killed from outside
-                outcome = await asyncio.wrap_future(sandbox.submit(squaring, data, limits, fresh=True))
+                outcome = await asyncio.wrap_future(sandbox.submit(preprocess, data, limits, fresh=True))
             return outcome
 
-    async def _slowly(self, squaring: Squaring, data: bytes) -> FrameSquares | Failure:
-        """Return what came of a picture in a fresh worker, once there is a place for it."""
-        if self._aside >= _ASIDE:
+    async def _decode_slow(self, preprocess: Preprocess, data: bytes) -> FramePixels | Failure:
+        """Decode in a fresh worker with the full time limit, once one of the slow lane is free."""
+        if self._slow_pictures >= _MAX_SLOW:
             await asyncio.sleep(1.0)
             return Failure("unavailable", "too many pictures that take long are waiting")
-        self._aside += 1
+        self._slow_pictures += 1
         try:
-            return await self._in_turn(squaring, data)
+            return await self._decode_alone(preprocess, data)
         finally:
-            self._aside -= 1
+            self._slow_pictures -= 1
 
-    async def _in_turn(self, squaring: Squaring, data: bytes) -> FrameSquares | Failure:
-        async with asyncio.timeout(self._patience):
+    async def _decode_alone(self, preprocess: Preprocess, data: bytes) -> FramePixels | Failure:
+        async with asyncio.timeout(self._max_wait):
             await self._slow_turns.acquire()
-        outcome: FrameSquares | Failure | None = None
+        outcome: FramePixels | Failure | None = None
         try:
-            outcome = await asyncio.wrap_future(sandbox.submit(squaring, data, self._slow, fresh=True))
+            outcome = await asyncio.wrap_future(sandbox.submit(preprocess, data, self._slow, fresh=True))
             return outcome
         finally:
-            # A place that lost its worker stays empty as long as a picture may take: no crash is cheaper than a hang.
-            rest = 0.0 if outcome is not None and not _is_costly(outcome) else self._limits.seconds
-            asyncio.get_running_loop().call_later(rest, self._slow_turns.release)
+            # After a lost worker, its slot stays unused for the time limit: a crash must not be cheaper than a hang.
+            pause = 0.0 if outcome is not None and not _is_costly(outcome) else self._limits.seconds
+            asyncio.get_running_loop().call_later(pause, self._slow_turns.release)
 
 
-def _is_costly(outcome: FrameSquares | Failure) -> TypeGuard[Failure]:
-    """Tell whether a picture took its worker's life or time; one that was killed from outside did not."""
+def _is_costly(outcome: FramePixels | Failure) -> TypeGuard[Failure]:
+    """Whether a picture crashed its worker or used up its time; a worker killed from outside does not count."""
     return isinstance(outcome, Failure) and not outcome.final and outcome.code != "unavailable"

@@ -1,4 +1,4 @@
-"""One JSON line an event on stdout. What a client sends never gets in raw: no bytes, no name of a file."""
+"""Logging as JSON lines on stdout. Nothing that a client sends is logged as it is: no bytes, no file names."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def set_up(level: int = logging.INFO) -> None:
-    """Let everything that this process logs be JSON."""
+    """Log everything in this process as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         JsonFormatter(
@@ -29,7 +29,7 @@ def set_up(level: int = logging.INFO) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def request_id(said: bytes | None) -> str:
-    """Return the client's id of a request where it is harmless (64 letters, digits, `.`, `_`, `-`), or a new one."""
-    text = (said or b"").decode("latin-1")
+def request_id(sent: bytes | None) -> str:
+    """Return the client's request id if it is harmless (at most 64 letters, digits, `.`, `_`, `-`), else a new one."""
+    text = (sent or b"").decode("latin-1")
     return text if _SANE.fullmatch(text) else uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics."""
+"""The Prometheus metrics at /metrics."""
 
 import time
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Metrics:
         )
         self.in_hand = Gauge("nsfw_pictures_in_hand", "Pictures that are decoded, wait, or are in the network.", **own)
         self.waiting = Gauge("nsfw_queue_pictures", "Pictures that wait for a batch.", **own)
-        self.held = Gauge("nsfw_body_bytes", "Bytes of bodies in memory.", **own)
+        self.body_bytes = Gauge("nsfw_body_bytes", "Bytes of bodies in memory.", **own)
         self.ready = Gauge("nsfw_ready", "1 where requests are served.", **own)
         self.model = Gauge("nsfw_model_info", "1 for the model that answers.", ["model", "version"], **own)
         self.threshold = Gauge("nsfw_model_threshold", "From which probability on a picture is unsafe.", **own)
@@ -42,26 +42,26 @@ class Metrics:
         for outcome in ("ok", "refused"):
             self.reloads.labels(outcome)
 
-    def asked(self, answered: bool) -> None:  # noqa: FBT001 -- a callback's only argument
-        """Count a look at the registry."""
+    def polled(self, answered: bool) -> None:  # noqa: FBT001 -- a callback's only argument
+        """Count a poll of the registry."""
         self.polls.labels("ok" if answered else "failed").inc()
         if answered:
             self._answered = time.monotonic()
 
     def swapped(self, name: str, version: str, threshold: float | None) -> None:
-        """Tell which model answers."""
+        """Record which model is in use."""
         self.reloads.labels("ok").inc()
         self.model.clear()
         self.model.labels(name, version).set(1)
         self.threshold.set(float("nan") if threshold is None else threshold)
 
     def batch(self, size: int, network: float, waits: Sequence[float]) -> None:
-        """Count a batch: its size, the network's seconds, each picture's wait."""
+        """Record a batch: its size, the seconds of the network, and the seconds that each picture waited."""
         self.batches.observe(size)
         self.seconds.labels("network").observe(network)
         for wait in waits:
             self.seconds.labels("wait").observe(wait)
 
     def render(self) -> bytes:
-        """Return all of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""The outermost layer: a request id, the admission, one log line, one count; and nothing of ours in an error."""
+"""The outermost ASGI layer: request ids, admission, a log line and a count per request; errors show no internals."""
 
 import asyncio
 import logging
@@ -20,12 +20,13 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
-# A body that is cut off is read past for a moment, so that the client finds the answer, not a reset connection.
-_LINGER_SECONDS, _LINGER_BYTES = 1.0, 2**22
+# After an early refusal the body is read and discarded for a moment, so that the client gets the answer and not a
+# reset connection.
+_DRAIN_SECONDS, _DRAIN_BYTES = 1.0, 2**22
 
 
-class Gate:
-    """ASGI around the application."""
+class RequestMiddleware:
+    """ASGI middleware around the application."""
 
     def __init__(self, app: Any, service: Service) -> None:
         self._app, self._service = app, service
@@ -36,42 +37,42 @@ class Gate:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        headers = dict(reversed(scope["headers"]))  # the first of a name counts
+        headers = dict(reversed(scope["headers"]))  # of repeated headers, the first counts
         exchange = Exchange(logs.request_id(headers.get(b"x-request-id")), headers)
         scope["state"]["exchange"] = exchange
-        answering = _Answering(send, receive, exchange, self._service.admission.draining)
+        sender = _ResponseSender(send, receive, exchange, self._service.admission.draining)
         try:
-            await self._serve(scope, receive, answering, exchange)
-        except asyncio.CancelledError:  # the grace is over
+            await self._serve(scope, receive, sender, exchange)
+        except asyncio.CancelledError:  # grace_seconds are over
             late = Refused(503, "shutting_down", "the service stopped before it was done", retry_after=5, close=True)
-            await self._refuse(late, scope, receive, answering, exchange)
+            await self._refuse(late, scope, receive, sender, exchange)
             raise
         except Exception:
             exchange.code = "defect"
             _log.exception("defect", extra={"id": exchange.request_id})
-            if not answering.status:
-                raise  # the server below answers 500, in plain words
+            if not sender.status:
+                raise  # the exception handler answers with a 500 that names no internals
         finally:
-            self._tell(scope["path"], answering.status, exchange, time.perf_counter() - begun)
+            self._record(scope["path"], sender.status, exchange, time.perf_counter() - begun)
 
-    async def _serve(self, scope: Scope, receive: Receive, answering: "_Answering", exchange: Exchange) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, sender: "_ResponseSender", exchange: Exchange) -> None:
         if scope["path"] == CLASSIFY and scope["method"] == "POST":
             try:
                 self._service.admission.check(exchange.headers)
             except Refused as refused:
-                await self._refuse(refused, scope, receive, answering, exchange)
+                await self._refuse(refused, scope, receive, sender, exchange)
                 return
-        await self._app(scope, receive, answering)
+        await self._app(scope, receive, sender)
 
     async def _refuse(
-        self, refused: Refused, scope: Scope, receive: Receive, answering: "_Answering", exchange: Exchange
+        self, refused: Refused, scope: Scope, receive: Receive, sender: "_ResponseSender", exchange: Exchange
     ) -> None:
-        if not answering.status:
+        if not sender.status:
             exchange.refused(refused)
-            await refused.response()(scope, receive, answering)
+            await refused.response()(scope, receive, sender)
 
-    def _tell(self, path: str, status: int, exchange: Exchange, seconds: float) -> None:
-        known = path if path in _KNOWN else "other"  # a metric's labels, and a log's words, are ours
+    def _record(self, path: str, status: int, exchange: Exchange, seconds: float) -> None:
+        known = path if path in _KNOWN else "other"  # never a client's text in metric labels or logs
         self._service.metrics.requests.labels(known, str(status)).inc()
         line: dict[str, Any] = {"id": exchange.request_id, "path": known, "status": status}
         line["ms"] = round(1000 * seconds, 1)
@@ -84,32 +85,35 @@ class Gate:
         _log.info("request", extra=line)
 
 
-class _Answering:
-    """`send`, with the request's id in the head; it remembers the status, and ends a body that is not wanted."""
+class _ResponseSender:
+    """Wraps `send`: adds the request id to the head, records the status, and drains a body that was refused."""
 
     def __init__(self, send: Send, receive: Receive, exchange: Exchange, draining: bool) -> None:  # noqa: FBT001
         self._send, self._receive, self._exchange, self.status = send, receive, exchange, 0
-        self._more = [(b"x-request-id", exchange.request_id.encode("ascii"))]
+        self._extra_headers = [(b"x-request-id", exchange.request_id.encode("ascii"))]
         if draining:
-            self._more.append((b"connection", b"close"))
+            self._extra_headers.append((b"connection", b"close"))
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            have = {name for name, _ in message["headers"]}
-            message["headers"] = [*message["headers"], *(pair for pair in self._more if pair[0] not in have)]
+            present = {name for name, _ in message["headers"]}
+            message["headers"] = [
+                *message["headers"],
+                *(pair for pair in self._extra_headers if pair[0] not in present),
+            ]
         elif self._exchange.cut and not message.get("more_body") and b"expect" not in self._exchange.headers:
             await self._send({**message, "more_body": True})
-            await _read_past(self._receive)
+            await _drain_body(self._receive)
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
 
-async def _read_past(receive: Receive) -> None:
+async def _drain_body(receive: Receive) -> None:
     size = 0
     try:
-        async with asyncio.timeout(_LINGER_SECONDS):
-            while size < _LINGER_BYTES:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while size < _DRAIN_BYTES:
                 message: Mapping[str, Any] = await receive()
                 size += len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body"):

@@ -1,4 +1,4 @@
-"""What /openapi.json says of requests and answers; the answers themselves are built without it."""
+"""The schemas in /openapi.json. They only describe the answers, which are built as plain dictionaries."""
 
 from typing import Any, Literal
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from pipeline.params.serve import Serve
 from pipeline.service.bodies import Images
 
-# 32 x 32 px, black: "Try it out" sends the example as it stands.
+# 32 x 32 px, black: a client may send the example unchanged.
 _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAAAAABWESUoAAAAEklEQVR42mNgGAWjYBSMAuwAAAQgAAF8we+4AAAAAElFTkSuQmCC"
 _DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _GOOD = {
@@ -38,14 +38,14 @@ _OF = {"model": {"name": "nsfw", "version": "3"}, "request_id": "5f2b6c0e"}
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """Why there is no result."""
 
     code: str = Field(description="stable, for programs", examples=["not_a_picture"])
     detail: str = Field(description="for people")
 
 
 class Failed(BaseModel):
-    """An answer that is none."""
+    """A request that failed."""
 
     error: Problem
 
@@ -95,9 +95,9 @@ _REFUSALS = {
 
 
 def responses() -> dict[int | str, dict[str, Any]]:
-    """Return every status that /v1/classify may answer with."""
+    """Return a description of every status that /v1/classify can answer with."""
     example = {"pictures": [_GOOD, _BAD], **_OF}
-    told: dict[int | str, dict[str, Any]] = {
+    by_status: dict[int | str, dict[str, Any]] = {
         200: {"model": Results, "description": "at least one picture has a result", **_example(example)},
         422: {
             "model": Results,
@@ -106,10 +106,10 @@ def responses() -> dict[int | str, dict[str, Any]]:
         },
     }
     for status, description in _REFUSALS.items():
-        told[status] = {"model": Failed, "description": description}
+        by_status[status] = {"model": Failed, "description": description}
         if status in {429, 503}:
-            told[status]["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
-    return told
+            by_status[status]["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+    return by_status
 
 
 def _example(document: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _example(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def request_body(limits: Serve) -> dict[str, Any]:
-    """Return what /v1/classify takes, as OpenAPI says it."""
+    """Return the OpenAPI description of the body that /v1/classify takes."""
     parts = {
         "type": "object",
         "required": ["image"],

@@ -1,4 +1,4 @@
-"""Why a request gets no answer: one exception, one shape of body, for every door into the service."""
+"""Refused requests: one exception and one form of error body for the whole service."""
 
 import json
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from starlette.responses import Response
 
 
 class Refused(Exception):  # noqa: N818 -- an outcome, not a defect
-    """A request that is not served: an HTTP status, a stable `code` for programs, a `detail` for people.
+    """A request that is refused, with an HTTP status, a stable `code` for programs and a `detail` for people.
 
     Attributes:
-        status: of HTTP, 400 to 503.
+        status: HTTP status, 400 to 503.
         code: `malformed`, `too_large`, `busy`...
-        detail: one sentence, without anything of the server's inside.
-        retry_after: seconds until it is worth trying again; None: it is not.
-        close: whether the connection is to end, as the rest of the body is not wanted.
+        detail: one sentence that reveals no internals of the server.
+        retry_after: seconds after which a retry makes sense; None if it does not.
+        close: whether the connection is closed without reading the rest of the body.
 
     """
 
@@ -30,7 +30,7 @@ class Refused(Exception):  # noqa: N818 -- an outcome, not a defect
         self.close = close
 
     def response(self) -> Response:
-        """Return the answer."""
+        """Return the HTTP response."""
         headers = {}
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
@@ -40,6 +40,6 @@ class Refused(Exception):  # noqa: N818 -- an outcome, not a defect
 
 
 def answer(document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a JSON response; whatever a client called its files is escaped to ASCII, lone surrogates too."""
+    """Return a JSON response in ASCII; other characters in file names, lone surrogates too, are escaped."""
     body = json.dumps(document, allow_nan=False).encode("ascii")
     return Response(body, status, headers=dict(headers or {}), media_type="application/json")

@@ -1,4 +1,4 @@
-"""The process around the application: readiness, signals, and the way out."""
+"""The process around the application: startup, readiness, signals and shutdown."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ import uvicorn
 from pipeline.core.errors import UserError
 from pipeline.images import sandbox
 from pipeline.params.serve import Serve
-from pipeline.service.answering import Service, told
+from pipeline.service.answering import Service, follower_events
 from pipeline.service.app import application
 from pipeline.service.connections import Protocol
 from pipeline.service.current_model import Follower, Source
@@ -27,24 +27,24 @@ from pipeline.service.metrics import Metrics
 
 _log = logging.getLogger("nsfw.serve")
 
-_NOTICE_SECONDS = 1.0  # between /readyz saying no and the end of listening: open connections are told to close
+_NOTICE_SECONDS = 1.0  # /readyz answers 503 for so long before listening ends; open connections are asked to close
 _HEAD_BYTES = 2**15
 _KEEP_SECONDS = 15
 _SEND_BYTES = 2**17
-_SWITCH_SECONDS = 0.0005  # Python's 5 ms, at each of four changes of thread, would be most of a picture's time
+_SWITCH_SECONDS = 0.0005  # Python's default of 5 ms, at each of four thread switches, would be most of a picture's time
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server: a first SIGTERM or SIGINT drains and ends with exit code 0, a second one ends it now."""
+    """uvicorn's server: a first SIGTERM or SIGINT drains it and ends with exit code 0, a second one stops at once."""
 
     def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
         super().__init__(config)
         self._drain = drain
-        self._leave = 0.0
+        self._leave_at = 0.0
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals, without raising them once more at the end."""
+        """Handle signals, without raising them again at the end as uvicorn does."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -56,16 +56,16 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 -- uvicorn's
-        """Begin to drain, or stop at once."""
-        if self._leave:
+        """Start draining; on a second signal, stop at once."""
+        if self._leave_at:
             self.should_exit = self.force_exit = True
             return
-        self._leave = time.monotonic() + _NOTICE_SECONDS
+        self._leave_at = time.monotonic() + _NOTICE_SECONDS
         self._drain()
 
     async def on_tick(self, counter: int) -> bool:
-        """Tell whether to leave: once the notice is over."""
-        return await super().on_tick(counter) or bool(self._leave and time.monotonic() >= self._leave)
+        """Return whether to stop listening: once the notice period is over."""
+        return await super().on_tick(counter) or bool(self._leave_at and time.monotonic() >= self._leave_at)
 
 
 def serve(source: Source, limits: Serve, *, host: str, port: int, wait: bool = False) -> None:
@@ -73,13 +73,13 @@ def serve(source: Source, limits: Serve, *, host: str, port: int, wait: bool = F
 
     Args:
         source: where models come from.
-        limits: params.yaml's section serve.
-        host: address to listen at.
-        port: 0 takes a free one; the log says which.
-        wait: where nothing can be served at first, wait for it.
+        limits: section `serve` of params.yaml.
+        host: address to listen on.
+        port: 0 takes a free one, which is logged.
+        wait: if there is no model to serve yet, wait for one.
 
     Raises:
-        UserError: nothing can be served at first, or the port is taken.
+        UserError: there is no model to serve (without `wait`), or the port is taken.
 
     """
     listening = _listen(host, port, limits.connections)
@@ -93,11 +93,11 @@ def serve(source: Source, limits: Serve, *, host: str, port: int, wait: bool = F
 
 def _listen(host: str, port: int, backlog: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol said, asyncio sets TCP_NODELAY on what is accepted; without, each answer waits 40 ms for an ACK.
+    # With an explicit protocol asyncio sets TCP_NODELAY on accepted sockets; else each answer waits 40 ms for an ACK.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # The connections inherit it: what a client does not read is not to fill the kernel's memory, megabytes each.
+        # Inherited by each connection: answers that a client does not read must not fill megabytes of kernel memory.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         listening.bind((host, port))
         listening.listen(min(backlog, 2048))
@@ -108,10 +108,10 @@ def _listen(host: str, port: int, backlog: int) -> socket.socket:
 
 
 async def _serve(source: Source, limits: Serve, listening: socket.socket, *, wait: bool) -> str:
-    """Serve; return why nothing could be, or ""."""
+    """Serve until a signal comes; return why it could not start, or ""."""
     metrics = Metrics()
-    follower = Follower(source, seconds=limits.poll_seconds, batch=limits.batch, told=told(metrics))
-    cost = sandbox.Limits(seconds=limits.seconds, memory_mb=limits.memory_mb, workers=limits.workers)
+    follower = Follower(source, seconds=limits.poll_seconds, batch=limits.batch, events=follower_events(metrics))
+    cost = sandbox.WorkerLimits(seconds=limits.seconds, memory_mb=limits.memory_mb, workers=limits.workers)
     service = Service(limits, Decoders(cost, quick_seconds=limits.quick_seconds), follower, metrics)
     server = Server(_config(service, limits), functools.partial(_drain, service))
     problems: list[str] = []
@@ -136,7 +136,7 @@ def _config(service: Service, limits: Serve) -> uvicorn.Config:
         Protocol,
         head_seconds=limits.header_seconds,
         answer_seconds=limits.answer_seconds,
-        most=limits.connections,
+        max_connections=limits.connections,
     )
     return uvicorn.Config(
         application(service),
@@ -155,20 +155,20 @@ def _config(service: Service, limits: Serve) -> uvicorn.Config:
 
 
 def _get_ready(service: Service, *, wait: bool) -> str:
-    """Load, check and warm what is in production, and start the workers; return why it cannot be done, or ""."""
+    """Load, check and warm up the model, and start the workers; return why that failed, or ""."""
     follower = service.follower
     try:
-        while not follower.look():
+        while not follower.poll():
             if not wait:
                 return follower.problem
             time.sleep(service.limits.poll_seconds)
         model = follower.model
         if model is None:
             return "there is no model"
-        service.decoders.start(model.squaring)
+        service.decoders.start(model.preprocess)
     except UserError as error:
         return str(error)
-    except Exception as error:  # noqa: BLE001 -- the main thread has to be told, whatever it is
+    except Exception as error:  # noqa: BLE001 -- the main thread reports it, whatever it is
         _log.exception("the start failed")
         return f"the service cannot start ({type(error).__name__}: {error})"
     service.admission.ready = True

@@ -1,4 +1,4 @@
-"""`nsfw serve`: the HTTP service (this room) on what is in production, as promotion.service verifies it."""
+"""`nsfw serve`: runs the HTTP service on the registered version in production, once it is verified."""
 
 import logging
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.images.limits import Limits
-from pipeline.images.preprocessing import FrameSquares, Squaring
+from pipeline.images.preprocessing import FramePixels, Preprocessor
 from pipeline.params.root import Params
 from pipeline.promotion.registration import limits
 from pipeline.registry import state, verification
@@ -23,7 +23,7 @@ _log = logging.getLogger("nsfw.serve")
 
 @dataclass(frozen=True)
 class Row:
-    """What is said of one picture."""
+    """The scores of one picture."""
 
     probabilities: list[float]
     unsafe: float
@@ -31,44 +31,44 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A registered version, as the service asks it."""
+class LoadedVersion:
+    """A registered version, loaded for the service."""
 
     name: str
     version: str
     classifier: Classifier
-    squaring: Callable[[bytes], FrameSquares]
+    preprocess: Callable[[bytes], FramePixels]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, in the order of the answers."""
+        """The classes, in the order of the probabilities."""
         return self.classifier.labels
 
     @property
     def size(self) -> int:
-        """Side of its input, px."""
+        """Side of the square input in pixels."""
         return self.classifier.size
 
     @property
     def threshold(self) -> float | None:
-        """Of the operating point for all unsafe classes; None where the version carries none."""
+        """Of the operating point for all unsafe classes; None if the version has none."""
         return self.classifier.decision.threshold
 
-    def score(self, squares: np.ndarray) -> list[Row]:
-        """Return what the classifier says of uint8 (n, size, size, 3)."""
-        found = self.classifier.classify(squares)
-        columns = found.probabilities.tolist(), found.unsafe.tolist(), found.decisions
+    def score(self, pixels: np.ndarray) -> list[Row]:
+        """Return the scores of uint8 (n, size, size, 3) pictures."""
+        scores = self.classifier.classify(pixels)
+        columns = scores.probabilities.tolist(), scores.unsafe.tolist(), scores.decisions
         return [Row(*row) for row in zip(*columns, strict=True)]
 
 
-class Production:
-    """What the registry says is in production, verified."""
+class ProductionVersion:
+    """The version in production according to the registry, verified."""
 
     def __init__(self, params: Params, *, allow_unverified: bool = False) -> None:
         self._params, self._allow_unverified = params, allow_unverified
 
     def stamp(self) -> str:
-        """Return what changes when anything is promoted or rolled back, or the alias is moved past us."""
+        """Return a text that changes with each promotion or rollback, or if someone else moves the alias."""
 
         def read() -> str:
             with server.session() as client:
@@ -76,34 +76,34 @@ class Production:
             last = now.ledger.last
             return f"{now.model} {now.aliased} {now.production} {last and last.number} {now.ledger.broken}"
 
-        return server.patiently(read)
+        return server.run_watched(read)
 
-    def load(self) -> Loaded:
-        """Fetch, verify and load it; its files are gone again afterwards.
+    def load(self) -> LoadedVersion:
+        """Fetch, verify and load it; the fetched files are removed afterwards.
 
         Raises:
-            UserError: nothing is in production, it is not what was judged, or it cannot be loaded.
+            UserError: nothing is in production, it differs from what was evaluated, or it cannot be loaded.
             Unreachable: the server does not answer.
 
         """
         with tempfile.TemporaryDirectory(prefix="nsfw-serve-") as folder:
-            found = server.patiently(
+            verified = server.run_watched(
                 lambda: verification.verify(self._params, allow_unverified=self._allow_unverified, into=Path(folder))
             )
-            return loaded(found, self._params)
+            return load_version(verified, self._params)
 
 
-class Fixed:
-    """One model, for good: what `asked` names, as `promotion.opening` opens it."""
+class FixedVersion:
+    """One fixed model: `reference` names it, as in `registry.loading.open_model`."""
 
-    def __init__(self, params: Params, asked: str, *, allow_unverified: bool = False) -> None:
-        self._params, self._asked, self._allow_unverified = params, asked, allow_unverified
+    def __init__(self, params: Params, reference: str, *, allow_unverified: bool = False) -> None:
+        self._params, self._reference, self._allow_unverified = params, reference, allow_unverified
 
     def stamp(self) -> str:
-        """Return the same each time."""
-        return self._asked
+        """Return the reference, which never changes."""
+        return self._reference
 
-    def load(self) -> Loaded:
+    def load(self) -> LoadedVersion:
         """Fetch and load it.
 
         Raises:
@@ -111,30 +111,30 @@ class Fixed:
             Unreachable: the server does not answer.
 
         """
-        opened = server.patiently(
-            lambda: open_model(self._params, self._asked, allow_unverified=self._allow_unverified)
+        opened = server.run_watched(
+            lambda: open_model(self._params, self._reference, allow_unverified=self._allow_unverified)
         )
-        return loaded(opened, self._params)
+        return load_version(opened, self._params)
 
 
-def loaded(found: verification.Verified, params: Params) -> Loaded:
-    """Load a version that was fetched.
+def load_version(verified: verification.OpenedModel, params: Params) -> LoadedVersion:
+    """Load a verified version.
 
     Raises:
-        UserError: its library does not load it, or its spec does not tell what it takes and gives.
+        UserError: its library cannot load it, or its spec does not describe its input and output.
 
     """
-    for doubt in found.doubts:
-        _log.warning("doubt, passed over", extra={"doubt": doubt})
-    classifier = found.classifier()
+    for doubt in verified.doubts:
+        _log.warning("doubt ignored", extra={"doubt": doubt})
+    classifier = verified.classifier()
     if classifier.decision.threshold is None:
         _log.warning(
             "no threshold, so no decisions: this version carries none; `dvc repro register` makes one that does"
         )
-    squaring = Squaring(found.limits(Limits(**limits(params))), classifier.size)
-    # A folder's own path is nobody's business outside.
-    name, version = (found.model, str(found.version)) if found.version else (params.register_.model, "folder")
-    return Loaded(name, version, classifier, squaring.frames_from_bytes)
+    preprocessor = Preprocessor(verified.limits(Limits(**limits(params))), classifier.size)
+    # Clients must not learn the path of a local folder.
+    name, version = (verified.model, str(verified.version)) if verified.version else (params.register_.model, "folder")
+    return LoadedVersion(name, version, classifier, preprocessor.frames_from_bytes)
 
 
 def serve(
@@ -146,14 +146,14 @@ def serve(
     wait: bool = False,
     allow_unverified: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT: what is in production, or, for good, the version or alias `model`.
+    """Serve until SIGTERM or SIGINT: what is in production, or the fixed version, alias or folder `model`.
 
     Raises:
-        UserError: nothing can be served, or the address cannot be listened at.
+        UserError: there is no model to serve, or the address cannot be used.
 
     """
-    source: Production | Fixed = Production(params, allow_unverified=allow_unverified)
+    source: ProductionVersion | FixedVersion = ProductionVersion(params, allow_unverified=allow_unverified)
     if model is not None:
-        source = Fixed(params, model, allow_unverified=allow_unverified)
+        source = FixedVersion(params, model, allow_unverified=allow_unverified)
     logs.set_up()
     running.serve(source, params.serve, host=host, port=port, wait=wait)

@@ -1,1 +1,1 @@
-"""One classifier for every door."""
+"""The classifier that batch scoring, HTTP and the registered model share."""

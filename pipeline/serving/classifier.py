@@ -1,4 +1,4 @@
-"""Bytes of pictures to probabilities of classes: the one classifier behind batch, HTTP and the registry."""
+"""The classifier: bytes of pictures to probabilities of classes. Batch scoring, HTTP and the registry all use it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from pipeline.core.errors import UserError
 from pipeline.images.limits import Limits, Rejected
-from pipeline.images.preprocessing import FrameSquares, Squaring
-from pipeline.serving.decision import Decision, Verdict, worst_frame
+from pipeline.images.preprocessing import FramePixels, Preprocessor
+from pipeline.serving.decision import Decision, Outcome, worst_frame
 from pipeline.serving.networks import Adapter, load_network
 
 BATCH = 32
@@ -18,27 +18,27 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Scores:
-    """What is said of n pictures, in their order.
+    """The scores of n pictures, in their order.
 
     Attributes:
         probabilities: float64 (n, classes), calibrated.
-        unsafe: float64 (n,), their sums over the unsafe classes.
-        decisions: "unsafe" where that reaches the threshold, else "safe"; None where no threshold is known.
-        deciding_frames: the number, from 0, of the frame that each picture's row is about; 0 for a still.
+        unsafe: float64 (n,), the sums of the probabilities of the unsafe classes.
+        decisions: "unsafe" if the sum reaches the threshold, else "safe"; None if there is no threshold.
+        deciding_frames: index of the frame that each picture's scores belong to; 0 for a still picture.
 
     """
 
     probabilities: npt.NDArray[np.float64]
     unsafe: npt.NDArray[np.float64]
-    decisions: list[Verdict | None]
+    decisions: list[Outcome | None]
     deciding_frames: list[int]
 
 
 class Classifier:
-    """A saved model with its class names, and how its answers are read.
+    """A saved model with its class names, and the decision that turns its outputs into scores.
 
     classifier = Classifier(Path("build/finetuned/model.keras"), labels=("drawings", "porn"), size=96)
-    scores = classifier.classify(squares)
+    scores = classifier.classify(pixels)
     """
 
     def __init__(
@@ -51,71 +51,74 @@ class Classifier:
     ) -> None:
         """Load `model_file`; its input is (n, size, size, 3), values 0 to 255, its output (n, len(labels)).
 
-        A model of another kind, or with other ranges or labels, has an `adapter` between. Without a `decision`
-        probabilities are the model's own, and nothing is decided.
+        A model of another kind, or with other ranges or labels, needs an `adapter`. Without a `decision` the
+        probabilities are not calibrated, and there are no decisions.
 
         Raises:
-            UserError: the file is not a model that its library reads safely, its shapes are others, or the decision
-                is about other labels.
+            UserError: its library cannot read the file safely, its shapes do not match, or the decision is about other
+                labels.
 
         """
         self.labels = tuple(labels)
         self.size = size
         self.decision = decision or Decision(self.labels, ())
         if self.decision.labels != self.labels:
-            said = ", ".join(self.decision.labels)
-            raise UserError(f"{model_file}: its labels are {', '.join(self.labels)}, but its decision is about {said}")
+            theirs = ", ".join(self.decision.labels)
+            raise UserError(
+                f"{model_file}: its labels are {', '.join(self.labels)}, but its decision is about {theirs}"
+            )
         self._network = load_network(model_file, adapter or Adapter(), size, len(self.labels))
 
-    def classify(self, squares: npt.NDArray[np.uint8]) -> Scores:
-        """Return what the model says of (n, size, size, 3) pixels, as `Squaring` makes them.
+    def classify(self, pixels: npt.NDArray[np.uint8]) -> Scores:
+        """Return the scores of uint8 (n, size, size, 3) pixels, as `images.preprocessing` makes them.
 
-        The same square gets the same numbers within 1e-6, whatever else is in its batch.
+        The same picture gets the same numbers within 1e-6, whatever else is in its batch.
         """
-        parts = [self._network(squares[start : start + BATCH]) for start in range(0, len(squares), BATCH)]
+        parts = [self._network(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         raw = np.concatenate(parts) if parts else np.empty((0, len(self.labels)))
         probabilities = self.decision.probabilities(raw)
         unsafe = self.decision.score(probabilities)
-        return Scores(probabilities, unsafe, self.decision.verdicts(unsafe), [0] * len(squares))
+        return Scores(probabilities, unsafe, self.decision.outcomes(unsafe), [0] * len(pixels))
 
-    def classify_frames(self, pictures: Sequence[FrameSquares]) -> Scores:
-        """Return what the model says of pictures of one frame or more: of each, what it says of its worst frame.
+    def classify_frames(self, pictures: Sequence[FramePixels]) -> Scores:
+        """Return the scores of pictures with one frame or more; each gets the scores of its worst frame.
 
-        That is the frame with the highest score, since a moderator must not miss it.
+        The worst frame is the one with the highest score, since a moderator must not miss it.
         """
         if not pictures:
             return self.classify(np.empty((0, self.size, self.size, 3), np.uint8))
-        every = self.classify(np.concatenate([picture.squares for picture in pictures]))
-        ends = np.cumsum([len(picture.squares) for picture in pictures])
-        within = [
-            worst_frame(every.unsafe[end - len(picture.squares) : end])
+        # Score the frames of all pictures together; those of picture j are the rows before ends[j].
+        frames = self.classify(np.concatenate([picture.pixels for picture in pictures]))
+        ends = np.cumsum([len(picture.pixels) for picture in pictures])
+        worst = [
+            worst_frame(frames.unsafe[end - len(picture.pixels) : end])
             for picture, end in zip(pictures, ends, strict=True)
         ]
-        rows = [int(end) - len(picture.squares) + k for picture, end, k in zip(pictures, ends, within, strict=True)]
-        numbers = [picture.numbers[k] for picture, k in zip(pictures, within, strict=True)]
-        decisions = [every.decisions[row] for row in rows]
-        return Scores(every.probabilities[rows], every.unsafe[rows], decisions, numbers)
+        rows = [int(end) - len(picture.pixels) + i for picture, end, i in zip(pictures, ends, worst, strict=True)]
+        numbers = [picture.numbers[i] for picture, i in zip(pictures, worst, strict=True)]
+        decisions = [frames.decisions[row] for row in rows]
+        return Scores(frames.probabilities[rows], frames.unsafe[rows], decisions, numbers)
 
     def predict(
         self, pictures: Sequence[bytes], limits: Limits | None = None
     ) -> tuple[npt.NDArray[np.float64], list[str]]:
         """Return float64 (n, classes) probabilities, and for each picture "" or why it has none (its row is NaN).
 
-        Pictures are decoded here, in this process: give untrusted ones to `images.sandbox` first.
+        Pictures are decoded in this process, so decode untrusted ones in `images.sandbox` instead.
         """
-        squaring = Squaring(limits or Limits(), self.size)
+        preprocessor = Preprocessor(limits or Limits(), self.size)
         probabilities = np.full((len(pictures), len(self.labels)), np.nan)
         errors = [""] * len(pictures)
         for start in range(0, len(pictures), BATCH):
-            places, shown = [], []
-            for place in range(start, min(start + BATCH, len(pictures))):
+            rows, decoded = [], []
+            for row in range(start, min(start + BATCH, len(pictures))):
                 try:
-                    shown.append(squaring.frames_from_bytes(pictures[place]))
-                    places.append(place)
+                    decoded.append(preprocessor.frames_from_bytes(pictures[row]))
+                    rows.append(row)
                 except Rejected as rejected:
-                    errors[place] = str(rejected)
+                    errors[row] = str(rejected)
                 except MemoryError:
-                    errors[place] = "memory: too large to decode"
-            if shown:
-                probabilities[places] = self.classify_frames(shown).probabilities
+                    errors[row] = "memory: too large to decode"
+            if decoded:
+                probabilities[rows] = self.classify_frames(decoded).probabilities
         return probabilities, errors

@@ -1,11 +1,11 @@
-"""From a network's probabilities to what a moderator is told: calibrated, added up over the unsafe classes, decided.
+"""From a network's probabilities to a decision: calibrate, sum over the unsafe classes, compare with the threshold.
 
     decision = Decision(("drawings", "porn"), ("porn",), temperature=1.4, threshold=0.31)
     probabilities = decision.probabilities(raw)
-    decision.verdicts(decision.score(probabilities))  # ["safe", "unsafe", ...]
+    decision.outcomes(decision.score(probabilities))  # ["safe", "unsafe", ...]
 
-Temperature and threshold come from a version's evidence (docs/evidence.md): fitted on val, never on test. This file
-travels with every registered model.
+Temperature and threshold come from a version's evidence (docs/evidence.md). They are fitted on val, never on test.
+This file is packaged with every registered model.
 """
 
 import math
@@ -16,24 +16,25 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
-Verdict = Literal["unsafe", "safe"]
+from pipeline.core.temperature import scale
 
-UNSAFE: Verdict = "unsafe"
-SAFE: Verdict = "safe"
-_SMALLEST = 1e-7  # as where the temperature was fitted
-_CLOSE = 1e-5  # relative: what another machine's last digits may change
+Floats = npt.NDArray[np.floating[Any]]
+Outcome = Literal["unsafe", "safe"]
+
+UNSAFE: Outcome = "unsafe"
+SAFE: Outcome = "safe"
+_CLOSE = 1e-5  # relative tolerance: results of another machine differ in their last digits
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How a version's answers are read.
+    """How a version's outputs become scores and decisions.
 
     Attributes:
         labels: the classes, in the order of the probabilities.
-        unsafe: those whose probabilities add up to the score.
+        unsafe: the classes whose probabilities add up to the score.
         temperature: softmax(log(p) / temperature) is calibrated; 1.0 leaves p as it is.
-        threshold: of the score, 0..1; None where no operating point is known: then there are no verdicts.
+        threshold: of the score, 0..1; None if no operating point is known, and so nothing is decided.
 
     """
 
@@ -43,10 +44,10 @@ class Decision:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Check the values.
 
         Raises:
-            ValueError: an unsafe class is no label, or temperature or threshold are no such numbers.
+            ValueError: an unsafe class is not a label, or temperature or threshold are out of range.
 
         """
         strangers = [name for name in self.unsafe if name not in self.labels]
@@ -58,32 +59,29 @@ class Decision:
             raise ValueError(f"the threshold is {self.threshold}")
 
     def probabilities(self, raw: Floats) -> npt.NDArray[np.float64]:
-        """Return a network's (n, classes) probabilities calibrated, float64; NaN stays NaN.
+        """Return calibrated float64 (n, classes) probabilities for a network's own (n, classes); NaN stays NaN.
 
         The most probable class stays the same (Guo et al., "On Calibration of Modern Neural Networks", 2017).
         """
         if self.temperature == 1.0:
             return np.asarray(raw, np.float64)
-        logs = np.log(np.clip(np.asarray(raw, np.float64), _SMALLEST, 1.0)) / self.temperature
-        top = logs.max(axis=1, keepdims=True, initial=-np.inf)
-        scaled: npt.NDArray[np.float64] = np.exp(logs - (top + np.log(np.exp(logs - top).sum(axis=1, keepdims=True))))
-        return scaled
+        return scale(raw, self.temperature)
 
     def score(self, probabilities: Floats) -> npt.NDArray[np.float64]:
-        """Return the (n,) sums over the unsafe classes of (n, classes) calibrated probabilities."""
+        """Return the (n,) sums over the unsafe classes of calibrated (n, classes) probabilities."""
         members = np.array([name in self.unsafe for name in self.labels])
         total: npt.NDArray[np.float64] = np.asarray(probabilities, np.float64)[:, members].sum(axis=1)
         return total
 
-    def verdicts(self, scores: Floats) -> list[Verdict | None]:
-        """Return for each score whether it reaches the threshold; None for NaN, and where no threshold is known."""
+    def outcomes(self, scores: Floats) -> list[Outcome | None]:
+        """Return "unsafe" or "safe" for each score; None for NaN, and if there is no threshold."""
         limit = self.threshold
         if limit is None:
             return [None] * len(scores)
         return [None if math.isnan(score) else UNSAFE if score >= limit else SAFE for score in scores.tolist()]
 
     def agrees(self, other: "Decision") -> bool:
-        """Whether both read answers alike; another machine's last digits are the same number."""
+        """Whether both are the same decision, up to the last digits of their numbers."""
         ours, theirs = self.threshold, other.threshold
         same = ours == theirs if ours is None or theirs is None else math.isclose(ours, theirs, rel_tol=_CLOSE)
         return (
@@ -93,17 +91,17 @@ class Decision:
         )
 
     def to_document(self) -> dict[str, Any]:
-        """Return all of it, for JSON."""
+        """Return all fields, for JSON."""
         return asdict(self) | {"labels": list(self.labels), "unsafe": list(self.unsafe)}
 
     @classmethod
     def from_document(
         cls, document: Mapping[str, Any] | None, labels: Sequence[str] = (), unsafe: Sequence[str] = ()
     ) -> Self:
-        """Return the decision that a document tells of; of None (an older version) the plain one of these classes.
+        """Return the decision that a document holds; for None (an older version) one without calibration and threshold.
 
         Raises:
-            ValueError: it has a field that is not known (a later version wrote it), lacks one, or is impossible.
+            ValueError: a field is unknown (a later version wrote it), missing or invalid.
 
         """
         if document is None:
@@ -122,12 +120,12 @@ class Decision:
 
     @classmethod
     def from_evidence(cls, evidence: Mapping[str, Any]) -> Self | None:
-        """Return what an evidence.json fitted on val: its temperature, and the threshold of all unsafe classes.
+        """Return the decision that an evidence.json holds: its temperature, and the threshold for all unsafe classes.
 
-        None where it holds no operating points: an earlier version of this program wrote it.
+        None if it holds no operating points because an earlier version of this program wrote it.
 
         Raises:
-            ValueError: what it holds is impossible.
+            ValueError: a value is invalid.
 
         """
         points = evidence.get("operating_points")
@@ -142,8 +140,8 @@ class Decision:
 
 
 def worst_frame(scores: Sequence[float] | Floats) -> int:
-    """Return which of the (k,) scores of one picture's frames, k at least 1, decides about it: the first highest.
+    """Return the index of the first highest of the (k,) scores of a picture's frames, k at least 1.
 
-    A NaN comes before all numbers: a frame that the network has no answer to is not passed over.
+    NaN counts as higher than any number, so that a frame without a valid score is not ignored.
     """
     return int(np.argmax(scores))

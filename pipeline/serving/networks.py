@@ -3,7 +3,7 @@
 network = load_network(Path("build/finetuned/model.keras"), Adapter(), size=96, classes=5)
 probabilities = network(pixels)  # (n, 96, 96, 3) to (n, 5)
 
-This file travels with every registered model: it imports the library of the model's own format only.
+This file is packaged with every registered model, so it imports only the library of the model's own format.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from pipeline.core.errors import UserError
+from pipeline.model.traced import traced
 
 Network = Callable[[np.ndarray], np.ndarray]
 Triple = tuple[float, float, float]
@@ -23,15 +24,16 @@ _MISSING = "{path} needs a package that is not installed: pip install 'nsfw-pipe
 
 @dataclass(frozen=True)
 class Adapter:
-    """What lies between our pixels and labels and a network's own. The default is that of our own models: nothing.
+    """Converts between our pixels and labels and a network's own. The default is for our own models: no conversion.
 
     Attributes:
         kind: the library that loads it.
-        scale, offset: by channel, in the network's order: it gets pixels * scale + offset.
-        layout: where its input has its channels.
-        channels: their order.
-        outputs: what it gives; logits go through a softmax.
-        order: for each of our labels the network's outputs that add up to it; None: the outputs are our labels.
+        scale, offset: for each channel, in the network's order: its input is pixels * scale + offset.
+        layout: axis order of its input.
+        channels: order of its input's channels.
+        outputs: what it returns; logits go through a softmax.
+        order: for each of our labels, indices of the network's outputs that add up to it; None if the outputs are our
+            labels.
 
     """
 
@@ -44,17 +46,17 @@ class Adapter:
     order: tuple[tuple[int, ...], ...] | None = None
 
     def to_document(self) -> dict[str, Any]:
-        """Return all of it, for JSON."""
+        """Return all fields, for JSON."""
         document = asdict(self)
         document |= {"scale": list(self.scale), "offset": list(self.offset)}
         return document | {"order": None if self.order is None else [list(outputs) for outputs in self.order]}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any] | None) -> Self:
-        """Return the adapter that a document tells of; of None, that of our own models.
+        """Return the adapter that a document holds; for None, that of our own models.
 
         Raises:
-            ValueError: it has a field that is not known: a later version wrote it.
+            ValueError: a field is unknown, because a later version wrote it.
 
         """
         values = dict(document or {})
@@ -70,11 +72,11 @@ class Adapter:
 
     @property
     def width(self) -> int | None:
-        """How many outputs the network must have at least; None: as many as there are labels."""
-        return None if self.order is None else 1 + max(place for outputs in self.order for place in outputs)
+        """Minimum number of outputs that the network must have; None: as many as there are labels."""
+        return None if self.order is None else 1 + max(index for outputs in self.order for index in outputs)
 
-    def into(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the network's input, float32, for (n, size, size, 3) pixels 0 to 255."""
+    def to_network(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the network's input, float32, for RGB (n, size, size, 3) pixels 0 to 255."""
         batch = pixels.astype(np.float32)
         if self.channels == "bgr":
             batch = batch[..., ::-1]
@@ -82,7 +84,7 @@ class Adapter:
             batch = batch * np.asarray(self.scale, np.float32) + np.asarray(self.offset, np.float32)
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2) if self.layout == "nchw" else batch)
 
-    def out(self, answer: np.ndarray) -> np.ndarray:
+    def to_labels(self, answer: np.ndarray) -> np.ndarray:
         """Return (n, labels) probabilities for a network's (n, outputs) answer."""
         if self.outputs == "logits":
             answer = np.exp(answer - answer.max(axis=1, keepdims=True))
@@ -93,10 +95,10 @@ class Adapter:
 
 
 def load_network(path: Path, adapter: Adapter, size: int, classes: int) -> Network:
-    """Load a network; return a function of (n, size, size, 3) pixels 0 to 255 that gives (n, classes) float32 shares.
+    """Load a network; return a function from (n, size, size, 3) pixels 0 to 255 to float32 (n, classes) probabilities.
 
     Raises:
-        UserError: there is no such file, its library cannot load it safely, or its shapes are others.
+        UserError: the file is missing, its library cannot load it safely, or its shapes do not match.
 
     """
     if not path.exists():
@@ -107,14 +109,14 @@ def load_network(path: Path, adapter: Adapter, size: int, classes: int) -> Netwo
     wanted = (None, 3, size, size) if adapter.layout == "nchw" else (None, size, size, 3)
     if not (_fits(taken, wanted) and _fits(given, (None, outputs))) or len(adapter.order or ()) not in {0, classes}:
         raise UserError(f"{path} maps {taken} to {given}; {size} px and {outputs} labels were said")
-    return lambda pixels: adapter.out(raw(adapter.into(pixels)))
+    return lambda pixels: adapter.to_labels(raw(adapter.to_network(pixels)))
 
 
 _Loaded = tuple[Network, tuple[int | None, ...], tuple[int | None, ...]]
 
 
 def _fits(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
-    """Whether a network's shape, batch first, takes the one wanted; None takes any."""
+    """Whether a network's shape, batch first, accepts the wanted one; None accepts any size."""
     return len(shape) == len(wanted) and all(
         want is None or size in {None, want} for size, want in zip(shape, wanted, strict=True)
     )
@@ -130,12 +132,8 @@ def _keras(path: Path) -> _Loaded:
         raise UserError(f"{path} is not a model that Keras reads safely ({_first_line(error)})") from error
     if keras.backend.backend() != "tensorflow":
         return model.predict_on_batch, *shapes
-    import tensorflow as tf
-
-    # Traced once, for batches of every length; keras traces anew for a length that it has not met.
-    signature = [tf.TensorSpec((None, *shapes[0][1:]), tf.float32)]
-    answer = tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
-    return lambda batch: np.asarray(answer(batch)), *shapes
+    predict = traced(model)
+    return lambda batch: np.asarray(predict(batch)), *shapes
 
 
 def _saved_model(path: Path) -> _Loaded:
@@ -150,10 +148,10 @@ def _saved_model(path: Path) -> _Loaded:
     except Exception as error:  # TensorFlow raises its own, OSError, KeyError, ValueError...
         raise UserError(f"{path} is not a SavedModel that TensorFlow loads ({_first_line(error)})") from error
 
-    def answer(batch: np.ndarray, alive: Any = model) -> np.ndarray:  # noqa: ARG001 -- a signature does not keep its variables alive
+    def predict(batch: np.ndarray, alive: Any = model) -> np.ndarray:  # noqa: ARG001 -- a signature does not keep its variables alive
         return np.asarray(signature(**{name: tf.constant(batch)})[output])
 
-    return answer, *shapes
+    return predict, *shapes
 
 
 def _onnx(path: Path) -> _Loaded:
@@ -171,20 +169,20 @@ def _onnx(path: Path) -> _Loaded:
         raise UserError(f"{path} is not a model that ONNX Runtime loads ({_first_line(error)})") from error
     fixed = taken.shape[0] if isinstance(taken.shape[0], int) else None
 
-    def answer(batch: np.ndarray) -> np.ndarray:
+    def predict(batch: np.ndarray) -> np.ndarray:
         if fixed is None or len(batch) == fixed:
             return np.asarray(session.run([given.name], {taken.name: batch})[0])
         parts = []
-        for start in range(0, len(batch), fixed):  # exported for so many pictures at a time
+        for start in range(0, len(batch), fixed):  # the model takes exactly `fixed` pictures: pad the last batch
             part = batch[start : start + fixed]
             padded = np.concatenate([part, np.zeros((fixed - len(part), *part.shape[1:]), np.float32)])
             parts.append(np.asarray(session.run([given.name], {taken.name: padded})[0])[: len(part)])
         return np.concatenate(parts)
 
-    return answer, _known(taken.shape), _known(given.shape)
+    return predict, _sizes(taken.shape), _sizes(given.shape)
 
 
-def _known(shape: list[int | str | None]) -> tuple[int | None, ...]:
+def _sizes(shape: list[int | str | None]) -> tuple[int | None, ...]:
     return tuple(size if isinstance(size, int) else None for size in shape)
 
 

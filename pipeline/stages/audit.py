@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import files, paths, tables
-from pipeline.evaluation.label_issues import out_of_fold, rank_label_issues, weak_suspicions
+from pipeline.evaluation.label_issues import out_of_fold, rank_label_issues, weak_model_warning
 from pipeline.params.root import Params, load_params
 from pipeline.training.embeddings import Embeddings
 
@@ -24,7 +24,7 @@ def issues(features: np.ndarray, splits: pd.DataFrame, params: Params) -> pd.Dat
 
     Args:
         features: (views, n, d), a row for each of `splits` in every view.
-        splits: `sha256, label, cluster`; a cluster is never both fitted and judged.
+        splits: `sha256, label, cluster`; a model is never fitted on the cluster that it judges.
         params: labels, audit, seed.
 
     """
@@ -52,7 +52,7 @@ def issues(features: np.ndarray, splits: pd.DataFrame, params: Params) -> pd.Dat
 
 
 def summarize(contradicted: pd.DataFrame, most: int, pictures: int, names: Sequence[str]) -> dict[str, object]:
-    """Return counts: pictures looked at, labels contradicted, and of those listed how many by label and by pair."""
+    """Return counts of pictures, of contradicted labels, and of the listed ones by label and by pair of labels."""
     listed = contradicted.head(most)
     by_pair = (listed["label"] + " -> " + listed["suggested"]).value_counts().sort_index().to_dict()
     by_label = listed["label"].value_counts().reindex(list(names), fill_value=0)
@@ -83,5 +83,5 @@ def main() -> None:
         len(splits),
         paths.LABEL_ISSUES,
     )
-    if weakness := weak_suspicions(len(contradicted), len(splits)):
+    if weakness := weak_model_warning(len(contradicted), len(splits)):
         _log.warning("audit: %s", weakness)

@@ -1,30 +1,20 @@
-"""Decode every content once, safely: what is usable goes to the catalog, the rest to quarantine with its reason.
+"""Decode every content once, safely: usable pictures go to the catalog, the rest to quarantine with the reason.
 
 Reads   data/shards/*.tar, data/sightings/*.parquet
-Writes  build/catalog.parquet, build/quarantine.csv, build/fingerprints.parquet (what dedupe finds copies by)
-Keeps   .cache/catalog/: results by shard, so that a new batch costs its own size; what its worker died of, or had not
-        the time or memory for, is no verdict about a picture, and is measured again by every run
+Writes  build/catalog.parquet, build/quarantine.csv, build/fingerprints.parquet (by which dedupe finds copies)
+Caches  .cache/catalog/: results by shard, so that a new batch costs only its own size (pipeline/catalog/cached_results)
 Run     dvc repro catalog
 """
 
-import hashlib
 import logging
-from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from pipeline.catalog import fingerprint_table, measure
-from pipeline.core import code_digests, executor, paths, tables
+from pipeline.catalog import cached_results, fingerprint_table, measure
+from pipeline.core import paths, tables
 from pipeline.data import batch_names
 from pipeline.data import sightings as seen
-from pipeline.data.shards import Member
-from pipeline.images import loading, sandbox
-from pipeline.images.limits import Limits
-from pipeline.params.catalog import Catalog
 from pipeline.params.root import load_params
 
 COLUMNS = (
@@ -43,78 +33,11 @@ COLUMNS = (
 _log = logging.getLogger(__name__)
 
 
-def recipe(params: Catalog) -> str:
-    """Digest everything but the bytes that a result depends on."""
-    code = code_digests.digest("pipeline.catalog.measure")
-    return hashlib.sha256((params.model_dump_json() + loading.libraries() + code).encode()).hexdigest()
-
-
-def kept_at(shard: Path, recipe_digest: str) -> Path:
-    """Return where a shard's results are kept: keyed by its bytes and the recipe."""
-    with shard.open("rb") as opened:
-        content = hashlib.file_digest(opened, "sha256").hexdigest()
-    return (
-        paths.CATALOG_CACHE / f"{hashlib.sha256((content + shard.name + recipe_digest).encode()).hexdigest()}.parquet"
-    )
-
-
-def measure_all(shard_files: Sequence[Path], params: Catalog) -> list[Path]:
-    """Return where the results of every shard are kept, measuring only those whose results are not yet."""
-    digest = recipe(params)
-    places = {shard: kept_at(shard, digest) for shard in shard_files}
-    new = [shard for shard, place in places.items() if not place.exists()]
-    limits = Limits(**params.limits)
-    cost = sandbox.Limits(params.seconds, params.memory_mb, executor.sandbox_workers(len(new)))
-    with tqdm(desc="catalog", total=len(new), unit="shard", disable=None if new else True, leave=False) as bar:
-        measured = executor.map_shards(partial(measure.measure_shard, limits, cost), new)
-        for shard, rows in zip(new, measured, strict=True):
-            frame = pd.DataFrame(rows, columns=list(measure.ROW)).sort_values("sha256")
-            tables.write_parquet(frame, places[shard])
-            bar.update()
-    return list(places.values())
-
-
-def settle(places: Sequence[Path], params: Catalog) -> pd.DataFrame:
-    """Return the rows of all shards, after those without a verdict were measured once more, one at a time.
-
-    Whoever is still without one is in quarantine until the next run of the stage.
-    """
-    results = read_results(places)
-    if not unsettled(results).any():
-        return results
-    cost = sandbox.Limits(params.seconds, params.memory_mb)
-    again = partial(measure.measure_alone, Limits(**params.limits), cost, paths.SHARDS)
-    for place in places:
-        rows = tables.read_parquet(place)
-        open_rows = unsettled(rows)
-        members = [Member(*row) for row in rows.loc[open_rows, list(Member._fields)].itertuples(index=False, name=None)]
-        if members:
-            frame = pd.DataFrame(again(members), columns=list(measure.ROW))
-            settled = pd.concat([rows[~open_rows], frame], ignore_index=True)
-            tables.write_parquet(settled.sort_values("sha256"), place)
-    results = read_results(places)
-    if left := int(unsettled(results).sum()):
-        _log.warning(
-            "%d contents are in quarantine without a verdict: their worker died, or ran out of time or memory. "
-            "`dvc repro -f catalog` measures them again, and nothing else.",
-            left,
-        )
-    return results
-
-
-def unsettled(results: pd.DataFrame) -> pd.Series:
-    """Return which rows tell of a worker's end, not of the bytes."""
-    return ~results["reason"].map(sandbox.is_final).astype(bool)
-
-
-def read_results(places: Sequence[Path]) -> pd.DataFrame:
-    """Return the rows of all shards, without the fingerprints, which would not fit into memory together."""
-    parts = [tables.read_parquet(place, measure.RESULT) for place in places]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(measure.RESULT))
-
-
 def catalog(sightings: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """Return the usable contents, sorted by sha256, with what their sightings say of them."""
+    """Return one row for each usable content, sorted by sha256: its measures, and the labels, sources and first date.
+
+    `sightings`: rows of data/sightings; `results`: rows of `measure.RESULT`. The columns are COLUMNS.
+    """
     stored = sightings[sightings["status"] == "stored"]
     owners, contents = pd.factorize(stored["sha256"], sort=True)
     by_content = stored[["fetched_at", "bytes"]].groupby(owners)
@@ -132,7 +55,7 @@ def catalog(sightings: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def distinct(owners: np.ndarray, values: pd.Series) -> list[list[str]]:
-    """Return each owner's distinct values, sorted; owners are 0, 1, 2, ... and each has a value."""
+    """Return the sorted distinct `values` of each owner; `owners` are numbered 0, 1, 2, ... and each has a value."""
     codes, uniques = pd.factorize(values, sort=True)
     names = uniques.tolist()
     lists: list[list[str]] = [[] for _ in range(owners.max(initial=-1) + 1)]
@@ -142,7 +65,10 @@ def distinct(owners: np.ndarray, values: pd.Series) -> list[list[str]]:
 
 
 def quarantine(sightings: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per file that cannot be used, with the reason: of ingest, decoder or removal, or lost bytes."""
+    """Return one row for each file that cannot be used, with the reason.
+
+    The reason comes from ingest (refused), from the decoder, or from a removal; or no shard holds the bytes.
+    """
     reasons = results.drop_duplicates("sha256").set_index("sha256")["reason"]
     verdict = sightings["sha256"].map(reasons).astype("str").fillna("missing_bytes: in no shard of data/shards")
     reason = sightings["reason"].where(sightings["status"] != "stored", verdict)  # refused, or taken down since
@@ -153,12 +79,12 @@ def quarantine(sightings: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Catalogue data/."""
     params = load_params()
-    sightings = seen.load_some(paths.SIGHTINGS)
-    places = measure_all(batch_names.shard_files(paths.SHARDS), params.catalog)
-    results = settle(places, params.catalog)
+    sightings = seen.load_nonempty(paths.SIGHTINGS)
+    cached = cached_results.measure_all(batch_names.shard_files(paths.SHARDS), params.catalog)
+    results = cached_results.measure_undecided(cached, params.catalog)
     catalogued = catalog(sightings, results)
     tables.write_parquet(catalogued, paths.CATALOG)
-    fingerprint_table.gather(places, catalogued["sha256"].tolist(), paths.FINGERPRINTS)
+    fingerprint_table.gather(cached, catalogued["sha256"].tolist(), paths.FINGERPRINTS)
     unusable = quarantine(sightings, results)
     tables.write_csv(unusable, paths.QUARANTINE)
     _log.info("catalog: %d pictures, %d files in %s", len(catalogued), len(unusable), paths.QUARANTINE)

@@ -1,11 +1,11 @@
-"""List what each stage's result depends on beside data and params: modules and the backbone's weights, with digests.
+"""List what each stage's result depends on besides data and params: modules and the backbone's weights, with digests.
 
 Reads   pipeline/, the file that backbone.weights names
 Writes  build/code/<stage>.txt: a line a module, `<module> <digest>`; see pipeline/core/code_digests.py
 Run     dvc repro code
 
-A comment, a docstring or a log line changes no list, so nothing reruns; a changed operator changes one line of each
-list that holds its module, and `dvc repro` runs those stages.
+Comments, docstrings and log lines change no list, so nothing reruns. A change of code changes a line of each list that
+has its module, and `dvc repro` runs the stages of these lists.
 """
 
 import logging
@@ -17,7 +17,7 @@ from pipeline.core import code_digests, files, paths
 from pipeline.params.root import load_params
 from pipeline.tracking.lineage import digest
 
-_PACKAGED = "pipeline.serving.pyfunc_model"  # `register` packages what serves, and does not import it
+_PACKAGED = "pipeline.serving.pyfunc_model"  # `register` packages the serving code without importing it
 _START_FROM_WEIGHTS = ("embed", "train")
 
 _log = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 def lists(weights: str | None) -> dict[str, list[str]]:
     """Return each stage's list, by its name; `weights` is params.yaml's backbone.weights."""
     names = sorted(module.name for module in iter_modules(stages.__path__) if module.name != "code")
-    listed = {name: code_digests.lines(f"pipeline.stages.{name}") for name in names}
-    listed["register"] = code_digests.lines("pipeline.stages.register", _PACKAGED)
+    listed = {name: code_digests.digest_lines(f"pipeline.stages.{name}") for name in names}
+    listed["register"] = code_digests.digest_lines("pipeline.stages.register", _PACKAGED)
     if weights is not None and Path(weights).is_file():
         for name in _START_FROM_WEIGHTS:
             listed[name].append(f"{weights} {digest(Path(weights))}")

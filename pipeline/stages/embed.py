@@ -1,8 +1,8 @@
-"""Run the frozen backbone once over every packed picture, and over augmented views of it: the audit takes those of all.
+"""Compute the frozen backbone's features of every packed picture, clean and in augmented views.
 
 Reads   build/packed/
 Writes  build/embeddings/{train,val,test}.npz
-Keeps   .cache/embeddings/: features by content, so that a new picture costs its own embedding
+Keeps   .cache/embeddings/: features by content, so that only new pictures are embedded
 Run     dvc repro embed
 """
 
@@ -20,7 +20,7 @@ def main() -> None:
     """Embed the packed pictures."""
     params = load_params()
     determinism.seed(params.seed)
-    model = embedding_cache.steady(network.embedder(params.backbone), params.embed.batch_size)
+    model = embedding_cache.make_row_independent(network.embedder(params.backbone), params.embed.batch_size)
     cache = embedding_cache.EmbeddingCache(paths.EMBEDDINGS_CACHE, embedding_cache.recipe(model, params))
     pictures = 0
     for split in ("train", "val", "test"):

@@ -1,4 +1,4 @@
-"""Measure both models on the test set, and collect the evidence on the fine-tuned one that the gates read.
+"""Measure both models on the test set, and collect the evidence on the fine-tuned one, which the gates read.
 
 Reads   build/packed/, build/head/, build/finetuned/, build/catalog.parquet, build/splits.parquet, data/
 Writes  build/predictions.parquet, build/evidence/, metrics/evaluate.json, metrics/{frozen,finetuned}.json (the few
@@ -54,7 +54,7 @@ def measure(predictions: pd.DataFrame, params: Params) -> dict[str, Any]:
 def draw(
     frozen: Mapping[str, Any], tuned: Mapping[str, Any], predictions: Mapping[str, pd.DataFrame], labels: Labels
 ) -> None:
-    """Write the plots: pictures for people, tables for `dvc plots`. `predictions`: each model's, of the test set."""
+    """Write the plots: PNGs, and tables for `dvc plots`. `predictions`: each model's, of the test set."""
     counts, names, unsafe, out = np.array(tuned["confusion"]), labels.names, labels.unsafe, paths.PLOTS
     plots.save(
         plots.confusion_figure(counts, names, unsafe=unsafe, title="test set, fine-tuned"), out / "confusion.png"
@@ -69,7 +69,7 @@ def draw(
 
 
 def curve(record: RunRecord) -> pd.DataFrame:
-    """Return every epoch of a training: `epoch` and its metrics. A table each: DVC would join two in one curve."""
+    """Return `epoch` and the metrics of every epoch of a training, for a table of its own (DVC joins one's rows)."""
     lines = [line for line in record.metrics() if line["epoch"] is not None]
     return pd.DataFrame([{"epoch": line["epoch"], **line["metrics"]} for line in lines])
 
@@ -83,23 +83,24 @@ def main() -> None:
     predictions = pd.concat([predict(score, split, params) for split in ("val", "test")], ignore_index=True)
     tuned_test = predictions[predictions["split"] == "test"]
     frozen, tuned = measure(frozen_test, params), measure(tuned_test, params)
-    found = collecting.collect(score, params.backbone.size, predictions, params)
-    found["model_sha256"] = digest(paths.FINETUNED / paths.MODEL_FILE)
+    sha256 = digest(paths.FINETUNED / paths.MODEL_FILE)
+    document = collecting.collect(score, sha256, params.backbone.size, predictions, params)
     tables.write_parquet(predictions, paths.PREDICTIONS)
-    collecting.write(found, predictions, paths.EVIDENCE)
+    collecting.write(document, predictions, paths.EVIDENCE)
     draw(frozen, tuned, dict(zip(MODELS, (frozen_test, tuned_test), strict=True)), labels)
     for stage, folder in (("train", paths.HEAD), ("finetune", paths.FINETUNED)):
         tables.write_csv(curve(RunRecord.load(folder)), paths.PLOTS / "epochs" / f"{stage}.csv")
     with files.atomic(paths.REPORTS_DIR / "article.md") as temporary:
         temporary.write_text(article_markdown(article_table(frozen, tuned)), encoding="utf-8")
     # The confusion matrix has a table of its own.
-    kept = {name: {key: value for key, value in report.items() if key != "confusion"}
+    reports_by_model = {name: {key: value for key, value in report.items() if key != "confusion"}
             for name, report in zip(MODELS, (frozen, tuned), strict=True)}  # fmt: skip
-    reports = {key: value for key, value in found["reports"].items() if key != "wrong"}
-    document = {**kept, "reports": reports, "evidence": headline_metrics.key_figures(found)}
-    files.write_json(document, paths.METRICS / "evaluate.json")
+    evidence = document.to_json()
+    reports = {key: value for key, value in evidence["reports"].items() if key != "wrong"}
+    metrics = {**reports_by_model, "reports": reports, "evidence": headline_metrics.key_figures(evidence)}
+    files.write_json(metrics, paths.METRICS / "evaluate.json")
     files.write_json(headline_metrics.headline(frozen), paths.METRICS / "frozen.json")
-    files.write_json(headline_metrics.headline(tuned, found), paths.METRICS / "finetuned.json")
+    files.write_json(headline_metrics.headline(tuned, evidence), paths.METRICS / "finetuned.json")
     _log.info(
         "evaluate: macro recall %.1f %% frozen, %.1f %% fine-tuned, of %d test pictures",
         *(100 * report["macro_recall"] for report in (frozen, tuned)),

@@ -27,12 +27,12 @@ _log = logging.getLogger(__name__)
 
 
 def start(params: Params) -> Any:
-    """Return the classifier to go on with: the head's, or a new one where the backbone is to learn from scratch.
+    """Return the classifier to fine-tune: that of the `train` stage, or a new one to train from scratch.
 
-    Over random features the head learns nothing, and its L2 has shrunk it to zero, from where it does not come back.
+    On random features the head learns nothing, and its L2 shrinks it to zero, from which it would not recover.
 
     Raises:
-        UserError: the head's model was made for other classes or another size.
+        UserError: the model of `train` has other classes or another size.
 
     """
     model = network.load(HEAD_MODEL)
@@ -51,7 +51,7 @@ def main() -> None:
     determinism.seed(params.seed)
     with strategy.scope():
         model = start(params)
-        trained = rebuild.trainee(model, params)
+        trained = rebuild.trainable_model(model, params)
     _log.info(
         "finetune: batches of %d over %d device(s), in %s, first rate %g",
         params.finetune.batch_size,

@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from pipeline.core import executor, paths, tables
-from pipeline.data.shards import Member
+from pipeline.data.shards import Member, members_of
 from pipeline.images import packing, sandbox
 from pipeline.images.limits import Limits
 from pipeline.params.root import Params, load_params
@@ -29,17 +29,12 @@ def plan(splits: pd.DataFrame, catalog: pd.DataFrame, per_file: int) -> Iterator
             yield f"{split}-{number:05d}.tfrecord", part.iloc[start : start + per_file]
 
 
-def members(rows: pd.DataFrame) -> tuple[Member, ...]:
-    """Return where each row's bytes lie."""
-    return tuple(Member(*row) for row in rows[list(Member._fields)].itertuples(index=False, name=None))
-
-
-def how(params: Params) -> tuple[packing.Packing, sandbox.Limits]:
-    """Return what to do with a picture, and what it may cost."""
+def packer_and_limits(params: Params) -> tuple[packing.Packer, sandbox.WorkerLimits]:
+    """Return what packs a picture, and its limits in a sandbox worker."""
     limits = Limits(**params.catalog.limits)
-    shards = paths.SHARDS.absolute()  # a sandbox worker may have begun in another directory
-    todo = packing.Packing(shards, limits, params.backbone.size, params.pack.encoding, params.pack.jpeg_quality)
-    return todo, sandbox.Limits(params.catalog.seconds, params.catalog.memory_mb)
+    shards = paths.SHARDS.absolute()  # a sandbox worker may have been started in another directory
+    packer = packing.Packer(shards, limits, params.backbone.size, params.pack.encoding, params.pack.jpeg_quality)
+    return packer, sandbox.WorkerLimits(params.catalog.seconds, params.catalog.memory_mb)
 
 
 def main() -> None:
@@ -50,7 +45,9 @@ def main() -> None:
     catalog = tables.read_parquet(paths.CATALOG, Member._fields)
     planned = list(plan(tables.read_parquet(paths.SPLITS), catalog, params.pack.pictures_per_file))
     index = {label: number for number, label in enumerate(params.labels.names)}
-    packed = executor.map_shards(partial(packing.pack_all, *how(params)), (members(rows) for _, rows in planned))
+    packed = executor.map_shards(
+        partial(packing.pack_all, *packer_and_limits(params)), (tuple(members_of(rows)) for _, rows in planned)
+    )
     bar = tqdm(planned, desc="pack", unit="file", disable=None, leave=False)
     for (name, rows), pictures in zip(bar, packed, strict=True):
         packed_records.write(paths.PACKED / name, zip(rows["sha256"], rows["label"].map(index), pictures, strict=True))

@@ -1,4 +1,4 @@
-"""Make the fine-tuned model a version of the registered model, with its evidence; the alias points at it.
+"""Register the fine-tuned model as a version, with its evidence, and set the alias on it.
 
 Reads   build/finetuned/, build/evidence/, metrics/evaluate.json
 Writes  build/registered.json (pending where MLflow did not answer: `nsfw sync` completes it)
@@ -17,18 +17,19 @@ from pipeline.promotion.formatting import gate_lines
 from pipeline.promotion.registration import register_with_evidence
 from pipeline.registry.model_versions import Registration
 from pipeline.registry.package import Candidate
-from pipeline.tracking import server
-from pipeline.tracking.run_record import RunRecord, flatten
+from pipeline.tracking import store_address
+from pipeline.tracking.record_document import flatten
+from pipeline.tracking.run_record import RunRecord
 
 EVALUATION = paths.METRICS / "evaluate.json"
 _log = logging.getLogger(__name__)
 
 
 def candidate(params: Params, evaluation: Mapping[str, Any]) -> Candidate:
-    """Return what is to be registered: the fine-tuned model and its figures on the test set.
+    """Return the candidate to register: the fine-tuned model and its figures on the test set.
 
     Raises:
-        UserError: the evaluation has none of the fine-tuned model.
+        UserError: the evaluation has no figures of the fine-tuned model.
 
     """
     return Candidate(
@@ -44,7 +45,7 @@ def candidate(params: Params, evaluation: Mapping[str, Any]) -> Candidate:
 
 
 def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """Return the fine-tuned model's numbers under flat names, `recall/porn`."""
+    """Return the fine-tuned model's figures under flat names, such as `recall/porn`."""
     figures = evaluation.get("finetuned")
     if not isinstance(figures, Mapping):
         raise UserError(f"{EVALUATION} has no figures of the fine-tuned model. Run `dvc repro evaluate`.")
@@ -53,38 +54,40 @@ def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
 
 
 def rescaling(params: Params) -> str:
-    """Return what the model does to pixel values 0 to 255: as said, or as the backbone's ImageNet weights want."""
+    """Return how the model rescales pixel values 0 to 255: as params.yaml says, or as ImageNet weights expect."""
     return params.backbone.rescaling or "symmetric"  # both backbones' ImageNet weights were trained on [-1, 1]
 
 
-def document(asked: Candidate, done: Registration) -> dict[str, Any]:
-    """Return build/registered.json; with `request` in it a pending registration needs nothing but build/."""
+def document(candidate: Candidate, registration: Registration) -> dict[str, Any]:
+    """Return build/registered.json; with its `request` a pending registration can be completed from build/ alone."""
     return {
-        "model": done.model,
-        "alias": done.alias,
-        "version": done.version,
-        "pending": done.pending,
-        "record_id": done.record_id,
-        "model_sha256": done.model_sha256,
-        "uri": done.uri,
-        "store": server.label(),
-        "request": asked.to_document(),
+        "model": registration.model,
+        "alias": registration.alias,
+        "version": registration.version,
+        "pending": registration.pending,
+        "record_id": registration.record_id,
+        "model_sha256": registration.model_sha256,
+        "uri": registration.uri,
+        "store": store_address.store_name(),
+        "request": candidate.to_document(),
     }
 
 
 def main() -> None:
     """Register build/finetuned."""
     params = load_params()
-    asked = candidate(params, read_object(EVALUATION, "finetuned"))
-    record = RunRecord.load(asked.folder)
-    if record.status != "FINISHED" or not asked.model_file.is_file():
-        raise UserError(f"{asked.folder} holds no finished run with a model. Run `dvc repro finetune`.")
-    done, table = register_with_evidence(asked, paths.EVIDENCE, params)
-    version = "waits for MLflow" if done.pending else f"version {done.version}, alias {done.alias}"
-    _log.info("register: %s %s; %s", done.model, version, gate_lines(table)[0])  # `nsfw gates` shows them all
-    if done.pending:
-        _log.warning("%s. The registration is pending; `nsfw sync` completes it.", done.problem)
-    write_json(document(asked, done), paths.REGISTERED)
+    request = candidate(params, read_object(EVALUATION, "finetuned"))
+    record = RunRecord.load(request.folder)
+    if record.status != "FINISHED" or not request.model_file.is_file():
+        raise UserError(f"{request.folder} holds no finished run with a model. Run `dvc repro finetune`.")
+    registration, table = register_with_evidence(request, paths.EVIDENCE, params)
+    version = (
+        "waits for MLflow" if registration.pending else f"version {registration.version}, alias {registration.alias}"
+    )
+    _log.info("register: %s %s; %s", registration.model, version, gate_lines(table)[0])  # `nsfw gates` shows them all
+    if registration.pending:
+        _log.warning("%s. The registration is pending; `nsfw sync` completes it.", registration.problem)
+    write_json(document(request, registration), paths.REGISTERED)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Reads   build/deduped.parquet, build/duplicates.parquet, data/sightings/*.parque
 Writes  build/splits.parquet, metrics/split.json
 Run     dvc repro split
 
-A cluster's split follows from its own id and a frozen salt, so growth moves nothing, and nothing ever leaves test.
+A cluster's split depends on its own id and a fixed salt, so new data moves no cluster, and none ever leaves test.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ SPLITS = ("train", "val", "test")
 def assign(clusters: pd.Series, fractions: Fractions, *, salt: str, held_out: Collection[str] = ()) -> pd.Series:
     """Return each row's split; a cluster in `held_out` is test.
 
-    Test takes the hash's lowest values and val the next: raising a fraction later adds to it and takes nothing away.
+    The lowest hash values are test, the next val: raising a fraction later only adds clusters to that split.
     """
     splits = {cluster: _split(_position(cluster, salt), fractions) for cluster in clusters.unique()}
     return clusters.map(splits).where(~clusters.isin(list(held_out)), "test").astype("str")
@@ -48,12 +48,12 @@ def _split(position: float, fractions: Fractions) -> str:
 def held_out_clusters(
     clusters: pd.DataFrame, sightings: pd.DataFrame, test_sources: Sequence[str], reported: Collection[str]
 ) -> set[str]:
-    """Return the clusters that are test by decree: of a test batch, or with a publicly reported picture.
+    """Return the clusters that must be test: of a test batch, or with a publicly reported picture.
 
-    `clusters`: `sha256, cluster` of every picture of a cluster, copies that are not kept too.
+    `clusters`: `sha256, cluster` of every picture of a cluster, including copies that are not canonical.
 
     Raises:
-        UserError: a test batch that no sighting names.
+        UserError: no sighting has one of the test batches.
 
     """
     strangers = sorted(set(test_sources) - set(sightings["source"]))
@@ -65,14 +65,14 @@ def held_out_clusters(
 
 
 def check_no_cluster_straddles(splits: pd.DataFrame) -> None:
-    """Raise if a cluster lies in two splits: near copies would leak from training into test."""
+    """Raise AssertionError if a cluster is in two splits: near copies would leak from training into test."""
     straddling = splits.groupby("cluster")["split"].nunique()
     if (straddling > 1).any():
         raise AssertionError(f"clusters in several splits: {list(straddling[straddling > 1].index[:5])}")
 
 
 def count(splits: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
-    """Return pictures by label (rows) and split (columns), zeros included."""
+    """Return the number of pictures by label (rows) and split (columns), including zeros."""
     table = pd.crosstab(splits["label"], splits["split"])
     return table.reindex(index=list(labels), columns=list(SPLITS), fill_value=0)
 
@@ -88,15 +88,18 @@ def check_enough(counts: pd.DataFrame, minimum: int) -> None:
 
 
 def _tags(deduped: pd.DataFrame, copies: pd.DataFrame, sightings: pd.DataFrame) -> dict[str, int]:
-    """Warn of rows of data/slices.csv that no split holds (read here, for `evaluate` comes hours later); count them."""
+    """Warn of rows of data/slices.csv whose picture is in no split, and count them.
+
+    The file is read here because `evaluate`, which uses it, runs hours later.
+    """
     rows = annotation_files.slices(paths.SLICES)
     replaced = set(copies.loc[copies["kept"].notna(), "sha256"])
-    found = annotation_effects.of_slices(
+    effects = annotation_effects.slice_effects(
         paths.SLICES, rows, set(deduped["sha256"]), replaced, set(sightings["sha256"].dropna())
     )
-    if warning := found.warning():
+    if warning := effects.warning():
         _log.warning(warning)
-    return found.counts()
+    return effects.counts()
 
 
 def main() -> None:
@@ -105,7 +108,7 @@ def main() -> None:
     deduped = tables.read_parquet(paths.DEDUPED, ["sha256", "label", "cluster"])
     reports = annotation_files.reports(paths.REPORTS, params.labels.names)
     copies = tables.read_parquet(paths.DUPLICATES, ["sha256", "cluster", "kept"])
-    sightings = seen.load_some(paths.SIGHTINGS)
+    sightings = seen.load_nonempty(paths.SIGHTINGS)
     tags = _tags(deduped, copies, sightings)
     held_out = held_out_clusters(
         pd.concat([deduped, copies]), sightings, params.split.test_sources, set(reports["sha256"])

@@ -1,1 +1,1 @@
-"""Taking pictures down for good: from data/, and an account of what learned from them."""
+"""Removal of pictures for good, with a report of the models trained on them."""

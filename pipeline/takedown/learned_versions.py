@@ -1,7 +1,7 @@
-"""Which registered versions learned from given pictures: by the split table that each was trained on.
+"""Finds the registered versions that were trained on given pictures, by the split table of each training.
 
-A version's evidence names the sha256 of build/splits.parquet as its training read it; the table itself lies in DVC's
-cache, and DVC's own records (dvc.lock, its run cache) tell under which md5. Where it cannot be had, that is told.
+A version's evidence has the sha256 of the build/splits.parquet that its training read. The table is in DVC's cache, and
+DVC's records (dvc.lock, its run cache) have its md5. If the table is not there, that is reported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
 from pipeline.data import dvc_pointer
 from pipeline.registry import evidence_store, state
-from pipeline.registry.evidence_store import DoubtfulError
+from pipeline.registry.evidence_store import EvidenceError
 from pipeline.tracking import server
 from pipeline.tracking.lineage import digest
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 _PART = {"train": "learned from", "val": "was chosen by", "test": "was measured on"}
 
 
-def learned(params: Params, sha256: set[str]) -> list[dict[str, Any]]:
+def versions_trained_on(params: Params, sha256: set[str]) -> list[dict[str, Any]]:
     """Return each version with the pictures of `sha256` that were in its `train`, `val` and `test`.
 
-    Keys: model, version, aliases, train, val, test (sorted sha256), and doubt: why nobody can tell of train; "" where
-    it is known. Val and test are known from the version's own predictions.
+    Keys: model, version, aliases, train, val, test (sorted sha256), and doubt: why train is not known, or "". Val and
+    test are known from the version's own predictions.
 
     Raises:
         UserError: nothing is registered.
@@ -39,7 +39,7 @@ def learned(params: Params, sha256: set[str]) -> list[dict[str, Any]]:
 
     """
     splits = _SplitTables()
-    found = []
+    rows = []
     with server.session() as client:
         now = state.read(client, params.register_)
         for version in now.versions:
@@ -47,31 +47,31 @@ def learned(params: Params, sha256: set[str]) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"model": now.model, "version": version, "aliases": aliases}
             row |= {"train": [], "val": [], "test": [], "doubt": ""}
             try:
-                row |= _of_dossier(evidence_store.fetch(client, now.model, version), splits, sha256)
-            except DoubtfulError as error:
+                row |= _used_pictures(evidence_store.fetch(client, now.model, version), splits, sha256)
+            except EvidenceError as error:
                 row["doubt"] = str(error)
-            found.append(row)
-    return found
+            rows.append(row)
+    return rows
 
 
-def lines(found: list[dict[str, Any]]) -> list[str]:
-    """Return what `learned` found, for a terminal."""
+def lines(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the rows of `versions_trained_on` for a terminal."""
     text = []
-    for row in found:
-        said = [f"{what} {len(row[part])} of them" for part, what in _PART.items() if row[part]]
+    for row in rows:
+        parts = [f"{what} {len(row[part])} of them" for part, what in _PART.items() if row[part]]
         if row["doubt"]:
-            said.append(f"whether it learned from them nobody can tell: {row['doubt']}")
+            parts.append(f"whether it was trained on them is not known: {row['doubt']}")
         named = f" ({', '.join(row['aliases'])})" if row["aliases"] else ""
-        text.append(f"  version {row['version']}{named}: {'; '.join(said) or 'learned from none of them'}")
+        text.append(f"  version {row['version']}{named}: {'; '.join(parts) or 'learned from none of them'}")
     return text
 
 
-def _of_dossier(dossier: evidence_store.Dossier, splits: _SplitTables, sha256: set[str]) -> dict[str, Any]:
-    rows = dossier.predictions
+def _used_pictures(evidence: evidence_store.Evidence, splits: _SplitTables, sha256: set[str]) -> dict[str, Any]:
+    rows = evidence.predictions
     named = {part: _inside(rows[rows["split"] == part]["sha256"], sha256) for part in ("val", "test")}
-    if dossier.facts.get("imported"):
+    if evidence.facts.get("imported"):
         return named | {"doubt": "it was trained elsewhere"}
-    inputs = {entry["name"]: entry["digest"] for entry in dossier.facts.get("inputs", [])}
+    inputs = {entry["name"]: entry["digest"] for entry in evidence.facts.get("inputs", [])}
     wanted = inputs.get(paths.SPLITS.as_posix())
     if wanted is None:
         return named | {"doubt": f"its run names no {paths.SPLITS}"}
@@ -88,28 +88,28 @@ def _inside(rows: pd.Series, sha256: set[str]) -> list[str]:
 
 
 class _SplitTables:
-    """Every build/splits.parquet that this machine has, by the sha256 of its bytes; each is read when asked for."""
+    """Every build/splits.parquet that this machine has, by the sha256 of its bytes; a table is read on demand."""
 
     def __init__(self) -> None:
-        self._places: dict[str, Path] | None = None
+        self._paths: dict[str, Path] | None = None
 
     def get(self, sha256: str) -> pd.DataFrame | None:
-        if self._places is None:
-            self._places = {digest(path): path for path in _split_tables() if path.is_file()}
+        if self._paths is None:
+            self._paths = {digest(path): path for path in _split_tables() if path.is_file()}
         try:
-            place = self._places.get(sha256)
-            return None if place is None else tables.read_parquet(place, ["sha256", "split"])
+            path = self._paths.get(sha256)
+            return None if path is None else tables.read_parquet(path, ["sha256", "split"])
         except UserError:
             return None
 
 
 def _split_tables() -> Iterator[Path]:
     yield paths.SPLITS
-    cache = dvc_pointer.objects()
+    cache = dvc_pointer.cache_folder()
     if cache is not None:
         records = [Path("dvc.lock"), *sorted((cache.parents[1] / "runs").glob("??/*/*"))]
         for md5 in sorted({md5 for record in records for md5 in _outs(record)}):
-            yield dvc_pointer.stored_at(cache, md5)
+            yield dvc_pointer.object_path(cache, md5)
 
 
 def _outs(record: Path) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""Take pictures down for good: record it first, then let the bytes leave the shards.
+"""Removes pictures for good: the removal is recorded first, then the bytes are deleted from the shards.
 
-Killed at any moment and run again, it ends in the same state: a content counts as removed from the moment that the act
-is recorded, and `purge` takes out whatever recorded content still lies in a shard.
+A removal that is killed at any moment and run again ends in the same state: a content counts as removed as soon as that
+is recorded, and `purge` deletes every recorded content that is still in a shard.
 """
 
 import fnmatch
@@ -24,28 +24,28 @@ _NAMED = 10
 
 @dataclass(frozen=True)
 class Selector:
-    """Which contents: by sha256 (any number), or by the origin (exact, or a pattern with `*`) and source of a file."""
+    """Selects contents by sha256 (any number), or by the origin (exact, or a pattern with `*`) and source of a file."""
 
     sha256: tuple[str, ...] = ()
     origin: str | None = None
     source: str | None = None
 
     def __str__(self) -> str:
-        """Return it as its options."""
+        """Return the selector as command line options."""
         named = [f"--sha256 {sha256}" for sha256 in self.sha256]
         named += [f"--origin {self.origin}"] if self.origin is not None else []
         return " ".join(named + ([f"--source {self.source}"] if self.source is not None else []))
 
 
 def select(seen: pd.DataFrame, selector: Selector) -> pd.DataFrame:
-    """Return every sighting of the selected contents: of each, also those that the selector does not name.
+    """Return every sighting of the selected contents, also sightings that the selector does not name.
 
     Raises:
-        UserError: nothing is selected, or a sha256 that was never seen.
+        UserError: nothing is selected, or a sha256 was never seen.
 
     """
     known = seen[seen["sha256"].notna()]
-    chosen = _by_sha256(known, selector.sha256) if selector.sha256 else _by_place(known, selector)
+    chosen = _by_sha256(known, selector.sha256) if selector.sha256 else _by_origin(known, selector)
     return known[known["sha256"].isin(chosen)].sort_values(["sha256", "source", "origin"], ignore_index=True)
 
 
@@ -59,7 +59,7 @@ def _by_sha256(known: pd.DataFrame, given: Sequence[str]) -> set[str]:
     return set(wanted)
 
 
-def _by_place(known: pd.DataFrame, selector: Selector) -> set[str]:
+def _by_origin(known: pd.DataFrame, selector: Selector) -> set[str]:
     rows = known
     if selector.source is not None:
         rows = rows[rows["source"] == selector.source]
@@ -79,7 +79,7 @@ def _by_place(known: pd.DataFrame, selector: Selector) -> set[str]:
 
 
 def record(sightings: Path, sha256: Sequence[str], reason: str, selector: str) -> list[str]:
-    """Record those of `sha256` that are not yet; return them."""
+    """Record those of `sha256` that are not recorded yet; return them."""
     new = sorted(set(sha256) - set(removed_contents.load(sightings)["sha256"]))
     if new:
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -88,17 +88,17 @@ def record(sightings: Path, sha256: Sequence[str], reason: str, selector: str) -
     return new
 
 
-def affected(sha256: set[str]) -> dict[str, int]:
-    """Return how many of these contents each shard of data/ holds, of those that hold any."""
-    held, _ = completeness.contents(paths.SHARDS)
+def count_by_shard(sha256: set[str]) -> dict[str, int]:
+    """Return how many of these contents each shard of data/ holds, without shards that hold none."""
+    held, _ = completeness.shard_contents(paths.SHARDS)
     counts = {name: len(contents & sha256) for name, contents in held.items()}
     return {name: count for name, count in counts.items() if count}
 
 
 def purge() -> dict[str, int]:
-    """Let every recorded content leave the shards of data/; return how many left each shard that was rewritten."""
+    """Delete every recorded content from the shards of data/; return the number deleted by shard."""
     gone = set(removed_contents.load(paths.SIGHTINGS)["sha256"])
-    counts = affected(gone)
+    counts = count_by_shard(gone)
     for name in counts:
         shards.drop(paths.SHARDS / name, gone)
     return counts

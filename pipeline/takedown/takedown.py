@@ -1,4 +1,4 @@
-"""`nsfw data remove`: take pictures down for good, and tell what learned from them, what is like them, what is left."""
+"""`nsfw data remove`: removes pictures for good; reports models trained on them, near copies and leftovers."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _SHOWN = 10
 
 
 def remove(params: Params, selector: Selector, reason: str, *, dry_run: bool = False) -> dict[str, Any]:
-    """Remove what is selected from data/ and version that; or, with `dry_run`, only tell.
+    """Remove what is selected from data/ and version that; or, with `dry_run`, only report.
 
     Keys: selector, reason, dry_run, pictures (sha256, files), new (how many were not removed before), shards (contents
     by shard that held any), near (as `near_copies` has it), versions and versions_problem, left (as
@@ -27,20 +27,20 @@ def remove(params: Params, selector: Selector, reason: str, *, dry_run: bool = F
     """
     if not paths.SIGHTINGS.is_dir():
         raise UserError("there is no data/ here. Fetch it with `dvc pull data.dvc` and run this again.")
-    with project.only_one():
+    with project.ingest_lock():
         completeness.check(paths.DATA)
         if not dry_run:
-            folder.prepare(paths.DATA)  # a batch whose ingest was killed at its very end counts
+            folder.prepare(paths.DATA)  # completes a batch whose ingest was killed at its very end
         seen = sightings.load(paths.SIGHTINGS)
         files = shard_removal.select(seen, selector)
         chosen = set(files["sha256"])
         new = len(set(files.loc[files["status"] != sightings.REMOVED, "sha256"]))
         near, problem = near_copies(seen, chosen)
-        shards = shard_removal.affected(chosen)
+        shards = shard_removal.count_by_shard(chosen)
         if not dry_run:
             shard_removal.record(paths.SIGHTINGS, sorted(chosen), reason, str(selector))
             shard_removal.purge()
-            leftovers.forget(chosen)
+            leftovers.delete_catalog_cache(chosen)
             project.add_data()
     versions, versions_problem = _versions(params, chosen)
     return {
@@ -64,29 +64,29 @@ def _pictures(files: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def near_copies(seen: pd.DataFrame, chosen: set[str]) -> tuple[list[dict[str, Any]], str]:
-    """Return pictures that `dedupe` found to be one with the chosen ones, and are not chosen; or why nobody can tell.
+    """Return the near copies, by `dedupe`, of the chosen pictures that are not chosen; or why they are not known.
 
-    Keys: sha256, of (the chosen ones of its cluster), cluster, distance (bits, to the cluster's representative; null
-    for the one that is learned from), files.
+    Keys: sha256, of (the chosen ones of its cluster), cluster, distance (bits, to the canonical picture; null for
+    that one), files.
     """
     try:
-        kept = tables.read_parquet(paths.DEDUPED, ["sha256", "cluster"])
+        canonical = tables.read_parquet(paths.DEDUPED, ["sha256", "cluster"])
         copies = tables.read_parquet(paths.DUPLICATES, ["sha256", "cluster", "kind", "distance"])
     except UserError:
         return [], f"{paths.DUPLICATES} is not here: `dvc repro dedupe` before a removal finds near copies"
-    rows = pd.concat([copies[copies["kind"] == "near"], kept]).drop_duplicates("sha256")
+    rows = pd.concat([copies[copies["kind"] == "near"], canonical]).drop_duplicates("sha256")
     gone = chosen | set(seen.loc[seen["status"] == sightings.REMOVED, "sha256"])
     near = rows[rows["cluster"].isin(rows.loc[rows["sha256"].isin(chosen), "cluster"]) & ~rows["sha256"].isin(gone)]
-    found = []
+    copies_near = []
     for row in near.sort_values(["cluster", "distance", "sha256"]).to_dict("records"):
         of = sorted(set(rows.loc[rows["cluster"] == row["cluster"], "sha256"]) & chosen)
         files = seen.loc[seen["sha256"] == row["sha256"], "origin"].tolist()
         distance = None if pd.isna(row["distance"]) else int(row["distance"])
-        found.append(
+        copies_near.append(
             {"sha256": row["sha256"], "of": of, "cluster": row["cluster"], "distance": distance, "files": files}
         )
     unknown = len(chosen - set(rows["sha256"]))
-    return found, f"{unknown} of them are not among what the last `dvc repro` compared" if unknown else ""
+    return copies_near, f"{unknown} of them are not among what the last `dvc repro` compared" if unknown else ""
 
 
 def _versions(params: Params, chosen: set[str]) -> tuple[list[dict[str, Any]], str]:
@@ -95,38 +95,40 @@ def _versions(params: Params, chosen: set[str]) -> tuple[list[dict[str, Any]], s
     from pipeline.tracking.publish import describe
 
     try:
-        return server.patiently(lambda: learned_versions.learned(params, chosen)), ""
+        return server.run_watched(lambda: learned_versions.versions_trained_on(params, chosen)), ""
     except UserError as error:
         return [], str(error)
-    except Exception as error:  # noqa: BLE001 -- the removal is done: whatever MLflow raises is told beside it
+    except Exception as error:  # noqa: BLE001 -- the removal is done: errors of MLflow are only reported
         return [], f"MLflow cannot be asked ({describe(error)}): run this again once it answers"
 
 
-def describe(found: dict[str, Any]) -> list[str]:
-    """Return a removal for a terminal."""
+def describe(report: dict[str, Any]) -> list[str]:
+    """Return the report of `remove` for a terminal."""
     from pipeline.takedown import learned_versions
 
-    head = f"{len(found['pictures'])} pictures, {found['new']} of them not removed before"
-    lines = [f"would remove {head}:" if found["dry_run"] else f"removed {head}:"]
-    lines += _some([f"  {row['sha256']}  {', '.join(row['files'])}" for row in found["pictures"]])
-    lines += [f"  {count} {'lie in' if found['dry_run'] else 'left'} {name}" for name, count in found["shards"].items()]
+    head = f"{len(report['pictures'])} pictures, {report['new']} of them not removed before"
+    lines = [f"would remove {head}:" if report["dry_run"] else f"removed {head}:"]
+    lines += _some([f"  {row['sha256']}  {', '.join(row['files'])}" for row in report["pictures"]])
+    lines += [
+        f"  {count} {'lie in' if report['dry_run'] else 'left'} {name}" for name, count in report["shards"].items()
+    ]
     lines.append(
-        f"near copies, which stay: {len(found['near'])}"
-        + (f" ({found['near_problem']})" if found["near_problem"] else "")
+        f"near copies, which stay: {len(report['near'])}"
+        + (f" ({report['near_problem']})" if report["near_problem"] else "")
     )
-    for row in found["near"]:
+    for row in report["near"]:
         how = "the one learned from" if row["distance"] is None else f"{row['distance']} bits"
         lines.append(f"  {row['sha256']}  {how}, of {row['of'][0][:12]}: {', '.join(row['files'])}")
-    if found["near"]:
+    if report["near"]:
         lines.append("  look at them, and remove what is the same: nsfw data remove --sha256 ...")
     lines.append(
-        f"registered versions: {found['versions_problem']}" if found["versions_problem"] else "registered versions:"
+        f"registered versions: {report['versions_problem']}" if report["versions_problem"] else "registered versions:"
     )
-    lines += learned_versions.lines(found["versions"])
-    if found["left"] is None:
+    lines += learned_versions.lines(report["versions"])
+    if report["left"] is None:
         return [*lines, "nothing was written: without --dry-run it is"]
     commit = f"next: git add {dvc_pointer.POINTER} && git commit -m 'Remove pictures'"
-    return [*lines, *leftovers.describe(found["left"]), commit, "      dvc repro"]
+    return [*lines, *leftovers.describe(report["left"]), commit, "      dvc repro"]
 
 
 def _some(lines: list[str]) -> list[str]:

@@ -1,1 +1,1 @@
-"""Run records, MLflow, the registry."""
+"""Run records, and their publication to MLflow."""

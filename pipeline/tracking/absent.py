@@ -1,4 +1,4 @@
-"""What MLflow does not have: None instead of its exception."""
+"""Requests to MLflow for things that may not exist."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -6,12 +6,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def or_none(ask: Callable[[], T]) -> T | None:
-    """Return what `ask` returns, None where MLflow answers that there is no such thing; other errors pass through."""
+def or_none(request: Callable[[], T]) -> T | None:
+    """Return what `request` returns, or None if MLflow answers that the thing does not exist.
+
+    Other errors of MLflow pass through.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
-        return ask()
+        return request()
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise

@@ -1,7 +1,7 @@
-"""What of a project git would commit, by content: whether some commit holds just what a run was trained from.
+"""Compares a working tree with commits by content: whether a commit holds exactly what a run was trained from.
 
-A run on uncommitted changes is "dirty" for ever in its record. If the same changes are committed afterwards, nothing is
-lost: the tree's id, which git computes from contents alone, is then that of the commit.
+A run on uncommitted changes is recorded as "dirty". If the same changes are committed afterwards, the run can still be
+traced: git computes the id of a tree from its contents alone, so the commit then has the tree id of the run.
 """
 
 import shutil
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipeline.core import git
 
-_LOCK = "dvc.lock"  # changes while `dvc repro` runs, by its own doing
-_COMMITS = 50  # that are looked through
+_LOCK = "dvc.lock"  # `dvc repro` itself changes it while it runs
+_COMMITS = 50  # how many are searched
 
 
 def working_tree(root: Path = Path()) -> str | None:
@@ -21,7 +21,7 @@ def working_tree(root: Path = Path()) -> str | None:
         return None
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "index"
-        shutil.copyfile(root / index, copy)  # with what git knows of unchanged files, so that it reads the others only
+        shutil.copyfile(root / index, copy)  # with its cached file times, so that git reads only the changed files
         return _tree(root, copy, "add", "-u", "--", ":(top)")
 
 
@@ -44,5 +44,5 @@ def _tree(root: Path, index: Path, *fill: str) -> str | None:
 
 
 def _git(root: Path, environment: dict[str, str], *arguments: str) -> str | None:
-    text = git.ask(*arguments, root=root, environment=environment).text
+    text = git.run(*arguments, root=root, environment=environment).text
     return None if text is None else text.strip()

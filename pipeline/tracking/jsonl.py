@@ -1,4 +1,4 @@
-"""Files of one JSON document a line, that only grow, and whose writer may die at any moment."""
+"""Append-only files with one JSON document per line, whose writer may be killed at any moment."""
 
 import json
 import os
@@ -18,17 +18,17 @@ def append(document: Mapping[str, Any], path: Path) -> None:
 
 
 def drop_torn_line(path: Path) -> None:
-    """Cut off a last line without its end, so that the next one does not run into it."""
+    """Remove an incomplete last line, so that the next line does not continue it."""
     with suppress(FileNotFoundError), path.open("rb+") as handle:
         data = handle.read()
         handle.truncate(data.rfind(b"\n") + 1)
 
 
 def read_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Return the whole lines of a .jsonl from byte `offset` on, and the offset after them.
+    """Return the complete lines of a .jsonl file from byte `offset` on, and the offset after them.
 
-    A line without its end (still being written, or torn by a power cut) is left for the next time; one that is not
-    JSON is passed over.
+    An incomplete last line (still being written, or cut by a power failure) is left for the next call. A line that is
+    not JSON is skipped.
     """
     try:
         with path.open("rb") as handle:

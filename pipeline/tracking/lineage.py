@@ -1,6 +1,6 @@
-"""Where a result comes from: code, data, packages and hardware, by content, taken when a run starts.
+"""Where a result comes from: code, data, packages and hardware, recorded by content when a run starts.
 
-Each field is null where the thing is not there: no git, no data.dvc, no GPU.
+A field is null if its source does not exist: no git, no data.dvc, no GPU.
 """
 
 import csv
@@ -20,16 +20,17 @@ import yaml
 
 from pipeline.core import git
 from pipeline.core.errors import UserError
+from pipeline.core.files import sha256_of
 from pipeline.tracking.git_trees import working_tree
 
 PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "pillow", "nsfw-pipeline")
 _DIFF_LIMIT = 1_000_000  # characters
-# dvc.lock changes while `dvc repro` runs, by its own doing.
+# `dvc repro` itself changes dvc.lock while it runs.
 _SCOPE = ("--", ":(top)", ":(top,exclude)dvc.lock")
 
 
 def capture(root: Path = Path()) -> dict[str, Any]:
-    """Return the lineage of whatever starts now in `root`: git, data, packages, python and hardware."""
+    """Return the lineage of a run that starts now in `root`: git, data, packages, python and hardware."""
     return {
         "git": git_state(root),
         "data_md5": data_md5(root / "data.dvc"),
@@ -41,12 +42,12 @@ def capture(root: Path = Path()) -> dict[str, Any]:
 
 
 def git_state(root: Path) -> dict[str, Any]:
-    """Return the commit, whether the tree differs from it, the untracked files that git does not ignore, the tree.
+    """Return keys commit, dirty (the tree differs from it), untracked (files that git does not ignore), tree, problem.
 
-    `problem`: git's own reason where it names no commit, else None.
+    `problem` is git's own message if there is no commit, else None.
     """
-    commit, problem = git.ask("rev-parse", "--verify", "HEAD", root=root)
-    status, unreadable = git.ask("status", "--porcelain=v1", "-z", "--untracked-files=normal", *_SCOPE, root=root)
+    commit, problem = git.run("rev-parse", "--verify", "HEAD", root=root)
+    status, unreadable = git.run("status", "--porcelain=v1", "-z", "--untracked-files=normal", *_SCOPE, root=root)
     if commit is None or status is None:
         return {"commit": None, "dirty": None, "untracked": [], "tree": None, "problem": unreadable or problem}
     untracked = [entry[3:] for entry in status.split("\0") if entry.startswith("?? ")]
@@ -56,12 +57,12 @@ def git_state(root: Path) -> dict[str, Any]:
 
 def git_diff(root: Path = Path()) -> str:
     """Return how the tracked files differ from the commit, cut at a million characters; "" outside a repository."""
-    diff = git.ask("diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", *_SCOPE, root=root).text or ""
+    diff = git.run("diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", *_SCOPE, root=root).text or ""
     return diff if len(diff) <= _DIFF_LIMIT else diff[:_DIFF_LIMIT] + "\n... cut\n"
 
 
 def data_md5(pointer: Path) -> str | None:
-    """Return the md5 of the data that `pointer` (data.dvc) stands for."""
+    """Return the md5 of the data that `pointer` (data.dvc) names; None if it cannot be read."""
     try:
         return str(yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"])
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, IndexError, TypeError):
@@ -69,7 +70,7 @@ def data_md5(pointer: Path) -> str | None:
 
 
 def describe_input(path: Path) -> dict[str, Any]:
-    """Return a table's or folder's name, path, sha256 and, where it has them, rows.
+    """Return the name, path, sha256 and number of rows (None for a folder) of a table or folder.
 
     Raises:
         UserError: it does not exist.
@@ -83,8 +84,7 @@ def describe_input(path: Path) -> dict[str, Any]:
 def digest(path: Path) -> str:
     """Return a file's sha256; a folder's is over its sorted relative paths and their files' sha256."""
     if path.is_file():
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return sha256_of(path)
     total = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
@@ -109,7 +109,7 @@ def _rows(path: Path) -> int | None:
             with path.open(encoding="utf-8", newline="") as handle:
                 return max(sum(1 for _ in csv.reader(handle)) - 1, 0)
     except (pa.ArrowInvalid, OSError, csv.Error, UnicodeDecodeError):
-        return None  # the stage that reads it says what is wrong with it
+        return None  # the stage that reads the table reports what is wrong with it
     return None
 
 

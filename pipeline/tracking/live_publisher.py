@@ -1,4 +1,4 @@
-"""Publishes a run record while its run trains, from a thread that the training never waits for."""
+"""Publishes a run record while its run trains, in a thread that never delays the training."""
 
 import logging
 import threading
@@ -10,10 +10,12 @@ from typing import Any, Self
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.tracking import server
+from pipeline.tracking import server, store_address
 from pipeline.tracking.publish import Publication, describe
-from pipeline.tracking.run_record import Kind, RunRecord
+from pipeline.tracking.record_document import Kind
+from pipeline.tracking.run_record import RunRecord
 from pipeline.tracking.system_metrics import SystemSampler
+from pipeline.tracking.unreachable import Unreachable
 
 _log = logging.getLogger(__name__)
 
@@ -34,9 +36,10 @@ def tracked_run(
     resumable: Path | None = None,
     publish: bool = True,
 ) -> Iterator[RunRecord]:
-    """Begin a run record, sampled and published while the context lasts; finished, or failed, when it is left.
+    """Begin a run record; sample the machine and publish the record while the context lasts.
 
-    `resume` is the folder of a record to go on with instead; `resumable` as in `RunRecord.start`.
+    Leaving the context finishes the record, or marks it as failed. `resume` is the folder of a record to continue
+    instead of a new one; `resumable` is as in `RunRecord.start`.
 
     with tracked_run("train", params=params, inputs=[paths.SPLITS]) as record:
         record.log_epoch(0, {"val_loss": 0.7})
@@ -44,7 +47,7 @@ def tracked_run(
     record.copy_to(paths.HEAD)
     """
     if publish:
-        _refuse_a_bare_database()
+        _check_database_store()
     if resume is None:
         record = RunRecord.start(kind, params=params, inputs=inputs, name=name, root=root, resumable=resumable)
         if doubt := commit_doubt(record.document["lineage"]["git"]):
@@ -56,15 +59,15 @@ def tracked_run(
         yield record
 
 
-def _refuse_a_bare_database() -> None:
-    """Raise UserError now where it would be raised when the model is to be stored."""
-    if not server.is_database_server():
+def _check_database_store() -> None:
+    """Raise UserError now if the store could not take the model after the training."""
+    if not store_address.is_database_server():
         return
     try:
-        server.patiently(_experiment)
+        server.run_watched(_experiment)
     except UserError:
         raise
-    except Exception:  # noqa: BLE001 -- a dead or closed database stops no training; the publisher tells of it
+    except Exception:  # noqa: BLE001 -- a dead or closed database must not stop training; the publisher reports it
         return
 
 
@@ -74,9 +77,9 @@ def _experiment() -> str:
 
 
 def commit_doubt(git: Mapping[str, Any]) -> str | None:
-    """Return why nobody could rebuild what is about to be trained, as `lineage.git_state` tells; None if one can.
+    """Return why the training that starts could not be reproduced, from `lineage.git_state`; None if it could.
 
-    The gate `clean` finds the same at the end of a day.
+    The gate `clean` would find the same, but only after the training.
     """
     if git["commit"] is None:
         return f"this run has no commit, so the gate `clean` will refuse its model. git: {git['problem']}"
@@ -86,11 +89,11 @@ def commit_doubt(git: Mapping[str, Any]) -> str | None:
 
 
 class LivePublisher:
-    """While the context lasts, a thread copies what the record gains to MLflow.
+    """While the context lasts, a thread copies new lines of the record to MLflow.
 
     Enter it before the record's own context (`with LivePublisher(record), record:`), so that it sees the record's end.
-    A server that does not answer costs one warning, and a few seconds when the context is left; it is tried again now
-    and then, and gets the rest when it comes back. Nothing of this is raised into the training thread.
+    A server that does not answer costs one warning, and a few seconds when the context is left. The thread retries with
+    growing pauses, and copies the rest when the server is back. It raises nothing in the training thread.
     """
 
     def __init__(self, record: RunRecord, *, poll_seconds: float = _POLL_SECONDS) -> None:
@@ -107,7 +110,7 @@ class LivePublisher:
 
     @property
     def complete(self) -> bool:
-        """Whether MLflow has all of a record that has ended."""
+        """Whether the record has ended and MLflow has all of it."""
         return self._publication.complete
 
     def __enter__(self) -> Self:
@@ -120,7 +123,7 @@ class LivePublisher:
         self._stop.set()
         try:
             server.watch(self._thread)
-        except server.Unreachable as error:
+        except Unreachable as error:
             self._warn(str(error))
 
     def _run(self) -> None:

@@ -1,6 +1,7 @@
-"""Where the project lies whose MLflow store counts, for `dvc exp run --temp` and `--queue` run in a copy of their own.
+"""Finds the main project from a temporary experiment of DVC, so that both use the same MLflow store.
 
-DVC makes that copy in `<project>/.dvc/tmp/exps/`, and deletes it when the experiment ends.
+`dvc exp run --temp` and `--queue` run in a copy of the project in `<project>/.dvc/tmp/exps/`, which DVC deletes when
+the experiment ends.
 """
 
 import os
@@ -10,30 +11,30 @@ _EXPERIMENTS = (".dvc", "tmp", "exps")  # where DVC makes the copies
 
 
 def root() -> Path:
-    """Return the project's folder: the working directory, or of a temporary experiment the project it was begun in."""
+    """Return the project's folder: the working directory, or for a temporary experiment the project that started it."""
     here = Path.cwd()
-    return _named_by_dvc(here) or _above(here) or here
+    return _project_named_by_dvc(here) or _enclosing_project(here) or here
 
 
 def is_temporary() -> bool:
-    """Whether this is a temporary experiment: all that it writes here, but for DVC's outputs, is deleted with it."""
+    """Whether this is a temporary experiment: DVC deletes all files here but its outputs when it ends."""
     return root() != Path.cwd()
 
 
-def lasting(path: Path) -> Path:
-    """Return where a path of the project, `.cache/runs` say, lies when the working directory is to be deleted."""
+def persistent_path(path: Path) -> Path:
+    """Return the location of a path of the project, such as `.cache/runs`, that outlives a temporary experiment."""
     return root() / path if is_temporary() else path
 
 
-def _named_by_dvc(here: Path) -> Path | None:
-    """Return the project that DVC names to the commands of an experiment; it may have another folder for them."""
+def _project_named_by_dvc(here: Path) -> Path | None:
+    """Return the project that DVC names in DVC_ROOT; its folder for experiments may be a link to another disk."""
     named = os.environ.get("DVC_ROOT")
     if not named or not (Path(named) / ".dvc").is_dir():
         return None
     return Path(named) if here.is_relative_to((Path(named) / Path(*_EXPERIMENTS)).resolve()) else None
 
 
-def _above(here: Path) -> Path | None:
+def _enclosing_project(here: Path) -> Path | None:
     depth = len(_EXPERIMENTS)
     for folder in here.parents:
         if folder.parts[-depth:] == _EXPERIMENTS:

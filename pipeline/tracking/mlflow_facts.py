@@ -1,4 +1,4 @@
-"""A run record as MLflow's tags, params and inputs, and the names that MLflow takes."""
+"""Converts a run record to MLflow's tags, params and inputs, under names that MLflow accepts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PARAMS_LIMIT = 100  # of one request
 
 
 def run_tags(record: RunRecord) -> dict[str, str]:
-    """Return the tags of a record's run: its id, its lineage and its own."""
+    """Return the tags of a record's run: its id, its lineage and the record's own tags."""
     tags = {
         ID_TAG: record.id,
         "nsfw.kind": record.kind,
@@ -43,11 +43,11 @@ def run_tags(record: RunRecord) -> dict[str, str]:
 
 
 def lineage_tags(lineage: Mapping[str, Any]) -> dict[str, str]:
-    """Return the lineage by content as MLflow tags: code and data, without the fields that are null."""
+    """Return the code and data of a lineage as MLflow tags, without the fields that are null."""
     git = lineage.get("git") or {}
     dirty = None if git.get("dirty") is None else str(git["dirty"]).lower()
-    found = {"git_commit": git.get("commit"), "git_dirty": dirty, "git_tree": git.get("tree")}
-    return _known(found | {"data_md5": lineage.get("data_md5")})
+    values = {"git_commit": git.get("commit"), "git_dirty": dirty, "git_tree": git.get("tree")}
+    return _prefixed_tags(values | {"data_md5": lineage.get("data_md5")})
 
 
 def _machine_tags(lineage: Mapping[str, Any]) -> dict[str, str]:
@@ -58,15 +58,17 @@ def _machine_tags(lineage: Mapping[str, Any]) -> dict[str, str]:
         "cores": hardware.get("cores"),
         "gpus": "; ".join(hardware.get("gpus") or []) or None,
     }
-    return _known(values | {f"version.{name}": version for name, version in (lineage.get("packages") or {}).items()})
+    return _prefixed_tags(
+        values | {f"version.{name}": version for name, version in (lineage.get("packages") or {}).items()}
+    )
 
 
-def _known(values: Mapping[str, object]) -> dict[str, str]:
+def _prefixed_tags(values: Mapping[str, object]) -> dict[str, str]:
     return {f"nsfw.{name}": str(value) for name, value in values.items() if value is not None}
 
 
 def log_facts(client: MlflowClient, run_id: str, record: RunRecord) -> None:
-    """Log a record's params and inputs; logged again they stay as they are."""
+    """Log a record's params and inputs; logging them again changes nothing."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
     params = [Param(key(name), _text(value)) for name, value in record.document.get("params", {}).items()]
@@ -96,12 +98,12 @@ def _text(value: object) -> str:
 
 
 def key(name: str) -> str:
-    """Return `name` with _ for whatever MLflow refuses in the name of a metric, param or tag."""
+    """Return `name` with _ for each character that MLflow refuses in the name of a metric, param or tag."""
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250]
 
 
 def milliseconds(moment: str) -> int:
-    """Return an ISO moment as MLflow counts time."""
+    """Return an ISO timestamp as milliseconds since 1970, as MLflow counts time."""
     return int(datetime.fromisoformat(moment).timestamp() * 1000)
 
 

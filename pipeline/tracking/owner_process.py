@@ -1,4 +1,4 @@
-"""Which process owns a run record, and whether it still lives."""
+"""Which process owns a run record, and whether it is still alive."""
 
 import os
 import platform
@@ -9,21 +9,21 @@ from typing import Any
 
 import psutil
 
-# Two readings of one process' start differ by the clock's grain, and by a step of the system clock on some kernels.
+# Two readings of a process' start time differ by the clock's resolution, and on some kernels by a clock adjustment.
 _SAME_START_SECONDS = 2.0
-# A process on another host (or in another container) cannot be looked at. It samples the system every 10 s.
+# A process on another host (or in another container) cannot be inspected, but it writes a sample every 10 s.
 _SILENT_SECONDS = 600.0
 
 
 def this_process() -> dict[str, Any]:
-    """Return what tells this process from any other, before or after, on this host or another."""
+    """Return what identifies this process among all processes, past and future, of all hosts."""
     return {"pid": os.getpid(), "started": psutil.Process().create_time(), "host": platform.node(), "boot": _boot()}
 
 
 def is_alive(owner: Mapping[str, Any], folder: Path) -> bool:
-    """Say whether the process that `this_process` described still runs.
+    """Return whether the process that `this_process` described is still running.
 
-    One on another host counts as alive as long as something under `folder` was written within ten minutes.
+    A process on another host counts as alive if a file in `folder` was written within the last ten minutes.
     """
     if owner.get("host") != platform.node():
         return time.time() - _last_write(folder) < _SILENT_SECONDS

@@ -1,4 +1,4 @@
-"""Copies a run record to MLflow, idempotently, by record id: any number of publications leave one run."""
+"""Copies a run record to MLflow. It is idempotent by record id: any number of publications leave one run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.tracking import server
+from pipeline.tracking import server, store_address
 from pipeline.tracking.jsonl import read_lines
 from pipeline.tracking.mlflow_facts import ID_TAG, PARENT_TAG, chunks, key, log_facts, milliseconds, run_tags
 from pipeline.tracking.run_record import ARTIFACTS, METRICS_FILE, RECORD_FILE, SYSTEM_FILE, RunRecord
+from pipeline.tracking.unreachable import Unreachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,8 +30,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Published:
-    """What became of one record: its run in MLflow, or why it has none; `complete`: nothing is left to copy."""
+class PublicationResult:
+    """The run of a record in MLflow, or the problem if it has none; `complete` means that nothing is left to copy."""
 
     record_id: str
     run_id: str | None
@@ -38,8 +39,8 @@ class Published:
     problem: str = ""
 
 
-def publish(folder: Path) -> Published:
-    """Copy the record in `folder` to MLflow. Never raises for what MLflow does: `problem` tells.
+def publish(folder: Path) -> PublicationResult:
+    """Copy the record in `folder` to MLflow. Failures of MLflow are returned as `problem`, not raised.
 
     Raises:
         UserError: the folder holds no record.
@@ -48,12 +49,12 @@ def publish(folder: Path) -> Published:
     record = RunRecord.load(folder)
     publication = Publication(folder)
     try:
-        server.patiently(publication.advance)
+        server.run_watched(publication.advance)
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 -- MLflow's client raises its own, requests', SQLAlchemy's and OSErrors
-        return Published(record.id, publication.run_id, complete=False, problem=describe(error))
-    return Published(record.id, publication.run_id, complete=publication.complete)
+        return PublicationResult(record.id, publication.run_id, complete=False, problem=describe(error))
+    return PublicationResult(record.id, publication.run_id, complete=publication.complete)
 
 
 _CREDENTIALS = {
@@ -65,15 +66,15 @@ _CREDENTIALS = {
 
 
 def describe(error: BaseException) -> str:
-    """Return an error as one line to show."""
+    """Return an error as a one-line message."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if advice := _CREDENTIALS.get(str(getattr(error, "error_code", ""))):
-        return f"MLflow at {server.label()} refused: {advice}"
-    return lines[0][:300] if isinstance(error, server.Unreachable) else f"MLflow refused: {lines[0][:300]}"
+        return f"MLflow at {store_address.store_name()} refused: {advice}"
+    return lines[0][:300] if isinstance(error, Unreachable) else f"MLflow refused: {lines[0][:300]}"
 
 
 class Publication:
-    """One record on its way to MLflow; `advance` copies what is new since the last call."""
+    """The publication of one record; `advance` copies what is new since the last call."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -90,8 +91,8 @@ class Publication:
         """
         if self.complete:
             return
-        record = RunRecord.load(self.folder)  # before the lines: one that has ended gets no more of them
-        status, reason = ended(record)
+        record = RunRecord.load(self.folder)  # read before the lines: a record that has ended gets no more lines
+        status, reason = end_status(record)
         fresh = {file: read_lines(self.folder / file, offset) for file, offset in self._offsets.items()}
         if self.run_id and status is None and not any(lines for lines, _ in fresh.values()):
             return
@@ -104,34 +105,34 @@ class Publication:
                     _log_lines(client, run.info.run_id, lines)
                     self._offsets[file] = offset
                 if status is not None:
-                    _conclude(client, run.info.run_id, record, status, reason)
+                    _finish_run(client, run.info.run_id, record, status, reason)
             self.complete = status is not None
 
 
 def _is_complete(run: Run, record: RunRecord) -> bool:
-    """Whether all of the record is there, its latest life included."""
+    """Whether MLflow has all of the record, including the part after its last resumption."""
     tags: Mapping[str, str] = run.data.tags
-    return tags.get(_COMPLETE_TAG) == "true" and tags.get(_RESUMED_TAG, "0") == _lives(record)
+    return tags.get(_COMPLETE_TAG) == "true" and tags.get(_RESUMED_TAG, "0") == _resume_count(record)
 
 
-def _lives(record: RunRecord) -> str:
+def _resume_count(record: RunRecord) -> str:
     return str(record.document.get("resumed", 0))
 
 
 def _reopen(client: MlflowClient, run: Run, record: RunRecord) -> None:
-    """Set a run that had ended to running again: its record goes on."""
-    if run.data.tags.get(_RESUMED_TAG, "0") == _lives(record):
+    """Set a run that had ended to running again if its record was resumed."""
+    if run.data.tags.get(_RESUMED_TAG, "0") == _resume_count(record):
         return
     client.update_run(run.info.run_id, status="RUNNING")
-    for tag, value in ((_COMPLETE_TAG, "false"), (_REASON_TAG, ""), (_RESUMED_TAG, _lives(record))):
+    for tag, value in ((_COMPLETE_TAG, "false"), (_REASON_TAG, ""), (_RESUMED_TAG, _resume_count(record))):
         client.set_tag(run.info.run_id, tag, value)
 
 
-def ended(record: RunRecord) -> tuple[str | None, str]:
-    """Return MLflow's status for a record that has ended and the reason, or (None, "") for one that goes on."""
+def end_status(record: RunRecord) -> tuple[str | None, str]:
+    """Return MLflow's status and the reason for a record that has ended, or (None, "") for one that still runs."""
     if record.status != "RUNNING":
         return record.status, str(record.document.get("reason") or "")
-    if record.owned:
+    if record.has_live_owner:
         return None, ""
     return "KILLED", "the process died before the run ended"
 
@@ -142,7 +143,7 @@ def _find_or_create(client: MlflowClient, record: RunRecord) -> Run:
     if not runs:
         _create(client, experiment, record)
         runs = runs_of(client, experiment, record.id)
-    for spare in runs[1:]:  # made at the same moment on another machine; both see the same order
+    for spare in runs[1:]:  # created at the same time by another machine; both sort them alike
         client.delete_run(spare.info.run_id)
     return runs[0]
 
@@ -154,7 +155,7 @@ def runs_of(client: MlflowClient, experiment: str, record_id: str) -> list[Run]:
 
 
 def _create(client: MlflowClient, experiment: str, record: RunRecord) -> None:
-    """Make the run with its params and inputs. Tags come with the creation: no run is ever without its record's id."""
+    """Create the run with its params and inputs. The creation includes the tags, so every run has its record's id."""
     document = record.document
     run = client.create_run(
         experiment,
@@ -167,7 +168,7 @@ def _create(client: MlflowClient, experiment: str, record: RunRecord) -> None:
 
 
 def _nest(client: MlflowClient, run_id: str, record: RunRecord) -> None:
-    """Put a run under its parent's, where that is in MLflow."""
+    """Nest a run under its parent's run, if MLflow has that."""
     parent = record.document.get("tags", {}).get(PARENT_TAG)
     above = runs_of(client, server.experiment_id(client), parent) if parent else []
     if above:
@@ -186,8 +187,8 @@ def _log_lines(client: MlflowClient, run_id: str, lines: Sequence[Mapping[str, A
         client.log_batch(run_id, metrics=chunk)
 
 
-def _conclude(client: MlflowClient, run_id: str, record: RunRecord, status: str, reason: str) -> None:
-    """Copy params (a creation may have been cut short), files and status. The tag comes last: with it all is there."""
+def _finish_run(client: MlflowClient, run_id: str, record: RunRecord, status: str, reason: str) -> None:
+    """Copy params (the creation may have been interrupted), files and status; then set the tag that says complete."""
     log_facts(client, run_id, record)
     _nest(client, run_id, record)
     _upload(client, run_id, record)
@@ -218,7 +219,7 @@ def _listing(client: MlflowClient, run_id: str, folder: str | None) -> Iterator[
 
 
 def _end(record: RunRecord) -> int:
-    """When the run ended, ms: as recorded, or else when it last logged."""
+    """Return when the run ended, in ms: as recorded, or else when it last logged."""
     finished = record.document.get("finished_at")
     if finished:
         return milliseconds(finished)

@@ -1,4 +1,4 @@
-"""The run record: a folder on disk that tells all about one training run. MLflow is a view of it.
+"""The run record: a folder on disk that holds everything about one training run. MLflow's run is a copy of it.
 
     with RunRecord.start("train", params=params, inputs=[paths.SPLITS]) as record:
         record.log_epoch(0, {"val_loss": 0.7})
@@ -15,7 +15,6 @@ While it runs, the record lives outside DVC's outputs (`.cache/runs/<id>/`); eac
 """
 
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -23,15 +22,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pipeline.core import paths
 from pipeline.core.errors import StopRequestedError, UserError
 from pipeline.core.files import read_json, write_json
-from pipeline.tracking import jsonl, lineage
+from pipeline.tracking import jsonl, lineage, record_document
 from pipeline.tracking.owner_process import is_alive, this_process
+from pipeline.tracking.record_document import Kind
 
-Kind = Literal["train", "finetune", "tune", "trial", "import"]
 RECORD_FILE = "record.json"
 METRICS_FILE = "metrics.jsonl"
 SYSTEM_FILE = "system.jsonl"
@@ -40,12 +39,12 @@ DIFF_ARTIFACT = "code.diff"
 
 
 class RunRecord:
-    """One run's folder. As a context manager it finishes the record, or fails it with the exception's text."""
+    """One run's folder. Leaving it as a context manager marks the run as finished, or as failed with the exception."""
 
     def __init__(self, folder: Path, document: dict[str, Any]) -> None:
         self.folder = folder
         self.document = document
-        self._logged: set[tuple[int | None, str]] = set()  # by the processes before this one, if it goes on
+        self._logged: set[tuple[int | None, str]] = set()  # by earlier processes, if this one resumes the record
 
     @classmethod
     def start(
@@ -59,40 +58,23 @@ class RunRecord:
         root: Path = paths.RUNS,
         resumable: Path | None = None,
     ) -> Self:
-        """Begin a record under `root`; digests of `inputs` and the lineage are taken now.
+        """Begin a record under `root`; the digests of `inputs` and the lineage are computed now.
 
         Args:
             kind: which training stage this is.
-            params: nested as in params.yaml; kept flat, under dotted keys.
+            params: nested as in params.yaml; stored flat, under dotted keys.
             inputs: the tables and folders that the run reads.
-            name: what people call the run; the kind and the time if None.
-            tags: more to find it by.
-            root: where running records live.
-            resumable: a folder whose existence means that this run, should it die, will go on.
+            name: the name that MLflow shows; the kind and the time if None.
+            tags: more tags to search the run by.
+            root: the folder of the running records.
+            resumable: a folder; while it exists, this run will be resumed if its process dies.
 
         Raises:
             UserError: an input does not exist.
 
         """
-        now = datetime.now(UTC)
-        record_id = f"{now:%Y%m%dT%H%M%SZ}-{kind}-{secrets.token_hex(4)}"
-        document = {
-            "id": record_id,
-            "kind": kind,
-            "name": name or f"{kind} {now:%Y-%m-%d %H:%M:%S}",
-            "started_at": now.isoformat(),
-            "finished_at": None,
-            "status": "RUNNING",
-            "reason": "",
-            "params": flatten(params),
-            "tags": dict(tags or {}),
-            "lineage": lineage.capture(),
-            "inputs": [lineage.describe_input(path) for path in inputs],
-            "process": this_process(),
-            "resumed": 0,
-            "resumable": None if resumable is None else str(resumable),
-        }
-        record = cls(root / record_id, document)
+        document = record_document.initial(kind, params, inputs, name=name, tags=tags, resumable=resumable)
+        record = cls(root / document["id"], document)
         diff = lineage.git_diff()
         if diff:
             record.artifact(DIFF_ARTIFACT).write_text(diff, encoding="utf-8")
@@ -104,7 +86,7 @@ class RunRecord:
         """Read a record, running or finished.
 
         Raises:
-            UserError: the folder holds none, or a broken one.
+            UserError: the folder holds no record, or a broken one.
 
         """
         document = read_json(folder / RECORD_FILE)
@@ -113,7 +95,7 @@ class RunRecord:
         return cls(folder, document)
 
     def reopen(self) -> None:
-        """Go on with a record whose process died; what it logged already is not logged again."""
+        """Resume a record whose process died. Metrics that it has logged already are not logged again."""
         for file in (METRICS_FILE, SYSTEM_FILE):
             jsonl.drop_torn_line(self.folder / file)
         self._logged = {(line["epoch"], name) for line in self.metrics() for name in line["metrics"]}
@@ -133,7 +115,7 @@ class RunRecord:
 
     @property
     def kind(self) -> str:
-        """`train`, `finetune`; `tune` for a search, `trial` for one of its trainings; `import`: a model of others."""
+        """`train`, `finetune`, `tune` (a search), `trial` (a training of a search) or `import` (a foreign model)."""
         return str(self.document["kind"])
 
     @property
@@ -142,24 +124,24 @@ class RunRecord:
         return str(self.document["status"])
 
     @property
-    def owned(self) -> bool:
-        """Whether the process that began this record still lives."""
+    def has_live_owner(self) -> bool:
+        """Whether the process that writes this record is still alive."""
         return is_alive(self.document.get("process", {}), self.folder)
 
     @property
     def resumable(self) -> bool:
-        """Whether a run that died goes on with this record when its stage runs again."""
+        """Whether the stage resumes this record when it runs again after its process died."""
         folder = self.document.get("resumable")
         return bool(folder) and Path(str(folder)).is_dir()
 
     @property
     def system_samples(self) -> int:
-        """How many samples of the machine there are."""
+        """The number of system samples."""
         return len(jsonl.read_lines(self.folder / SYSTEM_FILE)[0])
 
     @property
     def model_path(self) -> Path:
-        """Where the run's model belongs."""
+        """The path of the run's model."""
         return self.folder / paths.MODEL_FILE
 
     def artifact(self, name: str) -> Path:
@@ -171,48 +153,51 @@ class RunRecord:
         return path
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float], *, step: int | None = None) -> None:
-        """Add one epoch's metrics; they are on disk when this returns. `step` is the epoch if None."""
+        """Append one epoch's metrics; they are on disk when this returns. `step` is the epoch if None."""
         self._log(METRICS_FILE, {"epoch": epoch, "step": epoch if step is None else step}, metrics)
 
     def log_summary(self, metrics: Mapping[str, float]) -> None:
-        """Add metrics of the whole run, which belong to no epoch. Name them unlike the epochs'."""
+        """Append metrics of the whole run. Their names must differ from those of the epochs' metrics."""
         self._log(METRICS_FILE, {"epoch": None, "step": 0}, metrics)
 
     def log_system(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add one sample of the machine."""
+        """Append one sample of the machine."""
         self._log(SYSTEM_FILE, {"step": step}, metrics)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every line of metrics.jsonl, in order."""
+        """Return every line of metrics.jsonl, in order."""
         return jsonl.read_lines(self.folder / METRICS_FILE)[0]
 
     @property
-    def kept_start(self) -> bool:
+    def start_is_best(self) -> bool:
         """Whether no epoch was better than the model that the training began with."""
         return self.summary().get("best_epoch", 0.0) < 0  # epochs count from 0
 
     def summary(self) -> dict[str, float]:
-        """Return the metrics of the whole run, the last of each name."""
+        """Return the metrics of the whole run; the last value of each name counts."""
         return {
             key: value for line in self.metrics() if line["epoch"] is None for key, value in line["metrics"].items()
         }
 
     def finish(self) -> None:
-        """Mark the run as done."""
+        """Mark the run as finished."""
         self._end("FINISHED", "")
 
     def fail(self, reason: str) -> None:
-        """Mark the run as failed, and why."""
+        """Mark the run as failed, with the reason."""
         self._end("FAILED", reason)
 
     def stop(self, reason: str) -> None:
-        """Mark the run as ended before its time, on purpose, and why."""
+        """Mark the run as stopped on purpose, with the reason."""
         self._end("KILLED", reason)
 
     def copy_to(self, out: Path) -> None:
         """Put a copy of the record into the folder `out` (hard links where the file system has them)."""
         files = [file for file in sorted(self.folder.rglob("*")) if file.is_file() and file.name != RECORD_FILE]
-        for file in [*files, self.folder / RECORD_FILE]:  # record.json last: with it the copy is whole
+        for file in [
+            *files,
+            self.folder / RECORD_FILE,
+        ]:  # record.json last: its presence means that the copy is complete
             target = out / file.relative_to(self.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
@@ -232,7 +217,7 @@ class RunRecord:
         if kind is None:
             self.finish()
             return
-        with suppress(OSError):  # a full disk, say: the first error is the one to tell
+        with suppress(OSError):  # such as a full disk: the first error is the one to report
             if isinstance(value, StopRequestedError):
                 self._end("KILLED", str(value))
             else:
@@ -254,14 +239,3 @@ class RunRecord:
     def _write(self) -> None:
         # A new inode each time: a hard link of an earlier state (DVC's cache may hold one) keeps its bytes.
         write_json(self.document, self.folder / RECORD_FILE)
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return `nested` with dotted keys; lists and single values stay as they are."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat

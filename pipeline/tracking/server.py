@@ -1,31 +1,35 @@
-"""The MLflow server or store: which one, whether it answers, and how long to wait for it.
+"""Sessions with the MLflow server or store, and how long to wait for it.
 
-MLflow's own client waits 248 s for a dead server and 120 s for a hanging one. Here each costs seconds: a server is
-asked for its health before it is used, and again while it is.
+MLflow's own client waits 248 s for a dead server and 120 s for a hanging one. Here each costs seconds: the health of a
+server is checked before it is used, and again while it is in use.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import logging
 import os
 import socket
 import sqlite3
 import ssl
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.tracking import main_project, store_relocation, ui_pages
+from pipeline.tracking import store_relocation, ui_pages
+from pipeline.tracking.session_lock import session_lock
+from pipeline.tracking.store_address import (
+    DATABASE_PORTS,
+    is_database_server,
+    sqlite_file,
+    tracking_uri,
+    without_password,
+)
+from pipeline.tracking.unreachable import Unreachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,72 +48,37 @@ _ENVIRONMENT = {
     "MLFLOW_UV_AUTO_DETECT": "false",  # a model's requirements are the few that it needs, not this project's lock
     "GIT_PYTHON_REFRESH": "quiet",
 }
-_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # of database servers
 _HEALTH_SECONDS = 2.0
 _CHECK_SECONDS = 3.0
-_LOCK_SECONDS = 120.0
-_SQLITE = "sqlite:///"
 _log = logging.getLogger(__name__)
 
 
-class Unreachable(Exception):  # noqa: N818 -- an expected state of the world: the record stays, `nsfw sync` follows
-    """The MLflow server does not answer; the message says which and why."""
-
-
 def prepare_environment() -> None:
-    """Set MLflow's patience, its silence and no telemetry for this process. What the user has set stays."""
+    """Set short timeouts, quiet logs and no telemetry for MLflow in this process; variables already set stay."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in ("alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, or else a sqlite file in the project's root.
-
-    A sqlite file is named by its full path: a temporary experiment of DVC's works elsewhere, on the same file.
-    """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
-    database = _database(uri)
-    return uri if database is None else f"{_SQLITE}{database}"
-
-
-def _database(uri: str) -> Path | None:
-    """Return the sqlite file that `uri` names, None where it names none."""
-    name = uri.removeprefix(_SQLITE) if uri.startswith(_SQLITE) else ""
-    return (main_project.root() / name).resolve() if name and not name.startswith(":") and "?" not in name else None
-
-
-def shown(uri: str) -> str:
-    """Return `uri` without a user's name and password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
-
-
-def label() -> str:
-    """Return the store in use, to be shown and compared: no password; a file below the project by its relative path."""
-    uri = shown(tracking_uri())
-    return uri.replace(f"sqlite:///{main_project.root().resolve()}/", "sqlite:///")
-
-
 def check(uri: str) -> None:
-    """Ask the server for its health, for 2 s at most. A local store always answers.
+    """Check that the server answers within 2 s. A local store always does.
 
     Raises:
-        Unreachable: nothing listens, nothing answers, or a gateway says that nothing is behind it.
+        Unreachable: nothing listens, nothing answers, or a gateway reports that its server is down.
 
     """
     parts = urlsplit(uri)
     try:
         if parts.scheme in {"http", "https"}:
             # /health asks for no password, and urllib takes none from a URL.
-            _check_http(f"{shown(uri).rstrip('/')}/health")
+            _check_http(f"{without_password(uri).rstrip('/')}/health")
         elif parts.hostname:  # a database server
-            port = parts.port or _PORTS.get(parts.scheme.split("+")[0])
+            port = parts.port or DATABASE_PORTS.get(parts.scheme.split("+")[0])
             if port:
                 socket.create_connection((parts.hostname, port), timeout=_HEALTH_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise Unreachable(f"MLflow at {shown(uri)} does not answer ({_reason(error)})") from None
+        raise Unreachable(f"MLflow at {without_password(uri)} does not answer ({_reason(error)})") from None
 
 
 def _check_http(url: str) -> None:
@@ -118,9 +87,11 @@ def _check_http(url: str) -> None:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code >= 500:
-            raise OSError(f"HTTP {error.code}") from None  # below that something answers; MLflow's client tells what
+            raise OSError(
+                f"HTTP {error.code}"
+            ) from None  # below 500 the server is up, and MLflow's client reports what is wrong
     except urllib.error.URLError as error:
-        if not isinstance(error.reason, ssl.SSLError):  # the client has its own settings for certificates
+        if not isinstance(error.reason, ssl.SSLError):  # MLflow's client has its own settings for certificates
             raise
 
 
@@ -131,7 +102,7 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def session() -> Iterator[MlflowClient]:
-    """Yield an MlflowClient on the tracking server, which has just answered; this machine's sessions take turns.
+    """Yield an MlflowClient on the tracking server, after a health check. Only one session runs per machine.
 
     Raises:
         Unreachable: the server does not answer, or another session has lasted two minutes.
@@ -142,14 +113,14 @@ def session() -> Iterator[MlflowClient]:
     prepare_environment()
     import mlflow
 
-    with _turn(uri):  # from the client on: two that make a sqlite file's schema at once fail
-        _follow(uri)
+    with session_lock(uri):  # includes the client: creating the schema of a sqlite file twice at once fails
+        _relocate(uri)
         mlflow.set_tracking_uri(uri)
         yield mlflow.MlflowClient(uri)
 
 
 def experiment_id(client: MlflowClient) -> str:
-    """Return the id of the experiment MLFLOW_EXPERIMENT_NAME, or `nsfw`; made if it is not there.
+    """Return the id of the experiment MLFLOW_EXPERIMENT_NAME, or `nsfw`; create it if it does not exist.
 
     Raises:
         UserError: the store is a database, and its artifacts would stay on this machine.
@@ -158,46 +129,42 @@ def experiment_id(client: MlflowClient) -> str:
     from mlflow.exceptions import MlflowException
 
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "nsfw"
-    found = client.get_experiment_by_name(name)
-    _check_artifacts(tracking_uri(), None if found is None else found.artifact_location)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    _check_artifacts(tracking_uri(), None if experiment is None else experiment.artifact_location)
+    if experiment is None:
         try:
-            return str(client.create_experiment(name, **_beside(tracking_uri())))
+            return str(client.create_experiment(name, **_experiment_options(tracking_uri())))
         except MlflowException:  # another process was faster
-            found = client.get_experiment_by_name(name)
-            if found is None:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-    if found.lifecycle_stage == "deleted":
+    if experiment.lifecycle_stage == "deleted":
         raise MlflowException(
             f"experiment {name!r} is deleted in MLflow; restore it there, or set MLFLOW_EXPERIMENT_NAME"
         )
-    return str(found.experiment_id)
-
-
-def is_database_server() -> bool:
-    """Whether the tracking URI names a database server, not MLflow's own."""
-    return urlsplit(tracking_uri()).scheme.split("+")[0] in _PORTS
+    return str(experiment.experiment_id)
 
 
 def _check_artifacts(uri: str, location: str | None) -> None:
-    """Refuse a database server without an artifact store that others reach.
+    """Raise UserError for a database server whose artifacts would stay in a local folder.
 
-    MLflow's client would write models below whatever folder the first user works in, and tell nobody.
+    MLflow's client would silently write models below the working directory of the first user.
     """
     if not is_database_server() or urlsplit(location or "").scheme not in {"", "file"}:
         return
     raise UserError(
-        f"MLFLOW_TRACKING_URI is a database ({shown(uri)}), which holds no artifacts: models would stay in a folder of "
-        "this machine. Start a server on it, `mlflow server --backend-store-uri URI --artifacts-destination s3://...` "
-        "(or a folder of its own), and set MLFLOW_TRACKING_URI to its http:// address; or make the experiment first: "
+        f"MLFLOW_TRACKING_URI is a database ({without_password(uri)}), which holds no artifacts: models would "
+        "stay in a folder of this machine. Start a server on it, "
+        "`mlflow server --backend-store-uri URI --artifacts-destination s3://...` (or a folder of its own), and set "
+        "MLFLOW_TRACKING_URI to its http:// address; or make the experiment first: "
         "`mlflow experiments create -n nsfw -l s3://...`."
     )
 
 
-def _beside(uri: str) -> dict[str, Any]:
-    """Return where a new experiment's artifacts go, and its tags."""
-    # A server knows where its artifacts go; beside a sqlite file MLflow would take a folder of the working directory's.
-    database = _database(uri)
+def _experiment_options(uri: str) -> dict[str, Any]:
+    """Return the artifact location and the tags of a new experiment."""
+    # A server decides where its artifacts go. For a sqlite file, MLflow would choose a folder of the working directory.
+    database = sqlite_file(uri)
     if database is None:
         return {"tags": ui_pages.EXPERIMENT_TAGS}
     location = (database.parent / store_relocation.ARTIFACTS).as_uri()
@@ -207,12 +174,12 @@ def _beside(uri: str) -> dict[str, Any]:
     }
 
 
-def _follow(uri: str) -> None:
-    database = _database(uri)
+def _relocate(uri: str) -> None:
+    database = sqlite_file(uri)
     if database is None:
         return
     try:
-        origin = store_relocation.follow(database)
+        origin = store_relocation.relocate(database)
     except sqlite3.Error as error:
         raise Unreachable(
             f"{database} was moved or copied, and cannot be told where its artifacts lie ({error})"
@@ -221,33 +188,11 @@ def _follow(uri: str) -> None:
         _log.warning("%s was moved or copied here from %s: its artifacts are the ones beside it now", database, origin)
 
 
-@contextmanager
-def _turn(uri: str) -> Iterator[None]:
-    name = hashlib.sha256(uri.encode()).hexdigest()[:12]
-    path = main_project.lasting(paths.CACHE) / f"mlflow-{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        end = time.monotonic() + _LOCK_SECONDS
-        while not _locked(handle.fileno()):
-            if time.monotonic() > end:
-                raise Unreachable(f"another publication to MLflow has held {path} for {_LOCK_SECONDS:g} s")
-            time.sleep(0.05)
-        yield
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def watch(thread: threading.Thread) -> None:
     """Wait for a thread that talks to the server, as long as the server answers.
 
     Raises:
-        Unreachable: it did not, twice in a row; the thread is left behind.
+        Unreachable: two health checks in a row failed; the thread is abandoned.
 
     """
     uri, failures = tracking_uri(), 0
@@ -264,11 +209,11 @@ def watch(thread: threading.Thread) -> None:
                 raise
 
 
-def patiently(work: Callable[[], T]) -> T:
-    """Do `work`, which talks to the server, in a thread, and give up when the server stops answering.
+def run_watched(work: Callable[[], T]) -> T:
+    """Return what `work`, which talks to the server, returns; give up when the server stops answering.
 
     Raises:
-        Unreachable: it did; whatever `work` raises otherwise.
+        Unreachable: the server stopped answering. Exceptions of `work` pass through.
 
     """
     results: list[T] = []

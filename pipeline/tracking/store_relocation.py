@@ -1,8 +1,8 @@
-"""A sqlite store that was moved or copied with its project: its artifacts are the ones that lie beside it.
+"""Corrects the artifact paths of a sqlite store that was moved or copied with its project.
 
-MLflow writes each artifact's place into the database as an absolute path. In a renamed project they would be lost, and
-a copied one would write into the original. So each experiment of ours carries the folder that its database lay in, and
-where that is no longer so, the paths below it are rewritten.
+MLflow stores absolute artifact paths in the database. In a renamed project they would be lost, and a copied project
+would write into the original. So each experiment of ours has a tag with the folder of its database; if the database is
+in another folder now, the paths below the old folder are rewritten.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-ARTIFACTS = "mlartifacts"  # beside the database
+ARTIFACTS = "mlartifacts"  # in the folder of the database
 ROOT_TAG = "nsfw.root"  # of an experiment: the database's folder
 _KIND_TAG = "mlflow.experimentKind"
-# Whatever MLflow reads an artifact's place from. A tag's key narrows it down; datasets and sources tell of history.
+# Every column that MLflow reads an artifact path from; for tags, with the key. Datasets and sources record history.
 _COLUMNS = (
     ("experiments", "artifact_location", ""),
     ("runs", "artifact_uri", ""),
@@ -29,13 +29,13 @@ _COLUMNS = (
 _WAIT_SECONDS = 60.0
 
 
-def follow(database: Path) -> Path | None:
-    """Rewrite the artifacts' places in a store whose folder is another by now, in one transaction.
+def relocate(database: Path) -> Path | None:
+    """Rewrite the artifact paths in a store that is in another folder now, in one transaction.
 
-    Returns the folder that it was made in, or None where nothing had to change.
+    Returns the folder that it was created in, or None if nothing had to change.
 
     Raises:
-        sqlite3.Error: it has to be changed, and cannot be.
+        sqlite3.Error: the paths have to be changed, and the database refuses.
 
     """
     here = database.resolve().parent
@@ -51,7 +51,7 @@ def follow(database: Path) -> Path | None:
 
 
 def _origins(database: Path, here: Path) -> list[Path]:
-    """Return the folders, other than `here`, that the store's artifacts lay in; [] where it is no store of MLflow's."""
+    """Return the folders, other than `here`, that held the store's artifacts; [] for a file that is not MLflow's."""
     if not database.is_file():
         return []
     uri = f"file:{quote(str(database.resolve()))}?mode=ro"
@@ -68,16 +68,16 @@ def _origins(database: Path, here: Path) -> list[Path]:
                 for number, location, root, kind in rows
                 if root or kind
             }
-    except sqlite3.Error:  # no database, or one without a schema yet: MLflow makes it, or says what is wrong
+    except sqlite3.Error:  # no database, or one without a schema: MLflow creates it, or reports what is wrong
         return []
     return sorted(origins - {here, None}, key=str)  # type: ignore[arg-type] # None is taken out
 
 
 def _origin(connection: sqlite3.Connection, number: int, location: str, root: str | None, here: Path) -> Path | None:
-    """Return the folder that an experiment's store lay in; None where it was told to keep its artifacts elsewhere."""
+    """Return the folder of an experiment's store; None if the experiment was given another artifact location."""
     if root:
         return Path(root)
-    # Made before experiments carried their folder.
+    # An experiment from before there was a tag with the folder.
     path = _path(location)
     if path is None or path.name != ARTIFACTS:
         return None
@@ -114,7 +114,7 @@ def _rewrite(connection: sqlite3.Connection, origin: Path, here: Path) -> None:
 
 
 def _prefixes(origin: Path, here: Path) -> Iterator[tuple[str, str]]:
-    """Yield how a path below `origin` may begin, and how it begins here."""
+    """Yield pairs of prefixes: as a path below `origin` may begin, and as it must begin here."""
     yield str(origin), str(here)
     yield origin.as_uri(), here.as_uri()
     if origin.as_uri() != f"file://{origin}":  # MLflow escapes nothing in some places

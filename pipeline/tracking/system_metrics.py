@@ -1,4 +1,4 @@
-"""Samples of the machine while a run trains, under MLflow's own names, into the run record."""
+"""Writes samples of the machine into the run record while a run trains, under MLflow's own metric names."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ _FIRST_SAMPLE_SECONDS = 20.0
 class SystemSampler:
     """While the context lasts, a thread logs processor, memory, disk, network and GPU use to the record.
 
-    It costs the training thread nothing, and no failure of it is raised there.
+    It does not delay the training thread, and raises nothing there.
     """
 
     def __init__(self, record: RunRecord, *, seconds: float = 10.0) -> None:

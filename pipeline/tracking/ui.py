@@ -9,23 +9,23 @@ import webbrowser
 from contextlib import suppress
 
 from pipeline.params.root import load_params
-from pipeline.tracking import main_project, server, store_relocation, ui_pages
+from pipeline.tracking import main_project, server, store_address, store_relocation, ui_pages
 
 _START_SECONDS = 120.0
 
 
 def serve(port: int) -> None:
-    """Say where the runs are to be seen; where that is this machine, serve them until Ctrl-C (and never return)."""
-    uri = server.tracking_uri()
+    """Print the address of the runs table. For a local store, become MLflow's server, which ends with Ctrl-C."""
+    uri = store_address.tracking_uri()
     if uri.startswith(("http://", "https://")):
-        print(f"MLFLOW_TRACKING_URI is set: open {address(server.shown(uri))}")
+        print(f"MLFLOW_TRACKING_URI is set: open {address(store_address.without_password(uri))}")
         return
     base = f"http://127.0.0.1:{port}"
     page = address(base)
-    print(f"MLflow's UI on {server.shown(uri)}: {page}   (Ctrl-C ends it)", flush=True)
+    print(f"MLflow's UI on {store_address.without_password(uri)}: {page}   (Ctrl-C ends it)", flush=True)
     if _has_screen():
         _open_later(page, base)
-    # For evaluations of language models: seven more processes, of 270 MB each.
+    # This would start seven more processes of 270 MB each, for evaluations of language models.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     command = ["mlflow", "server", "--backend-store-uri", uri, "--port", str(port), "--workers", "1"]
     artifacts = str(main_project.root() / store_relocation.ARTIFACTS)
@@ -33,10 +33,10 @@ def serve(port: int) -> None:
 
 
 def address(base: str) -> str:
-    """Return the page with the runs, its columns and descriptions in place; MLflow's first page where it refuses."""
+    """Return the address of the runs table, after setting its columns and descriptions; the home page if that fails."""
     model = load_params().register_.model
     try:
-        return server.patiently(lambda: _prepared(base, model))
+        return server.run_watched(lambda: _prepared(base, model))
     except Exception:  # noqa: BLE001 -- MLflow's client raises whatever it likes, and its pages say what is wrong
         return f"{base.rstrip('/')}/#/experiments?workflowType=machine_learning"
 
@@ -54,7 +54,7 @@ def _has_screen() -> bool:
 
 
 def _open_later(page: str, base: str) -> None:
-    """Open the page once the server answers. Another process waits for that: this one becomes the server."""
+    """Open the page once the server answers. A child process waits for it, because this process becomes the server."""
     with suppress(OSError):
         quiet = subprocess.DEVNULL
         subprocess.Popen(  # noqa: S603 -- no shell; our own arguments
@@ -63,7 +63,7 @@ def _open_later(page: str, base: str) -> None:
 
 
 def open_when_up(page: str, base: str, seconds: float = _START_SECONDS) -> bool:
-    """Wait until the server at `base` answers, and open `page` in a browser; say whether one was there."""
+    """Wait until the server at `base` answers, and open `page` in a browser; return whether there was a browser."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with suppress(OSError):

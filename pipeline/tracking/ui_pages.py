@@ -1,4 +1,4 @@
-"""What MLflow's pages show of the project: an experiment's description and columns, and where a browser finds them."""
+"""Descriptions and columns on MLflow's pages of the project, and the addresses of those pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.tracking.absent import or_none
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_VIEW = "nsfw"  # of the runs table; whoever opens it may change it, and keep that
+_VIEW = "nsfw"  # a shared view of the runs table; a user may change it and save the change
 _COLUMNS = ("test_macro_recall", "test_unsafe/recall", "best_val_macro_recall", "best_val_unsafe_recall")
 _NOTE = """\
 Trainings of the picture classifier, a run each: **train** (the head on the frozen backbone), **finetune** (what is \
@@ -22,7 +22,7 @@ epoch that was taken.
 - Tags `nsfw.git_commit` and `nsfw.data_md5` say what it was made from; `nsfw trace VERSION` how to make it again.
 """
 EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",  # MLflow's pages for training, not for agents
+    "mlflow.experimentKind": "custom_model_development",  # MLflow's pages for training, not those for agents
     "mlflow.note.content": _NOTE,
     f"mlflow.sharedViewState.{_VIEW}": json.dumps({"selectedColumns": [f"metrics.`{name}`" for name in _COLUMNS]}),
 }
@@ -35,7 +35,7 @@ A version's description holds its gates and its figures on the test set, its sou
 
 
 def complete(client: MlflowClient, experiment: str, model: str) -> None:
-    """Describe an experiment and a registered model made before there were descriptions; people's own stay."""
+    """Add missing descriptions to an experiment and a registered model; existing ones are not changed."""
     tags = client.get_experiment(experiment).tags
     for key, value in EXPERIMENT_TAGS.items():
         if key not in tags:
@@ -48,7 +48,7 @@ def complete(client: MlflowClient, experiment: str, model: str) -> None:
 def runs(base: str, experiment: str) -> str:
     """Return the address of the runs table, with the columns that matter, on the server at `base`.
 
-    MLflow's own way in leads to the page of its agents, which is empty here.
+    MLflow's default page is the one for agents, which is empty here.
     """
     return f"{base.rstrip('/')}/#/experiments/{experiment}/runs?viewStateShareKey={_VIEW}&workflowType=machine_learning"
 
@@ -57,13 +57,13 @@ _CARD = "[Model card]("  # how the line begins
 
 
 def card(client: MlflowClient, run_id: str, folder: str) -> str:
-    """Return the line of a version's description that leads to its model card, in `folder` among a run's artifacts."""
+    """Return the line of a version's description that links to its model card, in `folder` of a run's artifacts."""
     experiment = client.get_run(run_id).info.experiment_id
     run = f"#/experiments/{experiment}/runs/{run_id}"
     return f"{_CARD}{run}/artifacts/{folder}/model_card.html) and evidence: `{folder}` among the artifacts of its run."
 
 
 def with_card(description: str, line: str) -> str:
-    """Return a version's description with this line first, in place of an earlier one."""
+    """Return a version's description with this line first, replacing an earlier such line."""
     first, _, rest = description.partition("\n")
     return f"{line}\n{rest}" if first.startswith(_CARD) else f"{line}\n\n{description}"

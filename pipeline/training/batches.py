@@ -1,4 +1,4 @@
-"""What an epoch trains on: shuffled, augmented, the same for the same seed and epoch, from any place on."""
+"""The batches of an epoch: shuffled and augmented; the same seed and epoch give the same, from any position on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ _SHUFFLE_BYTES = 512 * 2**20
 def from_embeddings(
     train: Embeddings, batch_size: int, seed: int, epoch: int, *, skip: int = 0, weights: np.ndarray | None = None
 ) -> Any:
-    """Return an epoch's batches of (features, label): each picture once, by a view of it drawn at random.
+    """Return an epoch's batches of (features, label): each picture once, in a random view.
 
-    The first `skip` pictures are passed over. `weights`, by label index, makes it (features, label, weight).
+    The first `skip` pictures are left out. With `weights`, by label index, batches are (features, label, weight).
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(train.label))
@@ -34,32 +34,32 @@ def from_embeddings(
 
 @dataclass(frozen=True)
 class Source:
-    """A split's packed pictures: streamed from `files`, or `kept` decoded (pictures uint8 (n, s, s, 3), labels (n))."""
+    """A split's packed pictures: streamed from `files`, or `decoded` (pictures uint8 (n, s, s, 3), labels (n))."""
 
     files: tuple[str, ...]
     pictures: int
     size: int
-    kept: tuple[Any, Any] | None
+    decoded: tuple[Any, Any] | None
 
     @classmethod
     def open(cls, files: Sequence[str], pictures: int, size: int, memory_mb: int) -> "Source":
-        """Decode the pictures now if they take no more than `memory_mb` MiB; decoding each epoch anew costs more."""
-        kept = None
+        """Decode the pictures now if they fit into `memory_mb` MiB, which is faster than decoding them every epoch."""
+        decoded = None
         if packed_records.fit_in_memory(pictures, size, memory_mb):
             parts = list(packed_records.pictures(files, size, 256))
-            kept = tf.concat([part[0] for part in parts], 0), tf.concat([part[1] for part in parts], 0)
-        return cls(tuple(files), pictures, size, kept)
+            decoded = tf.concat([part[0] for part in parts], 0), tf.concat([part[1] for part in parts], 0)
+        return cls(tuple(files), pictures, size, decoded)
 
     def rows(self, rng: np.random.Generator, skip: int, batch_size: int) -> Any:
-        """Return batches of (pictures uint8, labels) in an order drawn from `rng`, from number `skip` on."""
-        if self.kept is not None:
-            pixels, labels = self.kept
+        """Return batches of (pictures uint8, labels) in an order drawn from `rng`, from index `skip` on."""
+        if self.decoded is not None:
+            pixels, labels = self.decoded
             order = tf.data.Dataset.from_tensor_slices(rng.permutation(self.pictures)[skip:]).batch(batch_size)
             return order.map(lambda at: (tf.gather(pixels, at), tf.gather(labels, at)), tf.data.AUTOTUNE)
         buffer = min(self.pictures, max(1, _SHUFFLE_BYTES // (self.size * self.size * 3)))
         stored = packed_records.read([str(name) for name in rng.permutation(list(self.files))])
         shuffled = stored.shuffle(buffer, seed=int(rng.integers(2**31)), reshuffle_each_iteration=False)
-        rows = shuffled.skip(skip)  # seen before the run was interrupted: passed over undecoded
+        rows = shuffled.skip(skip)  # seen before the run was interrupted: skipped without decoding
         return rows.map(lambda row: packed_records.parse(row, self.size)[:2], tf.data.AUTOTUNE).batch(batch_size)
 
 
@@ -74,10 +74,10 @@ def from_pictures(
     weights: np.ndarray | None = None,
     warp: bool = True,
 ) -> Any:
-    """Return an epoch's batches of (augmented 0..255 pixels, label): each picture once, in a new order and form.
+    """Return an epoch's batches of (augmented 0..255 pixels, label): each picture once, newly shuffled and augmented.
 
-    The first `skip` pictures are passed over. `weights`, by label index, makes it (pixels, label, weight). Without
-    `warp`, the pixels come as ((pictures uint8, coefficients, channel shifts), label): the model is to augment them.
+    The first `skip` pictures are left out. With `weights`, by label index, batches are (pixels, label, weight). Without
+    `warp` the first element is (pictures uint8, coefficients, channel shifts), for a model that augments them itself.
     """
     rng = np.random.default_rng([seed, epoch])
     draws = tuple(part[skip:] for part in augment.draw(rng, source.pictures, ranges, source.size))
@@ -91,7 +91,7 @@ def from_pictures(
 
     zipped = tf.data.Dataset.zip((source.rows(rng, skip, batch_size), drawn))
     batched = zipped.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-    return packed_records.of_length(batched, source.pictures - skip, batch_size).prefetch(tf.data.AUTOTUNE)
+    return packed_records.with_known_length(batched, source.pictures - skip, batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def _warped(pictures: Any, coefficients: Any, channel: Any) -> Any:

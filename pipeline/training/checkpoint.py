@@ -1,4 +1,4 @@
-"""Where a training stands, on disk: whatever happens while one is written, a whole one is left to go on from.
+"""Checkpoints of a training. If writing one fails or is interrupted, a complete earlier one remains.
 
     <root>/<kind>-<digest>/
         run.json        what the training depends on, and its run record
@@ -6,7 +6,8 @@
         current.npz     the newest verified one
         previous.npz    the one before
 
-The folder's name is a digest of what the weights depend on (params, data, code): another one starts afresh.
+The folder's name holds a digest of what the weights depend on (params, data, code): where it differs, a training starts
+from the beginning.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from pipeline.core.errors import UserError
 _CANDIDATES = ("next.npz", "current.npz", "previous.npz")  # the newest first
 _RUN_FILE = "run.json"
 _STATE = "state"
-_KEPT_OTHERS = 1  # an interrupted training of other params may still be wanted: the newest such one
+_OTHERS_RETAINED = 1  # an interrupted training of other params may still be wanted: the newest such one
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ _log = logging.getLogger(__name__)
 class State:
     """A training between two steps.
 
-    epoch, pictures: where the next batch lies: `pictures` of epoch number `epoch` (from 0) have been seen.
-    parts: into how many micro-batches a batch is divided.
+    epoch, pictures: the position of the next batch: `pictures` of epoch number `epoch` (from 0) have been seen.
+    parts: the number of micro-batches in a batch.
     values: every variable: weights, optimizer, seeds of dropout, running metrics.
     best: the best epoch's metrics, empty before the first epoch's end; best_weights: its weights, in model order.
     """
@@ -64,7 +65,7 @@ class State:
         """Read a state; every byte is checked against the archive's CRCs.
 
         Raises:
-            OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: there is none, or it is damaged.
+            OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: it does not exist, or is damaged.
 
         """
         with np.load(path, allow_pickle=False) as archive:
@@ -79,7 +80,7 @@ _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class Checkpoints:
-    """The checkpoints of one training; `every_minutes` says when another is due within an epoch."""
+    """The checkpoints of one training; within an epoch one is due `every_minutes`."""
 
     def __init__(self, folder: Path, every_minutes: float, *, read_only: bool = False) -> None:
         self.folder = folder
@@ -89,14 +90,14 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether the last save (or the beginning) lies long enough back."""
+        """Whether `every_minutes` have passed since the last save, or since the start."""
         return not self._read_only and time.monotonic() - self._saved_at >= self._every_seconds
 
     def save(self, state: State) -> None:
-        """Write a checkpoint and read it back; only then does it take the place of the one before.
+        """Write a checkpoint, read it back, and only then replace the previous one by it.
 
         Raises:
-            OSError: it cannot be written (a full disk); those before are untouched.
+            OSError: it cannot be written (a full disk, say); the earlier ones are unchanged.
 
         """
         if self._read_only:
@@ -110,7 +111,7 @@ class Checkpoints:
         self._saved_at = time.monotonic()
 
     def load(self) -> State | None:
-        """Return the newest whole checkpoint, or None where there is none."""
+        """Return the newest undamaged checkpoint, or None."""
         for name in _CANDIDATES:
             path = self.folder / name
             if path.exists():
@@ -122,47 +123,50 @@ class Checkpoints:
 
     @property
     def record(self) -> Path | None:
-        """The run record that goes with it, where there is one still."""
+        """The folder of the training's run record, or None if it does not exist any more."""
         try:
             folder = Path(str(files.read_json(self.folder / _RUN_FILE)["record"]))
         except (UserError, KeyError, TypeError):
             return None
         return folder if folder.is_dir() else None
 
-    def belongs_to(self, record: Path, identity: Mapping[str, str]) -> None:
-        """Note the run record, and what the training depends on."""
+    def note_run(self, record: Path, identity: Mapping[str, str]) -> None:
+        """Store the path of the run record, and what the training depends on."""
         if not self._read_only:
             files.write_json({"record": str(record), "identity": dict(identity)}, self.folder / _RUN_FILE)
 
     def remove(self) -> None:
-        """Delete them: the training's result is in place."""
+        """Delete the checkpoints, once the training's result is saved."""
         if not self._read_only:
             shutil.rmtree(self.folder)
 
 
-def find(
+def prepare(
     root: Path, kind: str, identity: Mapping[str, str], *, every_minutes: float, read_only: bool = False
 ) -> Checkpoints:
-    """Return the place for the checkpoints of a training of `kind` that depends on `identity` (digests by name).
+    """Prepare the folder for a training of `kind` that depends on `identity` (digests by name); return its checkpoints.
 
-    Where only one that depends on something else was interrupted, say what differs and start afresh. `read_only` is for
-    the other machines of a training, which read what the chief wrote.
+    Logs what differs where there is only an interrupted training with another identity. `read_only` is for the other
+    machines of a training, which read what the chief has written.
     """
     digest = hashlib.sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()
     folder = root / f"{kind}-{digest[:16]}"
     if read_only:
         return Checkpoints(folder, every_minutes, read_only=True)
-    others = sorted((place for place in root.glob(f"{kind}-*") if place != folder), key=_age)
+    others = sorted((other for other in root.glob(f"{kind}-*") if other != folder), key=_age)
     if not folder.exists():
-        for place in others[:1]:
+        for other in others[:1]:
             _log.warning(
-                "%s holds an interrupted %s of other %s: starting afresh", place, kind, _differing(place, identity)
+                "%s holds an interrupted %s of other %s: starting from the beginning",
+                other,
+                kind,
+                _differing(other, identity),
             )
         folder.mkdir(parents=True)
-    for torn in folder.glob(".*.tmp"):
-        torn.unlink()
-    for place in others[_KEPT_OTHERS:]:
-        shutil.rmtree(place)
+    for unfinished in folder.glob(".*.tmp"):
+        unfinished.unlink()
+    for other in others[_OTHERS_RETAINED:]:
+        shutil.rmtree(other)
     return Checkpoints(folder, every_minutes)
 
 

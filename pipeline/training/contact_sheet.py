@@ -1,4 +1,4 @@
-"""A contact sheet: what augmentation makes of a few pictures, for people to look at."""
+"""A contact sheet of a few pictures and augmented forms of them."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from pipeline.model import augment
 from pipeline.params.augment import Augment
 
 ROWS = 8
-FORMS = 7  # augmented ones, beside the picture as it is
+FORMS = 7  # augmented ones, beside the original
 CELL = 128  # px, at most
 GAP, TEXT = 2, 16  # px between cells, and above a row for its name
 
 
 def contact_sheet(pictures: np.ndarray, names: Sequence[str], ranges: Augment, seed: int) -> Image.Image:
-    """Draw a row for each of the first eight pictures: as it is, then seven forms that training might see.
+    """Draw a row for each of the first eight pictures: the original, then seven augmented forms.
 
     Args:
         pictures: uint8 (n, size, size, 3), at least one.

@@ -1,8 +1,8 @@
-"""Features that were computed before, so that a new picture embeds itself only; always the bytes that a new run gives.
+"""A cache of features, so that only new pictures are embedded; they are the same bytes that a new run computes.
 
 .cache/embeddings/<recipe>/<sha256 of the file>.npz holds rows of `key` (m), `view` (m) and `features` float32 (m, d).
-Files are added and never changed. A file whose bytes are not what its name says is deleted, and its rows are embedded
-again. A key is a picture's content and packed bytes; a recipe is all else that features depend on.
+Files are added and never changed. A file whose digest is not its name is deleted, and its rows are embedded again. A
+key is a digest of a picture's sha256 and packed bytes; a recipe, one of everything else that features depend on.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ from pipeline.params.root import Params
 from pipeline.training import augmented_views, packed_records
 from pipeline.training.embeddings import Embeddings
 
-KEPT_RECIPES = 3
-_PART_BYTES = 32 * 2**20  # of features in a file: what a killed run loses at most, and what is read at a time
+RETAINED_RECIPES = 3
+_PART_BYTES = 32 * 2**20  # of features in a file: the most that a killed run loses
 
 _log = logging.getLogger(__name__)
 
@@ -35,34 +35,34 @@ class EmbeddingCache:
     """The rows of one recipe on disk."""
 
     def __init__(self, root: Path, recipe: str) -> None:
-        """Open a recipe's folder under `root`, as the one used last; delete all but the last used three."""
+        """Open a recipe's folder under `root`; delete all but the three that were used last, this one included."""
         self.folder = root / recipe
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.touch()
         others = [folder for folder in root.iterdir() if folder.is_dir() and folder != self.folder]
         others.sort(key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
-        for old in others[KEPT_RECIPES - 1 :]:
+        for old in others[RETAINED_RECIPES - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
 
     def fill(self, keys: Sequence[str], features: np.ndarray) -> np.ndarray:
-        """Copy what is kept of `keys` (n) into `features` (views, n, d), in place.
+        """Copy the cached rows of `keys` (n) into `features` (views, n, d), in place.
 
-        Returns bool (views, n): what is missing still.
+        Returns bool (views, n): which rows are missing.
         """
         missing = np.ones(features.shape[:2], bool)
-        place_of = {key: place for place, key in enumerate(keys)}
-        for key, view, kept in filter(None, map(_read, sorted(self.folder.glob("*.npz")))):
-            place = np.array([place_of.get(name, -1) for name in key.tolist()], int)
-            use = (place >= 0) & (view < len(features))
-            features[view[use], place[use]] = kept[use]
-            missing[view[use], place[use]] = False
+        row_of = {key: row for row, key in enumerate(keys)}
+        for key, view, cached in filter(None, map(_read, sorted(self.folder.glob("*.npz")))):
+            row = np.array([row_of.get(name, -1) for name in key.tolist()], int)
+            use = (row >= 0) & (view < len(features))
+            features[view[use], row[use]] = cached[use]
+            missing[view[use], row[use]] = False
         return missing
 
     def add(self, keys: Sequence[str], features: np.ndarray, which: np.ndarray) -> None:
-        """Keep those rows of `features` (views, n, d) that `which` (bool, views, n) marks, as one new file."""
-        view, place = np.nonzero(which)
+        """Write the rows of `features` (views, n, d) that `which` (bool, views, n) marks into one new file."""
+        view, row = np.nonzero(which)
         buffer = io.BytesIO()
-        np.savez(buffer, key=np.array(keys)[place], view=view, features=features[view, place])
+        np.savez(buffer, key=np.array(keys)[row], view=view, features=features[view, row])
         data = buffer.getbuffer()
         with files.atomic(self.folder / f"{hashlib.sha256(data).hexdigest()}.npz") as temporary:
             temporary.write_bytes(data)
@@ -84,10 +84,10 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
 
 
 def recipe(model: Any, params: Params) -> str:
-    """Digest everything but the picture that a view's features depend on.
+    """Return a digest of everything except the picture that the features of a view depend on.
 
-    That is the network, as it is (layers and weights, wherever these came from) and as it computes here (the features
-    of one batch of noise, for another processor rounds another way); the augmentation; and the code that joins them.
+    That is the network's layers and weights; the features that it gives for one batch of noise, because processors
+    round differently; the augmentation; and the code.
     """
     settings = [params.augment.model_dump(), params.seed, params.embed.batch_size]
     versions = [keras.__version__, tf.__version__, np.__version__]
@@ -103,7 +103,7 @@ def recipe(model: Any, params: Params) -> str:
 
 
 def embed(model: Any, packed: Sequence[str], params: Params, cache: EmbeddingCache, name: str) -> Embeddings:
-    """Return the features of a split's pictures, as they are and in augmented views: kept ones, and new ones to keep.
+    """Return the features of a split's pictures, clean and in augmented views, from the cache or newly computed.
 
     Args:
         model: from 0..255 pixels to features, as `network.embedder` makes it.
@@ -121,16 +121,16 @@ def embed(model: Any, packed: Sequence[str], params: Params, cache: EmbeddingCac
     progress = f"embed {name}: {new.sum()} of {len(new)} new"
     try:
         with tqdm(total=int(new.sum()), desc=progress, unit="picture", disable=None, leave=False) as bar:
-            for places, pictures in _pictures(packed, new, params):
-                named = [contents[place] for place in places]
-                for view in np.flatnonzero(missing[:, places].any(axis=1)):
-                    features[view, places] = _features(model, pictures, named, int(view), params)
-                unsaved[:, places] = missing[:, places]
+            for rows, pictures in _pictures(packed, new, params):
+                named = [contents[row] for row in rows]
+                for view in np.flatnonzero(missing[:, rows].any(axis=1)):
+                    features[view, rows] = _features(model, pictures, named, int(view), params)
+                unsaved[:, rows] = missing[:, rows]
                 if unsaved.sum() * features[0, 0].nbytes >= _PART_BYTES:
                     cache.add(keys, features, unsaved)
                     unsaved[:] = False
-                bar.update(len(places))
-    finally:  # an interrupted run goes on from there
+                bar.update(len(rows))
+    finally:  # also of an interrupted run, which then continues from there
         if unsaved.any():
             cache.add(keys, features, unsaved)
     return Embeddings(features, np.array(contents), labels)
@@ -149,22 +149,22 @@ def _identities(packed: Sequence[str]) -> tuple[list[str], list[str], np.ndarray
 
 
 def _pictures(packed: Sequence[str], wanted: np.ndarray, params: Params) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the wanted rows' places and pictures, uint8 (m, size, size, 3), a batch at a time; decode no others."""
+    """Yield the wanted rows' indices and pictures, uint8 (m, size, size, 3), in batches; other rows are not decoded."""
     rows = tf.data.Dataset.zip((packed_records.read(packed), tf.data.Dataset.from_tensor_slices(wanted)))
     chosen = rows.filter(lambda _row, want: want).map(
         lambda row, _want: packed_records.parse(row, params.backbone.size)[0], num_parallel_calls=tf.data.AUTOTUNE
     )
     batches = chosen.batch(params.embed.batch_size).prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
-    places = np.flatnonzero(wanted)
-    for start in range(0, len(places), params.embed.batch_size):
-        yield places[start : start + params.embed.batch_size], next(batches)
+    indices = np.flatnonzero(wanted)
+    for start in range(0, len(indices), params.embed.batch_size):
+        yield indices[start : start + params.embed.batch_size], next(batches)
 
 
 def _features(model: Any, pictures: np.ndarray, contents: Sequence[str], view: int, params: Params) -> np.ndarray:
-    """Return float32 (m, d), for at most a batch of m pictures, and a view of them (0: as they are).
+    """Return float32 (m, d) features of a view (0: clean) of m pictures, at most a batch.
 
-    The network only ever sees whole batches, filled up with the same pictures again: the bits of a picture's features
-    depend on how many are computed together (not on which, nor in what order).
+    A smaller batch is filled up by repeating its pictures, because the last bits of a picture's features depend on how
+    many are computed together (not on which ones, nor on their order).
     """
     full = [row % len(contents) for row in range(params.embed.batch_size)]
     batch: Any = pictures[full]
@@ -176,23 +176,23 @@ def _features(model: Any, pictures: np.ndarray, contents: Sequence[str], view: i
     return features
 
 
-def steady(model: Any, batch_size: int) -> Any:
-    """Return the model, or, where a picture's bits depend on its row in a batch, one that takes each row alone.
+def make_row_independent(model: Any, batch_size: int) -> Any:
+    """Return the model; where a picture's features depend on its row in the batch, one that computes row by row.
 
-    So it is on CPUs without AVX-512. On a GPU bits may differ anyhow, and the model is left as it is.
+    They do on CPUs without AVX-512. On a GPU the last bits may differ in any case, so the model is returned unchanged.
     """
     if tf.config.list_logical_devices("GPU"):
         return model
     noise = np.random.default_rng(0).integers(0, 256, (batch_size, *model.input_shape[1:]), np.uint8)
     first = model.predict_on_batch(noise)
-    turns = sorted({1, batch_size // 2} - {0})
-    turned = [model.predict_on_batch(np.roll(noise, turn, axis=0)) for turn in turns]
-    same = all(np.array_equal(np.roll(first, turn, axis=0), rows) for turn, rows in zip(turns, turned, strict=True))
+    shifts = sorted({1, batch_size // 2} - {0})
+    shifted = [model.predict_on_batch(np.roll(noise, shift, axis=0)) for shift in shifts]
+    same = all(np.array_equal(np.roll(first, shift, axis=0), rows) for shift, rows in zip(shifts, shifted, strict=True))
     return model if same else _RowByRow(model)
 
 
 class _RowByRow:
-    """A model whose batches go through it a row at a time."""
+    """A model that computes its batches row by row."""
 
     def __init__(self, model: Any) -> None:
         self._model = model

@@ -1,4 +1,4 @@
-"""Pooled backbone features on disk: one .npz a split, `features` (views, n, features) and `sha256`, `label` (n)."""
+"""Pooled backbone features on disk: an .npz a split, with `features` (views, n, features), `sha256` and `label` (n)."""
 
 import zipfile
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ class Embeddings:
 
     @classmethod
     def load(cls, path: Path) -> "Embeddings":
-        """Read the file (no pickle).
+        """Read the file, without unpickling.
 
         Raises:
-            UserError: it is missing or broken.
+            UserError: it is missing or damaged.
 
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls(arrays["features"], arrays["sha256"], arrays["label"])
         except FileNotFoundError:
-            raise UserError(files.missing(path)) from None
+            raise UserError(files.missing_message(path)) from None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is not readable ({error}). {files.REBUILD.format(path=path)}") from None

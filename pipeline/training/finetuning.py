@@ -1,4 +1,4 @@
-"""Fine-tuning: the classifier with its backbone unfrozen from a point on, at a decaying rate."""
+"""Fine-tuning: trains the classifier with its backbone unfrozen from a point on, at a decaying rate."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -18,18 +18,18 @@ Measure = Callable[[np.ndarray, np.ndarray, Sequence[str], Collection[str]], Map
 
 
 def compile_model(model: Any, pictures: int, params: Params, parts: int) -> None:
-    """Compile for epochs of `pictures` pictures, each batch in so many micro-batches."""
-    todo = params.finetune
+    """Compile for epochs of `pictures` pictures and batches of `parts` micro-batches."""
+    finetune_params = params.finetune
     objective.compile_model(
         model,
-        schedule.build(todo.schedule, -(-pictures // todo.batch_size), todo.epochs),
-        todo.optimizer,
-        todo.momentum,
-        label_smoothing=todo.label_smoothing,
-        clip_norm=todo.clip_norm,
+        schedule.build(finetune_params.schedule, -(-pictures // finetune_params.batch_size), finetune_params.epochs),
+        finetune_params.optimizer,
+        finetune_params.momentum,
+        label_smoothing=finetune_params.label_smoothing,
+        clip_norm=finetune_params.clip_norm,
         parts=parts,
-        jit=hardware.jit_compile(todo.jit_compile),
-        loss_scaling=hardware.precision(todo.precision) == "float16",
+        jit=hardware.jit_compile(finetune_params.jit_compile),
+        loss_scaling=hardware.precision(finetune_params.precision) == "float16",
     )
 
 
@@ -45,21 +45,21 @@ def finetune(
     measure: Measure = epoch_metrics,
     report_start: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Mapping[str, float]:
-    """Train the unfrozen classifier in place; return the best epoch's metrics. `labels` are the pictures' indices.
+    """Train the unfrozen classifier in place; return the best epoch's metrics. `labels` (n): the pictures' classes.
 
-    `report` is told every epoch's metrics: what `measure` (as `epoch_metrics`) says of validation, loss and rate.
-    `report_start` is told those of the classifier as it comes in, which stays where no epoch is better (`keep_start`).
+    `report` gets every epoch's metrics: those of `measure` (as `epoch_metrics`) on validation, loss and learning rate.
+    `report_start` gets the metrics before training; those weights stay if no epoch is better (`keep_start`).
     """
-    names, unsafe, todo = params.labels.names, params.labels.unsafe, params.finetune
-    on_cpu = todo.augment_on == "cpu"
+    names, unsafe, finetune_params = params.labels.names, params.labels.unsafe, params.finetune
+    on_cpu = finetune_params.augment_on == "cpu"
     with model.distribute_strategy.scope():
-        trained = model if on_cpu else warp_layer.augmented(model)
-    weights = class_weights(labels, len(names), todo.class_weights)
+        trained = model if on_cpu else warp_layer.with_warp(model)
+    weights = class_weights(labels, len(names), finetune_params.class_weights)
     plan = fit.Plan(
         name="finetune",
-        epochs=todo.epochs,
+        epochs=finetune_params.epochs,
         pictures=train.pictures,
-        batch_size=todo.batch_size,
+        batch_size=finetune_params.batch_size,
         batches=lambda epoch, seen, size: batches.from_pictures(
             train, params.augment, size, params.seed, epoch, skip=seen, weights=weights, warp=on_cpu
         ),
@@ -67,8 +67,8 @@ def finetune(
         validate=lambda: measure(val.predict(model), val.truth, names, unsafe),
         report=report,
         report_start=report_start,
-        keep_start=todo.keep_start,
-        patience=todo.patience,
+        keep_start=finetune_params.keep_start,
+        patience=finetune_params.patience,
         unsafe=unsafe,
     )
     return fit.fit(trained, plan, checkpoints)

@@ -1,4 +1,4 @@
-"""The training loop: step, validate, report, keep the best epoch, and go on where a process that died left off."""
+"""The training loop: step, validate, report, keep the best epoch; resumes from the last checkpoint."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ from pipeline.training.interrupt import requests_to_stop
 from pipeline.training.progress import Progress
 
 BEST_BY = "val_macro_recall"
-START = -1.0  # the number of the epoch before the first one: the weights that a training begins with
+START = -1.0  # the epoch number of the weights that a training starts with
 Report = Callable[[int, Mapping[str, float]], None]
 
 _log = logging.getLogger(__name__)
@@ -24,18 +24,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training goes through.
+    """The plan of a training.
 
     name: of the progress bar and the messages.
     epochs, pictures, batch_size: how many epochs, of how many pictures, in batches of how many (over all devices).
-    batches: (epoch from 0, pictures of it to pass over, batch size) to a tf.data.Dataset of (input, label) or
+    batches: (epoch from 0, pictures of it to skip, batch size) to a tf.data.Dataset of (input, label) or
         (input, label, weight) batches; the same arguments must give the same batches.
-    compile: compiles the model for batches in this many micro-batches, whose gradients are added up.
+    compile: compiles the model for batches of this many micro-batches, whose gradients are averaged.
     validate: returns the metrics on the validation set; must have `val_macro_recall` and `val_loss`.
     report: called after every epoch with its number and all its metrics.
-    report_start: called with the metrics before the first step; None: these are not measured.
-    keep_start: whether the weights that the training begins with may be the best ones; only if they are measured.
-    patience: stop after so many epochs without a better one; None: never.
+    report_start: called with the metrics before the first step; None: they are not measured.
+    keep_start: whether the weights before the first step may be the best ones; only if they are measured.
+    patience: stop after this many epochs without a better one; None: never.
     unsafe: the classes whose recall the progress shows.
     """
 
@@ -54,22 +54,22 @@ class Plan:
 
 
 def fit(model: Any, plan: Plan, checkpoints: Checkpoints | None = None) -> dict[str, float]:
-    """Train in place, and leave the weights of the best epoch by `val_macro_recall` (then `val_loss`) in the model.
+    """Train in place; at the end the model has the weights of the best epoch by `val_macro_recall` (then `val_loss`).
 
-    With `checkpoints`, the training goes on from the last one, to the very weights of an uninterrupted run (on a CPU).
+    With `checkpoints` the training resumes from the last one, and on a CPU gives the weights of an uninterrupted run.
 
-    Returns the best epoch's metrics, with `epoch`; START where no epoch was better than the weights it began with.
+    Returns the best epoch's metrics, with `epoch`: START if no epoch was better than the weights it started with.
 
     Raises:
-        DivergedError: at once when the loss is not finite; the last checkpoint stays.
-        StopRequestedError: SIGTERM or SIGINT came; a checkpoint of this moment is there.
+        DivergedError: as soon as the loss is not finite; the last checkpoint stays.
+        StopRequestedError: SIGTERM or SIGINT was received; a checkpoint has been written.
 
     """
     return _Training(model, plan, checkpoints).run()
 
 
 class _Training:
-    """One fit: the model, and where it stands."""
+    """One fit: the model, its best weights so far, and the number of micro-batches in a batch."""
 
     def __init__(self, model: Any, plan: Plan, checkpoints: Checkpoints | None) -> None:
         self._model = model
@@ -85,11 +85,11 @@ class _Training:
         saved = self._checkpoints.load() if self._checkpoints else None
         if saved is None and plan.report_start is not None:
             self._measure_start(plan.report_start)
-        begun = self._state(0, 0)  # what a lack of memory before the first checkpoint goes back to
+        initial = self._state(0, 0)  # restored when memory runs out before the first checkpoint
         if saved is not None:
             self._restore(saved)
-            _log.info("%s goes on at epoch %d, picture %d", plan.name, saved.epoch + 1, saved.pictures)
-        state = saved or begun
+            _log.info("%s resumes at epoch %d, picture %d", plan.name, saved.epoch + 1, saved.pictures)
+        state = saved or initial
         with requests_to_stop() as stop, Progress(plan.name, plan.epochs, plan.pictures, plan.unsafe) as progress:
             epoch, pictures = state.epoch, state.pictures
             while epoch < plan.epochs and not self._patience_is_over(epoch):
@@ -98,7 +98,7 @@ class _Training:
                 except tf.errors.ResourceExhaustedError as error:
                     if self._parts > 1 or plan.batch_size < 2:
                         raise UserError(_OUT_OF_MEMORY.format(name=plan.name)) from error
-                    state = (self._checkpoints.load() if self._checkpoints else None) or begun
+                    state = (self._checkpoints.load() if self._checkpoints else None) or initial
                     _log.warning("out of memory: each batch of %d now goes in two halves", plan.batch_size)
                     self._prepare(2)
                     self._restore(state)
@@ -127,7 +127,7 @@ class _Training:
         self._step = _step(self._model)
 
     def _epoch(self, epoch: int, seen: int, stop: Callable[[], bool], progress: Progress) -> float:
-        """Train on what is left of an epoch; return its mean loss."""
+        """Train on the rest of an epoch, of which `seen` pictures are done; return its mean loss."""
         plan, model = self._plan, self._model
         if seen == 0:
             model.reset_metrics()
@@ -139,8 +139,8 @@ class _Training:
         while seen < plan.pictures:
             loss = float(self._step(iterator))
             if not math.isfinite(loss):
-                place = {"epoch": epoch + 1, "batch": seen // size + 1}
-                raise DivergedError(_DIVERGED.format(name=plan.name, loss=loss, **place))
+                position = {"epoch": epoch + 1, "batch": seen // size + 1}
+                raise DivergedError(_DIVERGED.format(name=plan.name, loss=loss, **position))
             seen = min(plan.pictures, seen + size)
             progress.advance(seen)
             if seen < plan.pictures and (stop() or (self._checkpoints is not None and self._checkpoints.due)):
@@ -162,8 +162,8 @@ class _Training:
         return patience is not None and bool(self._best) and epoch - 1 - self._best["epoch"] >= patience
 
     def _interrupted(self, epoch: int, seen: int) -> None:
-        place = {"name": self._plan.name, "epoch": epoch + 1, "seen": seen}
-        raise StopRequestedError((_STOPPED if self._checkpoints is None else _STOPPED + _SAVED).format(**place))
+        position = {"name": self._plan.name, "epoch": epoch + 1, "seen": seen}
+        raise StopRequestedError((_STOPPED if self._checkpoints is None else _STOPPED + _SAVED).format(**position))
 
     def _save(self, epoch: int, seen: int) -> None:
         if self._checkpoints is not None:
@@ -177,14 +177,14 @@ class _Training:
         if state.parts != self._parts and state.parts > 1:
             self._prepare(state.parts)
         for name, variable in self._variables().items():
-            if name in state.values or not name.startswith("sum/"):  # sums begin at zero where there were none
+            if name in state.values or not name.startswith("sum/"):  # gradient sums start at zero if the state has none
                 value = state.values[name]
-                # An optimizer counts micro-batches.
+                # An optimizer counts micro-batches, so the count changes with their number.
                 variable.assign(value * (self._parts // state.parts) if variable.path.endswith("/iteration") else value)
         self._best, self._best_weights = dict(state.best), state.best_weights
 
     def _variables(self) -> dict[str, Any]:
-        """Everything that a step changes or depends on, by place: paths are numbered anew within a process."""
+        """Everything that a step changes or depends on, by group and index: a process' second model has other paths."""
         model = self._model
         sums = [variable for variable in model.optimizer.variables if "gradient_accumulator" in variable.path]
         known = {id(variable) for variable in sums}
@@ -200,8 +200,8 @@ class _Training:
 def _step(model: Any) -> Callable[[Any], Any]:
     """Return a function that trains on an iterator's next batch and returns the epoch's mean loss so far.
 
-    Not Keras' own fit: between two steps we look at the loss and at signals, and save; and Keras 3.15's does not run
-    under MultiWorkerMirroredStrategy.
+    It is not Keras' own fit, because loss and signals are checked and checkpoints written between two steps, and
+    because that of Keras 3.15 does not run under MultiWorkerMirroredStrategy.
     """
     strategy = model.distribute_strategy
     one_step = tf.function(model.train_step, jit_compile=model.jit_compile is True, reduce_retracing=True)

@@ -1,4 +1,4 @@
-"""The training of the head, on the features of the frozen backbone."""
+"""Trains the head on the features of the frozen backbone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,28 +24,28 @@ def train_head(
     report: fit.Report,
     checkpoints: Checkpoints | None = None,
 ) -> Mapping[str, float]:
-    """Train the head in place; return the best epoch's metrics. `report` is told every epoch's."""
-    names, unsafe, todo = params.labels.names, params.labels.unsafe, params.train
-    weights = class_weights(train.label, len(names), todo.class_weights)
+    """Train the head in place; return the best epoch's metrics. `report` gets every epoch's."""
+    names, unsafe, train_params = params.labels.names, params.labels.unsafe, params.train
+    weights = class_weights(train.label, len(names), train_params.class_weights)
     plan = fit.Plan(
         name="train",
-        epochs=todo.epochs,
+        epochs=train_params.epochs,
         pictures=len(train.label),
-        batch_size=todo.batch_size,
+        batch_size=train_params.batch_size,
         batches=lambda epoch, seen, size: batches.from_embeddings(
             train, size, params.seed, epoch, skip=seen, weights=weights
         ),
         compile=lambda parts: objective.compile_model(
             head,
-            todo.learning_rate,
-            todo.optimizer,
-            todo.momentum,
-            label_smoothing=todo.label_smoothing,
+            train_params.learning_rate,
+            train_params.optimizer,
+            train_params.momentum,
+            label_smoothing=train_params.label_smoothing,
             parts=parts,
         ),
         validate=lambda: epoch_metrics(predict(head, val), val.label, names, unsafe),
         report=report,
-        patience=todo.patience,
+        patience=train_params.patience,
         unsafe=unsafe,
     )
     return fit.fit(head, plan, checkpoints)
@@ -54,7 +54,7 @@ def train_head(
 def predict(head: Any, embeddings: Embeddings) -> np.ndarray:
     """Return the head's probabilities (n, classes) for the clean pictures."""
     clean = embeddings.features[0]
-    # Not head.predict: with deterministic operations its input pipeline has TensorFlow log an error now and then.
+    # Not head.predict: with deterministic operations its input pipeline sometimes makes TensorFlow log an error.
     return np.concatenate(
         [head.predict_on_batch(clean[start : start + _ROWS]) for start in range(0, len(clean), _ROWS)]
     )

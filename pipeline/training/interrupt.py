@@ -1,4 +1,4 @@
-"""Requests to stop (SIGTERM, Ctrl-C), heard between two steps; a second one stops at once."""
+"""Requests to stop (SIGTERM, Ctrl-C), checked between two steps; a second one stops the process at once."""
 
 import signal
 import threading
@@ -11,37 +11,37 @@ _open: list[threading.Event] = []  # one for each context, the outermost first
 
 @contextmanager
 def requests_to_stop() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether this process was asked to stop while the context lasts.
+    """Yield a function that returns whether this process was asked to stop since the context was entered.
 
-    In nested contexts a request is heard by all, and by those that are entered after it.
+    A request reaches all nested contexts, also those that are entered after it.
     """
-    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread alone
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield lambda: False
         return
-    asked = threading.Event()
+    requested = threading.Event()
     if _open:
         if _open[-1].is_set():
-            asked.set()
-        _open.append(asked)
+            requested.set()
+        _open.append(requested)
         try:
-            yield asked.is_set
+            yield requested.is_set
         finally:
-            _open.remove(asked)
+            _open.remove(requested)
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def hear(number: int, _frame: FrameType | None) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
         for context in _open:
             context.set()
         signal.signal(number, before[signal.Signals(number)])
 
-    _open.append(asked)
+    _open.append(requested)
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # a shell's background job ignores Ctrl-C, and should go on to
-            signal.signal(number, hear)
+        if handler is not signal.SIG_IGN:  # a shell's background job ignores Ctrl-C, and should continue to
+            signal.signal(number, on_signal)
     try:
-        yield asked.is_set
+        yield requested.is_set
     finally:
-        _open.remove(asked)
+        _open.remove(requested)
         for number, handler in before.items():
             signal.signal(number, handler)

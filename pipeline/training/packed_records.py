@@ -22,41 +22,41 @@ def _serialized(sha256: str, label: int, picture: bytes) -> bytes:
         "picture": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture])),
     }
     example = tf.train.Example(features=tf.train.Features(feature=feature))
-    row: bytes = example.SerializeToString(deterministic=True)  # a map's fields have no order of their own
+    row: bytes = example.SerializeToString(deterministic=True)  # otherwise the order of a map's fields is not defined
     return row
 
 
 def copy(path: Path, rows: Iterable[bytes]) -> None:
-    """Write serialized rows, as `read` gives them, as one file."""
+    """Write serialized rows, as `read` yields them, as one file."""
     with files.atomic(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
         for row in rows:
             writer.write(row)
 
 
-def sha256_of(row: bytes) -> str:
-    """Return a serialized row's sha256."""
+def picture_sha256(row: bytes) -> str:
+    """Return the `sha256` field of a serialized row."""
     example = tf.train.Example.FromString(row)
     return str(example.features.feature["sha256"].bytes_list.value[0].decode())
 
 
 def packed_files(folder: Path, split: str) -> list[str]:
-    """Return a split's files, in order.
+    """Return the paths of a split's files, sorted.
 
     Raises:
-        UserError: there is none, or a folder lies in the place of one.
+        UserError: there is none, or one of them is a folder.
 
     """
-    found = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
-    if not found:
+    paths = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
+    if not paths:
         raise UserError(f"{folder} holds no {split}-*.tfrecord. Run `dvc repro pack`.")
-    for path in found:
+    for path in paths:
         if Path(path).is_dir():
-            raise UserError(files.folder(Path(path)))
-    return found
+            raise UserError(files.folder_message(Path(path)))
+    return paths
 
 
 def read(paths: Sequence[str]) -> Any:
-    """Return a tf.data.Dataset of serialized rows in stored order: shuffle these, they are small; then `parse`."""
+    """Return a tf.data.Dataset of serialized rows in stored order; shuffle before `parse`, while rows are small."""
     return tf.data.TFRecordDataset(list(paths))
 
 
@@ -75,13 +75,13 @@ def pictures(paths: Sequence[str], size: int, batch_size: int) -> Any:
 
 
 def fit_in_memory(pictures: int, size: int, memory_mb: int) -> bool:
-    """Whether so many decoded pictures (uint8, size px, RGB) take no more than `memory_mb` MiB."""
+    """Return whether this many decoded pictures (uint8, size px, RGB) fit into `memory_mb` MiB."""
     return pictures * size * size * 3 <= memory_mb * 2**20
 
 
-def of_length(batches: Any, pictures: int, batch_size: int) -> Any:
-    """Return the same batches with their number known.
+def with_known_length(batches: Any, pictures: int, batch_size: int) -> Any:
+    """Return the batches as a dataset that knows their number.
 
-    Where Keras does not know it, it runs into the end of the data: it warns, and the optimizer counts a step too many.
+    Without it Keras reads past the end of the data, warns, and the optimizer counts one step too many.
     """
     return batches.apply(tf.data.experimental.assert_cardinality(-(-pictures // batch_size)))

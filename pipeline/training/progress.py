@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of a training: a bar on a terminal, elsewhere a log line from time to time."""
 
 import logging
 import math
@@ -10,26 +10,26 @@ from typing import Self
 
 from tqdm import tqdm
 
-# Off a terminal: some six lines a training, or one an epoch where epochs take ten minutes. The run record has them all.
+# Without a terminal: about six lines a training, or more where it is long. The run record has every epoch.
 _LINES, _SHORTEST_SECONDS, _LONGEST_SECONDS = 6, 60.0, 600.0
 
 _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Shows epoch, pictures a second, time left, and the recall of the classes that matter most."""
+    """Shows epoch, pictures per second, time left, and the recall of the unsafe classes."""
 
     def __init__(
         self, name: str, epochs: int, pictures: int, unsafe: Sequence[str], *, tty: bool | None = None
     ) -> None:
         self._name, self._epochs, self._pictures, self._unsafe = name, epochs, pictures, unsafe
         self._tty = sys.stderr.isatty() if tty is None else tty
-        self._epoch, self._seen, self._done_here = 0, 0, 0
-        self._begun = time.monotonic()
+        self._epoch, self._seen, self._done = 0, 0, 0
+        self._started = time.monotonic()
         self._last_line = -math.inf
 
     def __enter__(self) -> Self:
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self._bar = tqdm(
             total=self._epochs * self._pictures, unit="img", unit_scale=True, disable=not self._tty, leave=False
         )
@@ -41,20 +41,20 @@ class Progress:
         self._bar.close()
 
     def begin_epoch(self, epoch: int, seen: int) -> None:
-        """An epoch (from 0) begins, or goes on after `seen` pictures of it."""
+        """Start an epoch (from 0), or resume it after `seen` of its pictures."""
         self._epoch, self._seen = epoch, seen
         self._bar.set_description(f"{self._name} epoch {epoch + 1}/{self._epochs}", refresh=False)
         self._bar.n = self._bar.last_print_n = epoch * self._pictures + seen
         self._bar.refresh()
 
     def advance(self, seen: int) -> None:
-        """So many pictures of the epoch have been seen."""
+        """Show that `seen` pictures of the epoch are done."""
         step, self._seen = seen - self._seen, seen
-        self._done_here += step
+        self._done += step
         self._bar.update(step)
 
     def end_epoch(self, metrics: Mapping[str, float]) -> None:
-        """Show what the epoch came to."""
+        """Show the epoch's metrics."""
         shown = {"loss": metrics["loss"], "macro recall": metrics["val_macro_recall"]}
         shown |= {name: metrics[f"val_recall/{name}"] for name in self._unsafe if f"val_recall/{name}" in metrics}
         text = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
@@ -64,13 +64,13 @@ class Progress:
 
     def _log_line(self, text: str) -> None:
         now = time.monotonic()
-        speed = self._done_here / max(1e-9, now - self._begun)  # of this process, validation included
+        speed = self._done / max(1e-9, now - self._started)  # of this process, validation included
         left = (self._epochs - self._epoch - 1) * self._pictures / max(1e-9, speed)
-        pause = min(_LONGEST_SECONDS, max(_SHORTEST_SECONDS, (now - self._begun + left) / _LINES))
+        pause = min(_LONGEST_SECONDS, max(_SHORTEST_SECONDS, (now - self._started + left) / _LINES))
         if now - self._last_line >= pause:
             self._last_line = now
-            place = f"{self._name} epoch {self._epoch + 1}/{self._epochs}"
-            _log.info("%s: %s; %.0f images/s, %s left", place, text, speed, _duration(left))
+            epoch = f"{self._name} epoch {self._epoch + 1}/{self._epochs}"
+            _log.info("%s: %s; %.0f images/s, %s left", epoch, text, speed, _duration(left))
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What both training stages do around the fit: a run that survives its process, and its record's end."""
+"""What both training stages do around the fit: a run that can be resumed, and the logging of its results."""
 
 import hashlib
 import logging
@@ -18,15 +18,16 @@ from pipeline.params.labels import Labels
 from pipeline.params.root import Params
 from pipeline.tracking import lineage, main_project
 from pipeline.tracking.live_publisher import tracked_run
-from pipeline.tracking.run_record import Kind, RunRecord
+from pipeline.tracking.record_document import Kind
+from pipeline.tracking.run_record import RunRecord
 from pipeline.training import checkpoint, contact_sheet, packed_records
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.fit import START
 
-# What the weights depend on beside params, data and our own code.
+# What the weights depend on besides params, data and our own code.
 _LIBRARIES = ("keras", "tensorflow", "numpy")
 
-_LOOKED_THROUGH = 256  # pictures, for a few of safe classes
+_SEARCHED_PICTURES = 256  # for a few of safe classes
 
 _NOTHING_GAINED = (
     "%s: NO EPOCH IS BETTER than the model that it began with (macro recall %.3f on validation): that model is kept; "
@@ -40,42 +41,42 @@ _log = logging.getLogger(__name__)
 def resumable_run(
     kind: Kind, params: Params, sections: Sequence[str], inputs: Sequence[Path], more: Sequence[Path] = ()
 ) -> Iterator[tuple[RunRecord, Checkpoints]]:
-    """Begin a tracked run, or go on with the one whose process died; yield its record and its checkpoints.
+    """Start a tracked run, or resume an interrupted one; yield its record and its checkpoints.
 
-    A run goes on where params, data and code are the same. After a clean end, `remove` the checkpoints as soon as the
-    result is in place. `inputs` are the data that the record names; the weights depend on the files `more` too.
+    A run is resumed if params, data and code are the same. At the end the caller must `remove` the checkpoints once the
+    result is saved. `inputs` are the data that the record lists; the weights depend on the files of `more`, too.
     """
     values = params.model_dump(include=set(sections))
     identity = _identity(kind, values, [*inputs, *more])
     chief = hardware.is_chief()
-    checkpoints = checkpoint.find(
+    checkpoints = checkpoint.prepare(
         paths.CHECKPOINTS, kind, identity, every_minutes=params.checkpoint.every_minutes, read_only=not chief
     )
     interrupted = checkpoints.record if chief else None
     if interrupted is not None:
-        _log.info("%s was interrupted: its run %s goes on", kind, interrupted.name)
-    # Other machines of the same training keep no record: what they see, the chief sees.
-    runs = main_project.lasting(paths.RUNS)
-    place = nullcontext(str(runs)) if chief else tempfile.TemporaryDirectory()
+        _log.info("%s was interrupted: its run %s is resumed", kind, interrupted.name)
+    # Only the chief keeps a record; the other machines of a training see the same metrics.
+    runs = main_project.persistent_path(paths.RUNS)
+    runs_folder = nullcontext(str(runs)) if chief else tempfile.TemporaryDirectory()
     with (
-        place as root,
+        runs_folder as root,
         tracked_run(
             kind,
             params=values,
             inputs=inputs,
             root=Path(root),
             resume=interrupted,
-            # Relative, for a project may move; but one that is to be deleted is not to be looked for elsewhere.
+            # Relative, because a project may move; absolute in a temporary one, which must not be looked for elsewhere.
             resumable=checkpoints.folder.absolute() if main_project.is_temporary() else checkpoints.folder,
             publish=chief,
         ) as record,
     ):
-        checkpoints.belongs_to(record.folder, identity)
+        checkpoints.note_run(record.folder, identity)
         yield record, checkpoints
 
 
 def log_start(record: RunRecord, metrics: Mapping[str, float]) -> None:
-    """Log the metrics of the weights that a training begins with, as `start_<name>`."""
+    """Log the metrics of the weights that a training starts with, as `start_<name>`."""
     record.log_summary({f"start_{name}": value for name, value in metrics.items() if "/" not in name})
 
 
@@ -97,11 +98,11 @@ def log_result(
 
 
 def log_contact_sheet(record: RunRecord, params: Params) -> None:
-    """Log what augmentation makes of a few train pictures; of safe classes, for nobody asked to see the others."""
+    """Log a contact sheet of augmented train pictures, of safe classes only."""
     names, unsafe = params.labels.names, params.labels.unsafe
     safe = [index for index, name in enumerate(names) if name not in unsafe]
     rows = packed_records.pictures(
-        packed_records.packed_files(paths.PACKED, "train"), params.backbone.size, _LOOKED_THROUGH
+        packed_records.packed_files(paths.PACKED, "train"), params.backbone.size, _SEARCHED_PICTURES
     )
     pictures, labels, _ = next(iter(rows))
     chosen = np.flatnonzero(np.isin(labels.numpy(), safe))[: contact_sheet.ROWS]
@@ -115,6 +116,9 @@ def _identity(kind: Kind, values: Mapping[str, object], data: Sequence[Path]) ->
     parts = {
         "params": [repr(values)],
         "data": [lineage.digest(path) for path in data],
-        "code": [*code_digests.lines(f"pipeline.stages.{kind}"), *(f"{name} {version(name)}" for name in _LIBRARIES)],
+        "code": [
+            *code_digests.digest_lines(f"pipeline.stages.{kind}"),
+            *(f"{name} {version(name)}" for name in _LIBRARIES),
+        ],
     }
     return {name: hashlib.sha256("\n".join(texts).encode()).hexdigest() for name, texts in parts.items()}

@@ -1,1 +1,1 @@
-"""The search: Optuna finds dropout, L2, unfreeze point and decay schedule."""
+"""The search: Optuna finds dropout, L2, unfreeze point and learning-rate schedule."""

@@ -1,4 +1,4 @@
-"""How far a search is: a bar on a terminal, elsewhere a line for each trial."""
+"""The progress of a search: a bar on a terminal, elsewhere a line for each trial."""
 
 import sys
 import time
@@ -8,18 +8,18 @@ from typing import Self
 import optuna
 from tqdm import tqdm
 
-from pipeline.tuning import study
+from pipeline.tuning import slots
 
 
 class Progress:
-    """Shows trials done and pruned, the best, and the time left; tells `log` each time that trials have finished."""
+    """Shows finished and pruned trials, the best one and the time left; calls `log` whenever trials have finished."""
 
-    def __init__(self, searched: optuna.Study, total: int, log: Callable[[study.Standing], None] | None) -> None:
-        self._searched, self._total, self._log = searched, total, log
+    def __init__(self, study: optuna.Study, total: int, log: Callable[[slots.StudyState], None] | None) -> None:
+        self._study, self._total, self._log = study, total, log
         self._tty = sys.stderr.isatty()
-        self._first = study.standing(searched, total).finished
+        self._first = slots.study_state(study, total).finished
         self._last = -1
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar = tqdm(total=self._total, desc="tune", unit="trial", disable=not self._tty)
@@ -28,23 +28,23 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def look(self) -> study.Standing:
-        """Show how far the study is; return it."""
-        now = study.standing(self._searched, self._total)
-        if now.finished != self._last:
-            self._last = now.finished
-            self._show(now)
+    def update(self) -> slots.StudyState:
+        """Show the study's state, and return it."""
+        state = slots.study_state(self._study, self._total)
+        if state.finished != self._last:
+            self._last = state.finished
+            self._show(state)
             if self._log is not None:
-                self._log(now)
-        return now
+                self._log(state)
+        return state
 
-    def _show(self, now: study.Standing) -> None:
-        best = "none yet" if now.best is None else f"{now.best.values[0]:.4f} (trial {now.best.number})"
-        text = f"{now.pruned} pruned, best {best}"
-        self._bar.n = now.finished
+    def _show(self, state: slots.StudyState) -> None:
+        best = "none yet" if state.best is None else f"{state.best.values[0]:.4f} (trial {state.best.number})"
+        text = f"{state.pruned} pruned, best {best}"
+        self._bar.n = state.finished
         self._bar.set_postfix_str(text)
         if not self._tty:
-            here = now.finished - self._first
-            pace = (time.monotonic() - self._begun) / max(1, here)
-            left = tqdm.format_interval(pace * (now.total - now.finished)) if here else "?"
-            print(f"tune: {now.finished} of {now.total} trials, {text}; {left} left", file=sys.stderr, flush=True)
+            here = state.finished - self._first
+            pace = (time.monotonic() - self._started) / max(1, here)
+            left = tqdm.format_interval(pace * (state.total - state.finished)) if here else "?"
+            print(f"tune: {state.finished} of {state.total} trials, {text}; {left} left", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a search proposes: the winner against params.yaml's values on all of train, over several seeds, as a diff."""
+"""What a search proposes: the best trial's values, confirmed against params.yaml's own on all of train."""
 
 import hashlib
 import json
@@ -15,14 +15,14 @@ from pipeline.params.root import Params
 from pipeline.tracking.live_publisher import LivePublisher
 from pipeline.tuning import runs, space, study, trial
 
-_DIGITS = 3  # significant ones of a value in params.yaml: the search knows no more
+_DIGITS = 3  # significant digits of a value in params.yaml: a search is no more precise
 _CONFIRMED = "confirmed"
 _NOISE = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What the winner gains over params.yaml's values, by seed, in the objective's own unit; above 0 is better."""
+    """The winner's gain over params.yaml's values, by seed, in the objective's unit; above 0 is better."""
 
     objective: str
     winner: tuple[float, ...]
@@ -30,7 +30,7 @@ class Gain:
 
     @property
     def by_seed(self) -> tuple[float, ...]:
-        """Winner less current, or the reverse where less is better."""
+        """Winner minus current, or the reverse for an objective that is minimized."""
         sign = 1 if study.direction(self.objective) == "maximize" else -1
         return tuple(sign * (new - old) for new, old in zip(self.winner, self.current, strict=True))
 
@@ -46,19 +46,19 @@ class Gain:
 
     @property
     def certain(self) -> bool:
-        """Whether the gain is more than noise: above two standard errors."""
+        """Whether the gain is more than noise: above 0 and above two standard errors."""
         return self.mean > 0 and self.mean > _NOISE * self.error
 
 
-def rounded(values: Mapping[str, Any]) -> space.Values:
-    """Return values as a person would write them: floats with three significant digits."""
+def round_values(values: Mapping[str, Any]) -> space.Values:
+    """Return values with floats rounded to three significant digits."""
     return {key: float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value for key, value in values.items()}
 
 
-def confirm(searched: optuna.Study, params: Params, values: Mapping[str, Any], tell: Callable[[str], None]) -> Gain:
-    """Train in full with the values and with params.yaml's own, by `tune.confirm_seeds` seeds each.
+def confirm(optuna_study: optuna.Study, params: Params, values: Mapping[str, Any], log: Callable[[str], None]) -> Gain:
+    """Train in full with the values and with params.yaml's own, over `tune.confirm_seeds` seeds each; return the gain.
 
-    What was trained in an earlier call is not trained again.
+    Results of earlier calls are stored in the study and used again. `log` gets a line for each training.
     """
     objective = params.tune.objective
     data = None
@@ -67,12 +67,12 @@ def confirm(searched: optuna.Study, params: Params, values: Mapping[str, Any], t
         for number in range(params.tune.confirm_seeds):
             seeded = chosen.model_copy(update={"seed": params.seed + number})
             key = f"{_CONFIRMED}:{_digest(seeded)}"
-            known = searched.user_attrs.get(key)
+            known = optuna_study.user_attrs.get(key)
             if known is None:
                 data = data or trial.load(params, 1.0)
-                known = _train(searched, seeded, data, name)
-                searched.set_user_attr(key, known)
-            tell(f"{name}, seed {seeded.seed}: {objective} {known:.4f}")
+                known = _train(optuna_study, seeded, data, name)
+                optuna_study.set_user_attr(key, known)
+            log(f"{name}, seed {seeded.seed}: {objective} {known:.4f}")
             results.setdefault(name, []).append(known)
     return Gain(objective, tuple(results["winner"]), tuple(results["current"]))
 
@@ -82,11 +82,11 @@ def _digest(chosen: Params) -> str:
     return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _train(searched: optuna.Study, chosen: Params, data: trial.Data, name: str) -> float:
+def _train(optuna_study: optuna.Study, chosen: Params, data: trial.Data, name: str) -> float:
     seen: list[float] = []
     metric, direction = trial.METRICS[chosen.tune.objective], study.direction(chosen.tune.objective)
-    label, parent = f"{name}, seed {chosen.seed}", searched.user_attrs.get(study.PARENT, "")
-    record = runs.begin(chosen, searched.study_name, label, parent, inputs=trial.INPUTS)
+    label, parent = f"{name}, seed {chosen.seed}", optuna_study.user_attrs.get(study.PARENT, "")
+    record = runs.begin(chosen, optuna_study.study_name, label, parent, inputs=trial.INPUTS)
 
     def report(epoch: int, metrics: Mapping[str, float]) -> None:
         record.log_epoch(epoch, metrics)
@@ -100,7 +100,7 @@ def _train(searched: optuna.Study, chosen: Params, data: trial.Data, name: str) 
 
 
 def changes(values: Mapping[str, Any], params: Params) -> dict[str, Any]:
-    """Return the leaves of params.yaml that the values change, by dotted key; a changed schedule is one leaf."""
+    """Return the keys (dotted) of params.yaml that the values change, with their new values; a schedule is one key."""
     old, new = (chosen.model_dump(by_alias=True) for chosen in (params, space.apply(values, params)))
     return dict(_leaves(old, new, ""))
 
@@ -115,7 +115,7 @@ def _leaves(old: Any, new: Any, above: str) -> Any:
 
 
 def refuse_noise(gain: Gain, *, anyway: bool) -> None:
-    """Raise UserError where the gain may be noise, unless told otherwise."""
+    """Raise UserError if the gain may be noise, except where the user wants it `anyway`."""
     if not (gain.certain or anyway):
         raise UserError(
             f"the winner's gain in {gain.objective} is {gain.mean:+.4f} with a standard error of {gain.error:.4f} over "

@@ -1,4 +1,4 @@
-"""What `nsfw tune` tells at its end."""
+"""The report of `nsfw tune`, and the proposal that it writes into params.yaml."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,31 +9,31 @@ from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.params import editing
 from pipeline.params.root import Params
-from pipeline.tracking import server
+from pipeline.tracking import server, store_address
 from pipeline.tracking.publish import runs_of
-from pipeline.tuning import proposal, study
+from pipeline.tuning import proposal, slots, storage, study
 
 
-def collect(searched: optuna.Study, params: Params) -> dict[str, Any]:
-    """Return the state of a study: trials by state, the first and the best one, the Pareto front of two objectives."""
-    now = study.standing(searched, params.tune.trials)
-    trials = study.slots(searched.get_trials(deepcopy=False))
-    best = now.best
-    front = searched.best_trials if len(searched.directions) > 1 else []
+def collect(optuna_study: optuna.Study, params: Params) -> dict[str, Any]:
+    """Return the state of a study: trials by state, the first and the best trial, and the front of two objectives."""
+    state = slots.study_state(optuna_study, params.tune.trials)
+    trials = slots.by_slot(optuna_study.get_trials(deepcopy=False))
+    best = state.best
+    front = optuna_study.best_trials if len(optuna_study.directions) > 1 else []
     return {
-        "study": searched.study_name,
-        "storage": server.shown(params.tune.storage),
-        "trials": {"asked": now.total, "finished": now.finished, "pruned": now.pruned, "running": now.running},
+        "study": optuna_study.study_name,
+        "storage": store_address.without_password(params.tune.storage),
+        "trials": {"asked": state.total, "finished": state.finished, "pruned": state.pruned, "running": state.running},
         "objectives": list(study.objectives(params.tune)),
-        "first": _one(trials.get(0)),
-        "best": _one(best),
-        "changes": sorted(proposal.changes(proposal.rounded(best.params), params)) if best else [],
-        "front": [_one(one) for one in sorted(front, key=lambda one: one.number)],
-        "mlflow": {"uri": server.shown(server.tracking_uri()), "run": _run_id(searched)},
+        "first": _trial_summary(trials.get(0)),
+        "best": _trial_summary(best),
+        "changes": sorted(proposal.changes(proposal.round_values(best.params), params)) if best else [],
+        "front": [_trial_summary(trial) for trial in sorted(front, key=lambda trial: trial.number)],
+        "mlflow": {"uri": store_address.without_password(store_address.tracking_uri()), "run": _run_id(optuna_study)},
     }
 
 
-def _one(trial: optuna.trial.FrozenTrial | None) -> dict[str, Any] | None:
+def _trial_summary(trial: optuna.trial.FrozenTrial | None) -> dict[str, Any] | None:
     if trial is None:
         return None
     return {
@@ -45,28 +45,28 @@ def _one(trial: optuna.trial.FrozenTrial | None) -> dict[str, Any] | None:
     }
 
 
-def _run_id(searched: optuna.Study) -> str | None:
-    """Return the study's run in MLflow; None where it does not answer, or has not got it yet."""
+def _run_id(optuna_study: optuna.Study) -> str | None:
+    """Return the id of the study's run in MLflow; None if the server does not answer, or does not have it yet."""
 
     def ask() -> str | None:
         with server.session() as client:
-            runs = runs_of(client, server.experiment_id(client), searched.user_attrs.get(study.PARENT, ""))
+            runs = runs_of(client, server.experiment_id(client), optuna_study.user_attrs.get(study.PARENT, ""))
             return str(runs[0].info.run_id) if runs else None
 
     try:
-        return server.patiently(ask)
+        return server.run_watched(ask)
     except Exception:  # noqa: BLE001 -- MLflow's client raises many kinds; the search does not depend on it
         return None
 
 
-def describe(found: dict[str, Any]) -> list[str]:
-    """Return the same as lines for people."""
-    counts = found["trials"]
+def describe(report: dict[str, Any]) -> list[str]:
+    """Return the result of `collect` as lines of text."""
+    counts = report["trials"]
     lines = [
-        f"study {found['study']}: {counts['finished']} of {counts['asked']} trials finished, {counts['pruned']} pruned"
+        f"study {report['study']}: {counts['finished']} of {counts['asked']} trials finished, {counts['pruned']} pruned"
     ]
-    names = found["objectives"]
-    first, best = found["first"], found["best"]
+    names = report["objectives"]
+    first, best = report["first"], report["best"]
     if first:
         lines.append(f"first trial (the article's values): {_values(first, names)}")
     if best:
@@ -75,45 +75,48 @@ def describe(found: dict[str, Any]) -> list[str]:
         recalls = {k.removeprefix("val_recall/"): v for k, v in best["metrics"].items() if k.startswith("val_recall/")}
         if recalls:
             lines.append("  recall " + ", ".join(f"{name} {value:.3f}" for name, value in recalls.items()))
-    lines += [f"on the front, trial {one['trial']}: {_values(one, names)}" for one in found["front"]]
-    run = found["mlflow"]["run"]
-    lines.append(f"MLflow: run {run} on {found['mlflow']['uri']}" if run else "MLflow: `nsfw sync` publishes the study")
-    return [*lines, _next(found)]
+    lines += [f"on the front, trial {summary['trial']}: {_values(summary, names)}" for summary in report["front"]]
+    run = report["mlflow"]["run"]
+    lines.append(
+        f"MLflow: run {run} on {report['mlflow']['uri']}" if run else "MLflow: `nsfw sync` publishes the study"
+    )
+    return [*lines, _next(report)]
 
 
-def _next(found: dict[str, Any]) -> str:
-    asked = found["trials"]["asked"]
-    command = f"nsfw tune --study {found['study']} --trials"
-    if found["changes"]:
-        return f"next: {command} {asked} --write   (confirms the winner in full, shows the diff)"
-    return f"next: {command} {2 * asked}   (nothing is better than params.yaml's own values so far)"
+def _next(report: dict[str, Any]) -> str:
+    total = report["trials"]["asked"]
+    command = f"nsfw tune --study {report['study']} --trials"
+    if report["changes"]:
+        return f"next: {command} {total} --write   (confirms the winner in full, shows the diff)"
+    return f"next: {command} {2 * total}   (nothing is better than params.yaml's own values so far)"
 
 
-def _values(one: dict[str, Any], names: list[str]) -> str:
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in zip(names, one["values"], strict=False))
-    return shown if one["state"] == "COMPLETE" else f"{shown or 'no epoch'} ({one['state'].lower()})"
+def _values(summary: dict[str, Any], names: list[str]) -> str:
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in zip(names, summary["values"], strict=False))
+    return shown if summary["state"] == "COMPLETE" else f"{shown or 'no epoch'} ({summary['state'].lower()})"
 
 
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def propose(params: Params, *, anyway: bool, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Confirm the winner in full over seeds, and write it into params.yaml.
+def propose(params: Params, *, anyway: bool, log: Callable[[str], None]) -> dict[str, Any]:
+    """Confirm the best trial in full over several seeds, and write its values into params.yaml.
 
     Raises:
-        UserError: there is no winner, it is what params.yaml has, or its gain may be noise (unless `anyway`).
+        UserError: there is no completed trial, params.yaml has its values already, or its gain may be noise (unless
+            `anyway`).
 
     """
-    searched = study.join(study.open_storage(params.tune.storage), params)
-    best = study.winner(searched)
+    optuna_study = study.join(storage.connect(params.tune.storage), params)
+    best = slots.best_trial(optuna_study)
     if best is None:
-        raise UserError(f"study {searched.study_name!r} has no completed trial yet: nothing to write.")
-    values = proposal.rounded(best.params)
+        raise UserError(f"study {optuna_study.study_name!r} has no completed trial yet: nothing to write.")
+    values = proposal.round_values(best.params)
     changed = proposal.changes(values, params)
     if not changed:
         raise UserError(f"trial {best.number}, the best, has params.yaml's own values: there is nothing to change.")
-    gain = proposal.confirm(searched, params, values, tell)
+    gain = proposal.confirm(optuna_study, params, values, log)
     proposal.refuse_noise(gain, anyway=anyway)
     diff = editing.write(changed)
     return {
@@ -121,20 +124,21 @@ def propose(params: Params, *, anyway: bool, tell: Callable[[str], None]) -> dic
         "gain": {"objective": gain.objective, "mean": gain.mean, "standard_error": gain.error, "by_seed": gain.by_seed},
         "diff": diff,
         "wrote": str(paths.PARAMS),
-        "run": _run_id(searched),
-        "study": searched.study_name,
+        "run": _run_id(optuna_study),
+        "study": optuna_study.study_name,
     }
 
 
-def describe_proposal(found: dict[str, Any]) -> list[str]:
-    """Return a proposal as lines for people."""
-    gain = found["gain"]
+def describe_proposal(proposed: dict[str, Any]) -> list[str]:
+    """Return the result of `propose` as lines of text."""
+    gain = proposed["gain"]
     spread = ", ".join(f"{value:+.4f}" for value in gain["by_seed"])
+    run = proposed["run"] or "(`nsfw sync` publishes it)"
     return [
-        found["diff"].rstrip("\n"),
+        proposed["diff"].rstrip("\n"),
         f"expected gain in {gain['objective']} on validation: {gain['mean']:+.4f} (by seed: {spread})",
         f"standard error of the gain: {gain['standard_error']:.4f}",
-        f"study {found['study']}, trial {found['trial']}; MLflow run {found['run'] or '(`nsfw sync` publishes it)'}",
-        f"wrote {found['wrote']}",
+        f"study {proposed['study']}, trial {proposed['trial']}; MLflow run {run}",
+        f"wrote {proposed['wrote']}",
         "next: git diff params.yaml; dvc repro; git commit",
     ]

@@ -1,4 +1,4 @@
-"""A study's runs: begun in one form, nested under the study's, and in MLflow told as the storage tells them."""
+"""The run records of a study's trials, and their runs in MLflow, which get the states of the storage."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -39,10 +39,10 @@ def begin(
     values: Mapping[str, Any] | None = None,
     inputs: Sequence[Path] = (),
 ) -> RunRecord:
-    """Begin the record of a training under a study's run.
+    """Start the record of a training under the study's run.
 
-    `number` is the trial's, None for a training beside them. `values` are what the search drew: a trial's own params
-    differ from them, being those of a shorter training.
+    `number` is the trial's; None for a training that is no trial. `values` are those that the search drew: the params
+    of a trial differ from them, because its training is shorter.
     """
     tags = {PARENT_TAG: parent, STUDY_TAG: study_name}
     if number is not None:
@@ -52,43 +52,43 @@ def begin(
 
 
 def publish() -> bool:
-    """Publish what MLflow lacks; say so where it does not answer, and return whether all is there."""
+    """Publish what MLflow lacks, and log problems; return whether there was none."""
     problems = sync().problems
     for problem in problems:
         _log.warning("%s. `nsfw sync` publishes what is missing.", problem)
     return not problems
 
 
-def reconcile(searched: optuna.Study) -> None:
-    """Publish every trial, and give its run in MLflow the state that the storage has."""
+def reconcile(study: optuna.Study) -> None:
+    """Publish every trial, and give its run in MLflow the state of the trial in the storage."""
     if not publish():
         return
     try:
-        server.patiently(lambda: _tag(searched))
+        server.run_watched(lambda: _tag(study))
     except Exception as error:  # noqa: BLE001 -- MLflow's client raises many kinds; the search is done, and on disk
         _log.warning("%s. `nsfw tune` again completes MLflow's side.", describe(error))
 
 
-def _tag(searched: optuna.Study) -> None:
+def _tag(study: optuna.Study) -> None:
     with server.session() as client:
-        found = _runs(client, searched.study_name)
-        for one in searched.get_trials(deepcopy=False):
-            run = found.get(str(one.number))
-            if run is None or one.state not in _STATUS:
+        runs = _runs(client, study.study_name)
+        for trial in study.get_trials(deepcopy=False):
+            run = runs.get(str(trial.number))
+            if run is None or trial.state not in _STATUS:
                 continue
-            if run.data.tags.get(STATE_TAG) != one.state.name:
-                client.set_tag(run.info.run_id, STATE_TAG, one.state.name)
-            if run.info.status not in _STATUS[one.state]:
-                client.set_terminated(run.info.run_id, status=_STATUS[one.state][0], end_time=run.info.end_time)
+            if run.data.tags.get(STATE_TAG) != trial.state.name:
+                client.set_tag(run.info.run_id, STATE_TAG, trial.state.name)
+            if run.info.status not in _STATUS[trial.state]:
+                client.set_terminated(run.info.run_id, status=_STATUS[trial.state][0], end_time=run.info.end_time)
 
 
 def _runs(client: "MlflowClient", name: str) -> dict[str, Any]:
     """Return the runs of a study's trials by the trial's number."""
-    found: dict[str, Any] = {}
+    runs: dict[str, Any] = {}
     experiment, token = server.experiment_id(client), None
     while True:
         page = client.search_runs([experiment], f"tags.`{STUDY_TAG}` = '{name}'", max_results=500, page_token=token)
-        found |= {run.data.tags[TRIAL_TAG]: run for run in page if TRIAL_TAG in run.data.tags}
+        runs |= {run.data.tags[TRIAL_TAG]: run for run in page if TRIAL_TAG in run.data.tags}
         token = page.token
         if not token:
-            return found
+            return runs

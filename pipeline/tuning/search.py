@@ -1,4 +1,4 @@
-"""A search: the study, its crew of workers on this machine, its run in MLflow and its report."""
+"""A search: the study, its workers on this machine, its run in MLflow and that run's artifacts."""
 
 import logging
 from collections.abc import Iterator
@@ -14,40 +14,41 @@ from pipeline.params.root import Params
 from pipeline.tracking.live_publisher import tracked_run
 from pipeline.tracking.run_record import RunRecord
 from pipeline.training.interrupt import requests_to_stop
-from pipeline.tuning import plots, runs, space, study, trial, worker_processes
+from pipeline.tuning import plots, runs, slots, space, storage, study, trial, worker_processes
 
 _log = logging.getLogger(__name__)
 
 
 def search(params: Params, *, workers: int, joining: bool = False) -> optuna.Study:
-    """Bring the study to `tune.trials` finished trials, by so many workers here and whoever else takes part.
+    """Run trials until the study has `tune.trials` finished ones, with `workers` processes on this machine.
 
-    A study that has them already is left as it is. `joining`: another machine made the study and writes its report.
+    Other machines may take part. A study that has its trials already stays unchanged. `joining`: another machine
+    created the study, and writes its report.
 
     Raises:
         UserError: the space, the storage or the study is wrong, or workers died one after the other.
-        StopRequestedError: SIGTERM or Ctrl-C came. What is finished stays, what ran is queued again.
+        StopRequestedError: SIGTERM or Ctrl-C was received. Finished trials stay, running ones are queued again.
 
     """
-    todo = params.tune
-    space.check(todo.space, params)
+    tune = params.tune
+    space.check(tune.space, params)
     check_outputs()
-    storage = study.open_storage(todo.storage)
-    searched = study.join(storage, params) if joining else study.create(storage, params)
-    with study.answering(todo.storage), requests_to_stop() as stop:
+    database = storage.connect(tune.storage)
+    optuna_study = study.join(database, params) if joining else study.create(database, params)
+    with storage.explained_errors(tune.storage), requests_to_stop() as stop:
         if joining:
-            worker_processes.run(searched, params, workers, searched.user_attrs.get(study.PARENT, ""), stop)
+            worker_processes.run(optuna_study, params, workers, optuna_study.user_attrs.get(study.PARENT, ""), stop)
             runs.publish()
-            return searched
-        with _tracked(searched, params) as record:
-            worker_processes.run(searched, params, workers, record.id, stop, partial(_log_best, record, params))
-            _conclude(searched, record)
-    runs.reconcile(searched)
-    return searched
+            return optuna_study
+        with _tracked(optuna_study, params) as record:
+            worker_processes.run(optuna_study, params, workers, record.id, stop, partial(_log_best, record, params))
+            _conclude(optuna_study, record)
+    runs.reconcile(optuna_study)
+    return optuna_study
 
 
 def check_outputs() -> None:
-    """Raise UserError where the stages that a search learns from have not run."""
+    """Raise UserError if the outputs of stages that a search reads do not exist."""
     missing = [path.as_posix() for path in trial.INPUTS if not path.exists()]
     if missing:
         raise UserError(
@@ -56,59 +57,59 @@ def check_outputs() -> None:
 
 
 @contextmanager
-def _tracked(searched: optuna.Study, params: Params) -> Iterator[RunRecord]:
-    """Yield the study's run record: a new one, or the one that earlier calls on this machine began."""
-    folder = paths.TUNE / searched.study_name
+def _tracked(optuna_study: optuna.Study, params: Params) -> Iterator[RunRecord]:
+    """Yield the study's run record: a new one, or that of an earlier call on this machine."""
+    folder = paths.TUNE / optuna_study.study_name
     folder.mkdir(parents=True, exist_ok=True)
-    known = searched.user_attrs.get(study.PARENT)
+    known = optuna_study.user_attrs.get(study.PARENT)
     before = paths.RUNS / known if known else None
     with tracked_run(
         "tune",
         params=params.model_dump(by_alias=True),
         inputs=trial.INPUTS,
-        name=f"study {searched.study_name}",
+        name=f"study {optuna_study.study_name}",
         resume=before if before and before.is_dir() else None,
         resumable=folder,
     ) as record:
-        searched.set_user_attr(study.PARENT, record.id)
+        optuna_study.set_user_attr(study.PARENT, record.id)
         yield record
 
 
-def _conclude(searched: optuna.Study, record: RunRecord) -> None:
+def _conclude(optuna_study: optuna.Study, record: RunRecord) -> None:
     """Log the study's table, plots and best trial."""
-    table(searched).to_csv(record.artifact("trials.csv"), index=False, lineterminator="\n")
-    for problem in plots.draw(searched, record.artifact("plots/history.png").parent):
+    table(optuna_study).to_csv(record.artifact("trials.csv"), index=False, lineterminator="\n")
+    for problem in plots.draw(optuna_study, record.artifact("plots/history.png").parent):
         _log.warning("%s", problem)
-    best = study.winner(searched)
+    best = slots.best_trial(optuna_study)
     if best is not None:
-        found = {"trial": best.number, "params": best.params, "values": best.values}
-        files.write_json(found, record.artifact("best.json"))
+        summary = {"trial": best.number, "params": best.params, "values": best.values}
+        files.write_json(summary, record.artifact("best.json"))
 
 
-def _log_best(record: RunRecord, params: Params, now: study.Standing) -> None:
-    """Log the best so far, by the number of finished trials: its objective and its other metrics."""
-    if now.best is None:
+def _log_best(record: RunRecord, params: Params, state: slots.StudyState) -> None:
+    """Log the best trial so far by the number of finished trials: its objective and its other metrics."""
+    if state.best is None:
         return
-    metrics = {f"best_objective/{params.tune.objective}": now.best.values[0], "best_trial": now.best.number}
+    metrics = {f"best_objective/{params.tune.objective}": state.best.values[0], "best_trial": state.best.number}
     metrics |= {
-        f"best_{name.removeprefix('val_')}": value for name, value in now.best.user_attrs[study.RESULTS].items()
+        f"best_{name.removeprefix('val_')}": value for name, value in state.best.user_attrs[study.RESULTS].items()
     }
-    record.log_epoch(now.finished, {**metrics, "finished": now.finished, "pruned": now.pruned})
+    record.log_epoch(state.finished, {**metrics, "finished": state.finished, "pruned": state.pruned})
 
 
-def table(searched: optuna.Study) -> Any:
-    """Return the trials that hold a slot as a table, in order: slot, state, values and params, without times."""
+def table(optuna_study: optuna.Study) -> Any:
+    """Return the trials that hold a slot as a table by slot: trial, state, values and params, without times."""
     import pandas as pd
 
-    names = [f"objective_{index}" for index in range(len(searched.directions))]
+    names = [f"objective_{index}" for index in range(len(optuna_study.directions))]
     rows = [
         {
             "slot": slot,
-            "trial": one.number,
-            "state": one.state.name,
-            **dict(zip(names, one.values or [], strict=False)),  # noqa: PD011 -- a trial, not a frame
-            **one.params,
+            "trial": trial.number,
+            "state": trial.state.name,
+            **dict(zip(names, trial.values or [], strict=False)),  # noqa: PD011 -- a trial, not a frame
+            **trial.params,
         }
-        for slot, one in sorted(study.slots(searched.get_trials(deepcopy=False)).items())
+        for slot, trial in sorted(slots.by_slot(optuna_study.get_trials(deepcopy=False)).items())
     ]
     return pd.DataFrame(rows)

@@ -1,7 +1,7 @@
-"""The search space: entries of `tune.space`, and what their values make of params.yaml.
+"""The search space: the entries of `tune.space`, and params.yaml with values of it in place.
 
-`Values` are {dotted key: value}. Some keys are not params.yaml's own: `train.dropout.0` and `.1` are places in a list,
-`augment.strength` scales every range of augmentation (1.0: as params.yaml has them).
+`Values` are {dotted key: value}. Some keys are not keys of params.yaml: `train.dropout.0` and `.1` are items of a list,
+`augment.strength` scales every range of augmentation (1.0: as in params.yaml).
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,24 +10,20 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from pipeline.core.errors import UserError
-from pipeline.model.schedule import first_rate
 from pipeline.params.backbone import UNFREEZE_POINTS
 from pipeline.params.root import Params, parse_params
-from pipeline.params.schedule import Piecewise, Schedule
 from pipeline.params.tune import Choices, Entry, Interval
+from pipeline.tuning import schedule_values
+from pipeline.tuning.schedule_values import KEYS_OF_KIND, KIND, PREFIX, STAIRS
 
 Values = dict[str, Any]
 Space = Mapping[str, Entry]
 Distribution = CategoricalDistribution | IntDistribution | FloatDistribution
 
-KIND = "finetune.schedule.kind"
 STRENGTH = "augment.strength"
 UNFREEZE = "finetune.unfreeze"
-_SCHEDULE = "finetune.schedule."
-_STAIRS = ("initial", "rate", "every_epochs", "warmup_epochs")
-OF_KIND = {"exponential": _STAIRS, "cosine": ("initial", "final", "warmup_epochs"), "piecewise": _STAIRS}
 
-# In the order in which they are drawn: a schedule's kind decides which of its keys there are.
+# In the order in which they are drawn: the kind of schedule decides which keys it has.
 KEYS = (
     "train.dropout.0",
     "train.dropout.1",
@@ -44,11 +40,11 @@ KEYS = (
     "finetune.label_smoothing",
     "finetune.clip_norm",
     KIND,
-    *(_SCHEDULE + name for name in (*_STAIRS, "final")),
+    *(PREFIX + name for name in (*STAIRS, "final")),
     STRENGTH,
 )
 
-# nsfw_model's, where params.yaml's may differ.
+# nsfw_model's values, from which those of params.yaml may differ.
 _ARTICLE = {"train.dropout.0": 0.5, "train.dropout.1": 0.25, "train.l2": 0.0005, STRENGTH: 1.0}
 _ARTICLE_POINT = {"inception_v3": "mixed5"}
 
@@ -62,13 +58,13 @@ def draw(trial: Any, space: Space, params: Params) -> Values:
 
 
 def _applicable(space: Space, params: Params, values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the space's keys in order; `values` grows meanwhile, and says which schedule it is."""
+    """Yield the space's keys in order; the caller fills `values` meanwhile, which tell the kind of schedule."""
     for key in KEYS:
         if key not in space:
             continue
-        name = key.removeprefix(_SCHEDULE)
+        name = key.removeprefix(PREFIX)
         kind = values.get(KIND, params.finetune.schedule.kind)
-        if key in {KIND, name} or name in OF_KIND[kind]:
+        if key in {KIND, name} or name in KEYS_OF_KIND[kind]:
             yield key
 
 
@@ -81,10 +77,8 @@ def _suggest(trial: Any, key: str, entry: Entry, params: Params) -> Any:
     return trial.suggest_float(key, made.low, made.high, step=made.step, log=made.log)
 
 
-def distribution(
-    key: str, entry: Entry, params: Params
-) -> CategoricalDistribution | IntDistribution | FloatDistribution:
-    """Return an entry as Optuna's distribution; unfreeze points in the order of their depth, the deepest cut last."""
+def distribution(key: str, entry: Entry, params: Params) -> Distribution:
+    """Return an entry as an Optuna distribution; unfreeze points are ordered by depth, the deepest one last."""
     if isinstance(entry, Choices):
         choices = sorted(entry.choices, key=_shallowness(params)) if key == UNFREEZE else entry.choices
         return CategoricalDistribution(choices)
@@ -100,7 +94,7 @@ def _shallowness(params: Params) -> Any:
 
 
 def first_trials(space: Space, params: Params) -> list[Values]:
-    """Return what is tried before anything is drawn: the article's values, then params.yaml's where they differ."""
+    """Return the trials that come before any draw: the article's values, then params.yaml's where they differ."""
     current = baseline(space, params)
     article = dict(current)
     known = _ARTICLE | ({UNFREEZE: _ARTICLE_POINT[params.backbone.name]} if _has_article_point(params) else {})
@@ -125,35 +119,28 @@ def baseline(space: Space, params: Params) -> Values:
 def _current(key: str, params: Params) -> Any:
     if key == STRENGTH:
         return 1.0
-    if key.startswith(_SCHEDULE):
-        return _of_schedule(key.removeprefix(_SCHEDULE), params.finetune.schedule)
+    if key.startswith(PREFIX):
+        return schedule_values.current_value(key.removeprefix(PREFIX), params.finetune.schedule)
     value: Any = params
     for part in key.split("."):
         value = value[int(part)] if part.isdigit() else getattr(value, part)
     return value
 
 
-def _of_schedule(name: str, schedule: Schedule) -> Any:
-    if isinstance(schedule, Piecewise) and name in {"initial", "rate", "every_epochs"}:
-        first, second = schedule.values[:2]
-        return {"initial": first, "rate": second / first, "every_epochs": schedule.boundaries[0]}[name]
-    return getattr(schedule, name)
-
-
 def apply(values: Mapping[str, Any], params: Params) -> Params:
     """Return params with the values in place.
 
     Raises:
-        UserError: a value that params.yaml may not have.
+        UserError: a value is not valid in params.yaml.
 
     """
     document = params.model_dump(by_alias=True)
-    if any(key.startswith(_SCHEDULE) for key in values):
-        document["finetune"]["schedule"] = _schedule(values, params)
+    if any(key.startswith(PREFIX) for key in values):
+        document["finetune"]["schedule"] = schedule_values.section(values, params)
     for key, value in values.items():
         if key == STRENGTH:
             document["augment"] = _scaled(document["augment"], value)
-        elif not key.startswith(_SCHEDULE):
+        elif not key.startswith(PREFIX):
             _put(document, key.split("."), value)
     return parse_params(document, "tune.space")
 
@@ -167,84 +154,26 @@ def _put(document: Any, path: list[str], value: Any) -> None:
 
 
 def _scaled(ranges: Mapping[str, Any], strength: float) -> dict[str, Any]:
-    # Six digits: 0.2 * 1.5 is 0.30000000000000004, which nobody wants in params.yaml.
+    # Six digits, because 0.2 * 1.5 is 0.30000000000000004.
     return {
         name: value if isinstance(value, bool) else float(f"{value * strength:.6g}") for name, value in ranges.items()
     }
-
-
-def _schedule(values: Mapping[str, Any], params: Params) -> dict[str, Any]:
-    """Return the schedule's section; what the values leave open is params.yaml's, or does nothing."""
-    now = params.finetune.schedule
-    kind = values.get(KIND, now.kind)
-    if kind not in OF_KIND:
-        raise UserError(f"a schedule is {', '.join(OF_KIND)}")
-    settled = {
-        "initial": first_rate(now),
-        "rate": 1.0,
-        "every_epochs": 1.0,
-        "final": 0.0,
-        "warmup_epochs": now.warmup_epochs,
-    }
-    if kind == now.kind:
-        settled |= {name: _of_schedule(name, now) for name in OF_KIND[kind]}
-    settled |= {
-        key.removeprefix(_SCHEDULE): value for key, value in values.items() if key.startswith(_SCHEDULE) and key != KIND
-    }
-    if kind != "piecewise":
-        return {"kind": kind, **{name: settled[name] for name in OF_KIND[kind]}}
-    return _staircase(settled, params.finetune.epochs)
-
-
-def _staircase(settled: Mapping[str, float], epochs: int) -> dict[str, Any]:
-    """Return a piecewise schedule that falls by `rate` every `every_epochs`."""
-    steps = max(1, -(-epochs // settled["every_epochs"]) - 1)
-    boundaries = tuple(settled["every_epochs"] * number for number in range(1, int(steps) + 1))
-    rates = tuple(settled["initial"] * settled["rate"] ** number for number in range(len(boundaries) + 1))
-    return {
-        "kind": "piecewise",
-        "boundaries": boundaries,
-        "values": rates,
-        "warmup_epochs": settled["warmup_epochs"],
-    }
-
-
-def compressed(schedule: Schedule, share: float) -> Schedule:
-    """Return the same course of the rate within `share` of the epochs."""
-    changes: dict[str, Any] = {"warmup_epochs": schedule.warmup_epochs * share}
-    if isinstance(schedule, Piecewise):
-        changes["boundaries"] = tuple(boundary * share for boundary in schedule.boundaries)
-    elif schedule.kind == "exponential":
-        changes["every_epochs"] = schedule.every_epochs * share
-    return schedule.model_copy(update=changes)
-
-
-def scaled(schedule: Schedule, factor: float) -> Schedule:
-    """Return the schedule with every rate multiplied."""
-    changes: dict[str, Any]
-    if isinstance(schedule, Piecewise):
-        changes = {"values": tuple(value * factor for value in schedule.values)}
-    else:
-        changes = {"initial": schedule.initial * factor}
-        if schedule.kind == "cosine":
-            changes["final"] = schedule.final * factor
-    return schedule.model_copy(update=changes)
 
 
 def contains(key: str, entry: Entry, value: Any, params: Params) -> bool:
     """Whether an entry allows a value."""
     made = distribution(key, entry, params)
     try:
-        return bool(made._contains(made.to_internal_repr(value)))  # noqa: SLF001 -- Optuna has no public question for it
+        return bool(made._contains(made.to_internal_repr(value)))  # noqa: SLF001 -- Optuna has no public method for it
     except (ValueError, TypeError):
         return False
 
 
 def check(space: Space, params: Params) -> None:
-    """Check that every value that may be drawn makes sense, and that the search begins inside the space.
+    """Check that every value that may be drawn is valid, and that the space holds params.yaml's own values.
 
     Raises:
-        UserError: naming each entry that is wrong, and what is allowed.
+        UserError: names each wrong entry, and what is allowed.
 
     """
     problems = [problem for key, entry in space.items() if (problem := _problem(key, entry, space, params))]
@@ -263,9 +192,9 @@ def check(space: Space, params: Params) -> None:
 def _problem(key: str, entry: Entry, space: Space, params: Params) -> str:
     if key not in KEYS:
         return f"tune.space.{key}: not searched; known here: {', '.join(KEYS)}"
-    name = key.removeprefix(_SCHEDULE)
+    name = key.removeprefix(PREFIX)
     kinds = _kinds(space, params)
-    if key not in {name, KIND} and not any(name in OF_KIND.get(kind, ()) for kind in kinds):
+    if key not in {name, KIND} and not any(name in KEYS_OF_KIND.get(kind, ()) for kind in kinds):
         return f"tune.space.{key}: a schedule of kind {' or '.join(map(str, kinds))} has no {name}"
     extremes = (entry.low, entry.high) if isinstance(entry, Interval) else entry.choices
     for value in extremes:
@@ -282,8 +211,8 @@ def _kinds(space: Space, params: Params) -> tuple[Any, ...]:
 
 
 def _with(key: str, value: Any, space: Space, params: Params) -> Values:
-    """Return a value together with a schedule's kind that has such a key."""
-    name = key.removeprefix(_SCHEDULE)
+    """Return a value, with a kind of schedule that has its key if it is one of a schedule's."""
+    name = key.removeprefix(PREFIX)
     if key in {name, KIND}:
         return {key: value}
-    return {KIND: next(kind for kind in _kinds(space, params) if name in OF_KIND.get(kind, ())), key: value}
+    return {KIND: next(kind for kind in _kinds(space, params) if name in KEYS_OF_KIND.get(kind, ())), key: value}

@@ -1,7 +1,7 @@
-"""One worker of a search: takes trials from the queue until the study has all of them.
+"""One worker of a search: takes trials from the queue until all slots of the study are finished.
 
-`nsfw tune` starts it, as `python -m pipeline.tuning.worker`, and writes its orders to its stdin as a line of JSON. When
-stdin ends, because `nsfw tune` has, the worker stops as if asked to, within 10 s.
+`nsfw tune` starts it as `python -m pipeline.tuning.worker`, and writes its config to its stdin as a line of JSON. When
+stdin ends, because `nsfw tune` has ended, the worker stops within 10 s, as after a SIGTERM.
 """
 
 import fcntl
@@ -23,10 +23,10 @@ from pipeline.params.root import Params, load_params
 from pipeline.tracking.live_publisher import LivePublisher
 from pipeline.tracking.run_record import RunRecord
 from pipeline.training.interrupt import requests_to_stop
-from pipeline.tuning import runs, space, study, trial
+from pipeline.tuning import runs, slots, space, storage, study, trial
 
 _IDLE_SECONDS = 0.5
-_STOP_SECONDS = 10.0  # after its parent has ended, for the batch that is under way
+_STOP_SECONDS = 10.0  # after its parent has ended, to finish the current batch
 _FAILURES = 3  # in a row, before a worker gives up
 
 _log = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ class SurplusError(Exception):
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What a worker is told: the study's `storage` and name, how many trials in all, the parent's record id."""
+class WorkerConfig:
+    """A worker's config: the study's `storage` and name, the number of trials in all, the id of the study's record."""
 
     storage: str
     study: str
@@ -46,41 +46,36 @@ class Orders:
     parent: str
 
 
-def work(orders: Orders, params: Params) -> None:
-    """Do trials until all slots are finished.
+def run_trials(config: WorkerConfig, params: Params) -> None:
+    """Run trials until all slots are finished.
 
     Raises:
         UserError: the study is another one, or trials fail one after the other.
-        StopRequestedError: SIGTERM or SIGINT came; the trial that ran is queued again by the next worker.
+        StopRequestedError: SIGTERM or SIGINT was received; the next worker queues the trial that ran again.
 
     """
-    todo = params.tune
-    searched = study.join(study.open_storage(orders.storage), params)
-    searched.pruner = study.pruner(todo)
-    data = trial.load(params, todo.subset)
+    tune = params.tune
+    optuna_study = study.join(storage.connect(config.storage), params)
+    optuna_study.pruner = study.pruner(tune)
+    data = trial.load(params, tune.subset)
     batch_factor = trial.batch_factor(params, data.train.pictures)
+
+    def objective(optuna_trial: optuna.Trial) -> tuple[float, ...]:
+        return _objective(optuna_trial, params, data, batch_factor, config)
+
     failures = 0
     with requests_to_stop() as stop:
-        while (queue := _queue(searched, params, orders.trials)) is not None:
+        while (queue := _queue(optuna_study, params, config.trials)) is not None:
             if stop():
                 raise StopRequestedError("asked to stop between two trials; the same command goes on.")
-            if not queue:  # the others are at the last trials; should one of them die, its trial comes here
+            if not queue:  # others run the last trials; if one of them dies, its trial is queued again
                 time.sleep(_IDLE_SECONDS)
                 continue
-            searched.sampler = study.sampler(todo, params.seed, queue[0])
+            optuna_study.sampler = study.sampler(tune, params.seed, queue[0])
             try:
-                # Optuna claims a waiting trial by reading, then writing; sqlite locks no row in between, so that two
-                # workers once took the same one. Until the trial has begun, no other worker of this machine looks.
-                with ExitStack() as turn:
-                    turn.enter_context(_only_one())
-
-                    def objective(one: optuna.Trial, begun: Callable[[], None] = turn.close) -> tuple[float, ...]:
-                        begun()
-                        return _objective(one, params, data, batch_factor, orders)
-
-                    searched.optimize(objective, n_trials=1, catch=(SurplusError,))
+                _run_next(optuna_study, objective)
                 failures = 0
-            except (StopRequestedError, *study.SILENT):
+            except (StopRequestedError, *storage.STORAGE_ERRORS):
                 raise
             except Exception as error:
                 failures += 1
@@ -89,36 +84,56 @@ def work(orders: Orders, params: Params) -> None:
                     raise UserError(f"{_FAILURES} trials failed one after the other; the last: {error}") from error
 
 
-def _queue(searched: optuna.Study, params: Params, total: int) -> list[int] | None:
-    """Return the numbers of the trials that wait, the first first; None when all slots are finished."""
-    with _only_one():
-        optuna.storages.fail_stale_trials(searched)
-        study.fail_unheard(searched)
-        study.fill(searched, params, total)
-    if study.standing(searched, total).finished >= total:
+def _run_next(optuna_study: optuna.Study, objective: Callable[[optuna.Trial], tuple[float, ...]]) -> None:
+    """Take the next waiting trial and run it; hold the queue's lock until the trial has started.
+
+    Optuna claims a waiting trial by reading, then writing. Sqlite locks no row in between, so that without the lock two
+    workers may take the same trial.
+    """
+    with ExitStack() as lock:
+        lock.enter_context(_queue_lock())
+
+        def unlock_and_run(optuna_trial: optuna.Trial) -> tuple[float, ...]:
+            lock.close()
+            return objective(optuna_trial)
+
+        optuna_study.optimize(unlock_and_run, n_trials=1, catch=(SurplusError,))
+
+
+def _queue(optuna_study: optuna.Study, params: Params, total: int) -> list[int] | None:
+    """Return the numbers of the waiting trials, sorted; None if all slots are finished."""
+    with _queue_lock():
+        optuna.storages.fail_stale_trials(optuna_study)
+        storage.fail_trials_without_heartbeat(optuna_study)
+        slots.fill(optuna_study, params, total)
+    if slots.study_state(optuna_study, total).finished >= total:
         return None
-    return sorted(one.number for one in searched.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+    return sorted(
+        optuna_trial.number for optuna_trial in optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    )
 
 
 def _objective(
-    one: optuna.Trial, params: Params, data: trial.Data, batch_factor: float, orders: Orders
+    optuna_trial: optuna.Trial, params: Params, data: trial.Data, batch_factor: float, config: WorkerConfig
 ) -> tuple[float, ...]:
-    """Train with the values that Optuna chooses; return the objectives."""
-    if study.surplus(one.study, one.number):
+    """Train with the values that Optuna chooses; return the objectives' values."""
+    if slots.is_surplus(optuna_trial.study, optuna_trial.number):
         raise SurplusError
-    values = space.draw(one, params.tune.space, params)
-    chosen = trial.short(space.apply(values, params), batch_factor)
+    values = space.draw(optuna_trial, params.tune.space, params)
+    chosen = trial.short_params(space.apply(values, params), batch_factor)
     names = study.objectives(params.tune)
-    twin = _finished_twin(one, values)
-    record = runs.begin(chosen, orders.study, f"{one.number:04d}", orders.parent, number=one.number, values=values)
-    one.set_user_attr(study.RECORD, record.id)
+    twin = _finished_twin(optuna_trial, values)
+    record = runs.begin(
+        chosen, config.study, f"{optuna_trial.number:04d}", config.parent, number=optuna_trial.number, values=values
+    )
+    optuna_trial.set_user_attr(study.RECORD, record.id)
     with LivePublisher(record), record:
         try:
-            results = _repeat(one, twin, record) if twin else _train(one, chosen, data, record, names)
+            results = _repeat(optuna_trial, twin, record) if twin else _train(optuna_trial, chosen, data, record, names)
         except optuna.TrialPruned as pruned:
             record.stop(str(pruned))
-        except DivergedError as diverged:  # a result too: such values are bad
-            one.set_user_attr(study.REASON, str(diverged))
+        except DivergedError as diverged:  # a result as well: these values are bad
+            optuna_trial.set_user_attr(study.REASON, str(diverged))
             record.fail(str(diverged))
         else:
             record.log_summary({f"objective/{name}": value for name, value in zip(names, results, strict=True)})
@@ -127,7 +142,7 @@ def _objective(
 
 
 def _train(
-    one: optuna.Trial, chosen: Params, data: trial.Data, record: RunRecord, names: tuple[str, ...]
+    optuna_trial: optuna.Trial, chosen: Params, data: trial.Data, record: RunRecord, names: tuple[str, ...]
 ) -> tuple[float, ...]:
     metric, direction = trial.METRICS[names[0]], study.direction(names[0])
     seen: list[float] = []
@@ -135,11 +150,11 @@ def _train(
     def report(epoch: int, metrics: Mapping[str, float]) -> None:
         record.log_epoch(epoch, metrics)
         seen.append(metrics[metric])
-        one.set_user_attr(study.RESULTS, {name: round(value, 6) for name, value in metrics.items()})
+        optuna_trial.set_user_attr(study.RESULTS, {name: round(value, 6) for name, value in metrics.items()})
         if len(names) > 1:
             return
-        one.report(trial.best(seen, direction), epoch + 1)
-        if epoch + 1 < chosen.finetune.epochs and one.should_prune():
+        optuna_trial.report(trial.best(seen, direction), epoch + 1)
+        if epoch + 1 < chosen.finetune.epochs and optuna_trial.should_prune():
             raise optuna.TrialPruned(f"pruned after epoch {epoch + 1}: {metric} {seen[-1]:.4f}")
 
     model = trial.train(chosen, data, report)
@@ -150,16 +165,16 @@ def _train(
     return (trial.best(seen, direction), *(second[name]() for name in names[1:]))
 
 
-def _finished_twin(one: optuna.Trial, values: Mapping[str, Any]) -> optuna.trial.FrozenTrial | None:
-    return next((other for other in study.finished(one.study) if other.params == dict(values)), None)
+def _finished_twin(optuna_trial: optuna.Trial, values: Mapping[str, Any]) -> optuna.trial.FrozenTrial | None:
+    return next((other for other in slots.finished_trials(optuna_trial.study) if other.params == dict(values)), None)
 
 
-def _repeat(one: optuna.Trial, twin: optuna.trial.FrozenTrial, record: RunRecord) -> tuple[float, ...]:
+def _repeat(optuna_trial: optuna.Trial, twin: optuna.trial.FrozenTrial, record: RunRecord) -> tuple[float, ...]:
     """Return the result of a finished trial with the same values."""
-    one.set_user_attr(study.REUSES, twin.number)
-    one.set_user_attr(study.RESULTS, twin.user_attrs.get(study.RESULTS, {}))
+    optuna_trial.set_user_attr(study.REUSES, twin.number)
+    optuna_trial.set_user_attr(study.RESULTS, twin.user_attrs.get(study.RESULTS, {}))
     for step, value in twin.intermediate_values.items():
-        one.report(value, step)
+        optuna_trial.report(value, step)
     record.log_epoch(max(twin.intermediate_values, default=1) - 1, twin.user_attrs.get(study.RESULTS, {}))
     if twin.state == TrialState.PRUNED:
         raise optuna.TrialPruned(f"the same values as trial {twin.number}, which was pruned")
@@ -167,8 +182,8 @@ def _repeat(one: optuna.Trial, twin: optuna.trial.FrozenTrial, record: RunRecord
 
 
 @contextmanager
-def _only_one() -> Iterator[None]:
-    """Let one worker of this machine at a time look at the queue, fill it, or take a trial from it."""
+def _queue_lock() -> Iterator[None]:
+    """Hold the lock by which one worker of this machine at a time reads or fills the queue, or takes a trial."""
     paths.TUNE.mkdir(parents=True, exist_ok=True)
     with (paths.TUNE / "queue.lock").open("a") as handle:
         fcntl.flock(handle.fileno(), fcntl.LOCK_EX)
@@ -176,13 +191,13 @@ def _only_one() -> Iterator[None]:
 
 
 def main() -> None:
-    """Work as stdin says."""
-    orders = Orders(**json.loads(sys.stdin.readline()))
+    """Run trials by the config on stdin."""
+    config = WorkerConfig(**json.loads(sys.stdin.readline()))
     processes.stop_with_stdin(_STOP_SECONDS)
     params = load_params()
-    tune = params.tune.model_copy(update={"study": orders.study})
-    with study.answering(orders.storage):
-        work(orders, params.model_copy(update={"tune": tune}))
+    tune = params.tune.model_copy(update={"study": config.study})
+    with storage.explained_errors(config.storage):
+        run_trials(config, params.model_copy(update={"tune": tune}))
 
 
 if __name__ == "__main__":

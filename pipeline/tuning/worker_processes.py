@@ -1,4 +1,4 @@
-"""The workers of a search on this machine: processes that are started, watched, replaced and ended."""
+"""The workers of a search on this machine: starts, watches, replaces and ends their processes."""
 
 import json
 import logging
@@ -16,9 +16,9 @@ import optuna
 from pipeline.core import paths
 from pipeline.core.errors import StopRequestedError, UserError
 from pipeline.params.root import Params
-from pipeline.tuning import study
+from pipeline.tuning import slots
 from pipeline.tuning.progress import Progress
-from pipeline.tuning.worker import Orders
+from pipeline.tuning.worker import WorkerConfig
 
 _LOOK_SECONDS = 0.5
 _END_SECONDS = 30.0  # for a worker to end in good order
@@ -29,25 +29,31 @@ _log = logging.getLogger(__name__)
 
 
 def run(
-    searched: optuna.Study,
+    study: optuna.Study,
     params: Params,
     count: int,
     parent: str,
     stop: Callable[[], bool],
-    log: Callable[[study.Standing], None] | None = None,
+    log: Callable[[slots.StudyState], None] | None = None,
 ) -> None:
-    """Keep so many workers at it until the study is finished; `log` is told each time that trials have finished."""
-    todo = params.tune
-    if study.standing(searched, todo.trials).finished >= todo.trials:
+    """Run `count` workers until the study is finished; `log` gets its state whenever trials have finished.
+
+    Raises:
+        UserError: a worker gave up, or workers died more often than they are replaced.
+        StopRequestedError: `stop()` returned true.
+
+    """
+    tune = params.tune
+    if slots.study_state(study, tune.trials).finished >= tune.trials:
         return
-    orders = Orders(todo.storage, todo.study, todo.trials, parent)
-    running = [_start(orders, number, count) for number in range(count)]
+    config = WorkerConfig(tune.storage, tune.study, tune.trials, parent)
+    running = [_start(config, number, count) for number in range(count)]
     restarts = 0
-    with Progress(searched, todo.trials, log) as progress:
+    with Progress(study, tune.trials, log) as progress:
         try:
-            while progress.look().finished < todo.trials:
+            while progress.update().finished < tune.trials:
                 if stop():
-                    raise StopRequestedError(_STOPPED.format(study=todo.study))
+                    raise StopRequestedError(_STOPPED.format(study=tune.study))
                 for number, process in enumerate(running):
                     if process.poll() in (None, 0):
                         continue
@@ -55,17 +61,17 @@ def run(
                         raise UserError(f"a worker gave up; {_log_file(number)} ends: {_last_line(number)}")
                     restarts += 1
                     _log.warning("worker %d died (%d): another takes its place", number + 1, process.returncode)
-                    running[number] = _start(orders, number, count)
+                    running[number] = _start(config, number, count)
                 time.sleep(_LOOK_SECONDS)
         finally:
             _end(running)
 
 
-def _start(orders: Orders, number: int, count: int) -> subprocess.Popen[str]:
-    """Start a worker with its share of the processors; it hears of a Ctrl-C from us, once."""
+def _start(config: WorkerConfig, number: int, count: int) -> subprocess.Popen[str]:
+    """Start a worker with its share of the processors, in a session of its own: only we pass a Ctrl-C on to it."""
     threads = str(max(1, len(os.sched_getaffinity(0)) // count))
     own = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": threads}
-    # Several workers may share a GPU: each takes what it needs, not all.
+    # Several workers may share a GPU, so each takes only the memory that it needs.
     environment = os.environ | own | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
     _log_file(number).parent.mkdir(parents=True, exist_ok=True)
     with _log_file(number).open("a") as log:
@@ -78,9 +84,9 @@ def _start(orders: Orders, number: int, count: int) -> subprocess.Popen[str]:
             env=environment,
             start_new_session=True,
         )
-    if process.stdin is not None:  # left open: it ends with us, whatever ends us
+    if process.stdin is not None:  # stays open until this process ends, by which the worker notices
         with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(asdict(orders)) + "\n")
+            process.stdin.write(json.dumps(asdict(config)) + "\n")
             process.stdin.flush()
     return process
 

@@ -1,1 +1,1 @@
-"""What the tables promise, held against them by Great Expectations."""
+"""The rules of the tables, checked with Great Expectations."""

@@ -1,9 +1,9 @@
 """Run the suites with Great Expectations and write its Data Docs: pages that open offline and run no script.
 
-Great Expectations' own pages load styles and scripts from eight hosts, build their index by script, carry the moment
-of the run, and show cell values as they are: a file name out of a scrape could be a script. So values are escaped
-before they go in, what comes from elsewhere is taken out, a content policy forbids the rest, and the index, which says
-each rule's severity, is written here. Equal data gives equal bytes.
+Great Expectations' own pages load styles and scripts from eight hosts, build their index by script, contain the time
+of the run, and show cell values unescaped: a file name from a scrape could be a script. So values are escaped before
+they are checked, external parts are removed from the pages, a content policy forbids the rest, and the index, which
+shows each rule's severity, is written here. Equal data gives equal bytes.
 """
 
 import datetime as dt
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from great_expectations.data_context import EphemeralDataContext
     from great_expectations.expectations.expectation import Expectation
 
-# A run is known by its data, not by its moment.
+# Fixed, so that a run is identified by its data and not by its time.
 RUN_NAME, RUN_TIME = "validate", dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 SEVERITIES = {"error": "critical", "warn": "warning"}
 SITE = "data_docs"
@@ -57,9 +57,9 @@ _UUID = re.compile(r"(?<=-collapse-body-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]
 
 
 def run_suites(suites: Sequence[Suite], directory: Path, facts: Sequence[tuple[str, str]] = ()) -> list[Outcome]:
-    """Run `suites`, replace `directory` by their Data Docs, and return what became of each rule.
+    """Run `suites`, replace `directory` by their Data Docs, and return the outcome of each rule.
 
-    `facts`: names and values that say which data this is, for the top of the first page.
+    `facts`: names and values that identify the data, for the top of the first page.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as scratch:
@@ -82,7 +82,7 @@ def _run(suites: Sequence[Suite], site: Path) -> tuple[list[Outcome], list[str]]
     outcomes: list[Outcome] = []
     moments = []
     for suite in suites:
-        frame = suite.frame.reset_index(drop=True)  # rows are found again by their position
+        frame = suite.frame.reset_index(drop=True)  # Great Expectations reports rows by their position
         batch = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
         rules = context.suites.add(
             gx.ExpectationSuite(suite.name, expectations=[_expectation(c) for c in suite.checks])
@@ -124,7 +124,7 @@ def _expectation(check: Check) -> "Expectation":
     arguments = dict(check.arguments)
     if check.when is not None:
         arguments["row_condition"] = Column(check.when[0]) == check.when[1]
-    # The pages show notes, but no severity of their own.
+    # The pages show notes, but do not show the severity itself.
     notes = f"{check.rule}: {check.promise}. Severity: **{check.severity}**."
     kind = getattr(gxe, check.expectation)
     return kind(**arguments, severity=SEVERITIES[check.severity], meta={"rule": check.rule}, notes=notes)
@@ -143,8 +143,8 @@ def _outcome(suite: Suite, frame: pd.DataFrame, check: Check, item: dict[str, An
         missing = sorted((result.get("details") or {}).get("mismatched", {}).get("missing", []))
         rows = tuple(f"lacks the column {name}" for name in missing)
         return Outcome(suite.name, check, item["success"], float(len(rows)), len(rows), rows)
-    places = [int(place) for place in result.get("partial_unexpected_index_list") or []][:ROWS_NAMED]
-    rows = tuple(_name(frame.iloc[place], suite.named_by, check.arguments["column"]) for place in places)
+    positions = [int(position) for position in result.get("partial_unexpected_index_list") or []][:ROWS_NAMED]
+    rows = tuple(_name(frame.iloc[position], suite.named_by, check.arguments["column"]) for position in positions)
     return Outcome(
         suite.name, check, item["success"], _observed(frame, check, result), result["unexpected_count"], rows
     )
@@ -179,7 +179,7 @@ def _head() -> str:
 
 
 def index_page(outcomes: Sequence[Outcome], facts: Sequence[tuple[str, str]] = ()) -> str:
-    """Return the site's first page: which data, then a row a rule, broken ones with their rows and the way out."""
+    """Return the site's first page: the facts, then a row for each rule; broken ones with their rows and advice."""
     stamp = RUN_TIME.strftime("%Y%m%dT%H%M%S.%fZ")
     known = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in facts)
     parts = [f"<table>{known}</table>"] if facts else []
@@ -197,9 +197,9 @@ def index_page(outcomes: Sequence[Outcome], facts: Sequence[tuple[str, str]] = (
 
 
 def facts(sightings: pd.DataFrame, catalog: pd.DataFrame, quarantine: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return which data is checked: the same for the same data, whatever commit it is in.
+    """Return names and values that identify the checked data: the same for the same data, in any commit.
 
-    The digest is that of the contents' sha256, sorted, a line each.
+    The digest is that of the contents' sha256, sorted, one a line.
     """
     contents = "\n".join(sorted(catalog["sha256"].dropna().astype("str"))) if "sha256" in catalog else ""
     files = sightings["source"].value_counts().sort_index() if "source" in sightings else pd.Series(dtype="int64")

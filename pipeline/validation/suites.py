@@ -1,4 +1,4 @@
-"""What the tables promise: the rules of the Great Expectations suites.
+"""The rules of the tables, as Great Expectations suites.
 
 A rule is plain data (`Check`), so that suites can be read, tested and listed without importing Great Expectations,
 which takes seconds. `pipeline.validation.data_docs` runs them.
@@ -27,7 +27,7 @@ class Check:
     """One rule: a class of `great_expectations.expectations`, its arguments, and what to do when it fails.
 
     `when` is (column, value): only rows with that value are checked. `observe` is the statistic of the column that is
-    compared with `limit`; without it the number of offending rows is what was observed.
+    compared with `limit`; without it the observed value is the number of offending rows.
     """
 
     rule: str
@@ -43,7 +43,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Suite:
-    """A frame and its rules. `named_by` are the columns that tell a person which row is meant."""
+    """A frame and its rules. `named_by` are the columns that identify a row for a person."""
 
     name: str
     frame: pd.DataFrame
@@ -53,7 +53,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one rule. `rows` names the first offending rows, of `unexpected` in all."""
+    """The outcome of one rule. `rows` names the first offending rows, of `unexpected` in all."""
 
     suite: str
     check: Check
@@ -69,7 +69,7 @@ class Outcome:
 
 
 def sightings_suite(sightings: pd.DataFrame, labels: Sequence[str]) -> Suite:
-    """Promises of data/sightings. Also reads a column `found_in`: catalog, quarantine, both, neither or refused."""
+    """Return the rules of data/sightings; it also reads a column `found_in`, the result of `aggregates.locate`."""
     look = "look at these rows of data/sightings; `dvc checkout data` brings back what was committed"
     lost = "delete .cache/catalog and run `dvc repro -f catalog`: every content must be catalogued or quarantined"
     unknown = "add the label to labels.names in params.yaml, or ingest these files again under a known one"
@@ -90,7 +90,7 @@ def sightings_suite(sightings: pd.DataFrame, labels: Sequence[str]) -> Suite:
 
 
 def catalog_suite(catalog: pd.DataFrame) -> Suite:
-    """Promises of build/catalog.parquet. Also reads a column `label_count`."""
+    """Return the rules of build/catalog.parquet; it also reads a column `label_count`."""
     look = "look at these rows of build/catalog.parquet; `dvc repro -f catalog` makes it anew"
     checks = (
         _columns(CATALOG_COLUMNS, look),
@@ -109,10 +109,10 @@ def catalog_suite(catalog: pd.DataFrame) -> Suite:
 
 
 def share_suites(by_label: pd.DataFrame, by_source: pd.DataFrame, totals: pd.DataFrame, rules: Validate) -> list[Suite]:
-    """Thresholds of params.yaml on aggregates.
+    """Return the rules that apply the thresholds of params.yaml to aggregates.
 
     `by_label` has one row a label (label, files, broken, broken_share, pictures), `by_source` one a batch (source,
-    files, broken, broken_share), `totals` a single row (class_ratio, unreadable_share). A share of nothing is NaN,
+    files, broken, broken_share), `totals` a single row (class_ratio, unreadable_share). A share of no files is NaN,
     which no rule counts.
     """
     more = "ingest more pictures of these labels, or lower"
@@ -178,6 +178,6 @@ def _limit(key: str, column: str, rule: Rule, way_out: str, promise: str, *, lea
 
 
 def _applicable(checks: Sequence[Check], frame: pd.DataFrame) -> tuple[Check, ...]:
-    # A column that is not there is the rule `columns`' to report; the others would only fail on top of it.
+    # The rule `columns` reports a missing column; rules that read it would only fail as well.
     needed = [{check.arguments.get("column"), *(check.when or ())[:1]} - {None} for check in checks]
     return tuple(check for check, columns in zip(checks, needed, strict=True) if columns <= set(frame.columns))

@@ -11,7 +11,7 @@ from pipeline.core.errors import UserError
 MAX = 1000
 
 
-def told(*paths, max_bytes=MAX):
+def problems(*paths, max_bytes=MAX):
     """Each item's name and the code of its problem."""
     return [(item.name, item.problem.partition(":")[0]) for item in inputs.walk([*map(os.fsencode, paths)], max_bytes)]
 
@@ -28,8 +28,8 @@ def test_a_folder_comes_by_name_depth_first_every_file_once(folder):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"x")
     (folder / "empty").mkdir()
-    assert told("in") == [(f"in/{name}", "") for name in (".hidden", "a/1.png", "b/a.jpg", "b/z.jpg", "c.txt")]
-    assert told("in/c.txt", "in/a") == [("in/c.txt", ""), ("in/a/1.png", "")]
+    assert problems("in") == [(f"in/{name}", "") for name in (".hidden", "a/1.png", "b/a.jpg", "b/z.jpg", "c.txt")]
+    assert problems("in/c.txt", "in/a") == [("in/c.txt", ""), ("in/a/1.png", "")]
     assert inputs.count([b"in", b"in/a"]) == 6
 
 
@@ -40,8 +40,10 @@ def test_loops_pipes_and_sockets_have_their_row_and_are_never_opened(folder):
     os.mkfifo(folder / "pipe")
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind("in/socket")
-        assert told("in") == [(f"in/{name}", "not_a_file") for name in ("dangling", "loop", "pipe", "self", "socket")]
-    assert told("in/pipe", "/dev/zero") == [("in/pipe", "not_a_file"), ("/dev/zero", "not_a_file")]
+        assert problems("in") == [
+            (f"in/{name}", "not_a_file") for name in ("dangling", "loop", "pipe", "self", "socket")
+        ]
+    assert problems("in/pipe", "/dev/zero") == [("in/pipe", "not_a_file"), ("/dev/zero", "not_a_file")]
 
 
 def test_a_link_that_was_asked_for_by_name_is_followed(folder):
@@ -56,13 +58,13 @@ def test_names_of_any_bytes_are_told_in_text(folder):
     (folder / 'two\nlines, "quotes"').write_bytes(b"x")
     with open(os.fsencode(folder) + b"/\xff\xfe.jpg", "wb"):  # noqa: PTH123 -- as above
         pass
-    names = [name for name, _ in told("in")]
+    names = [name for name, _ in problems("in")]
     assert names == ['in/two\nlines, "quotes"', "in/\\xff\\xfe.jpg"]
     names[1].encode("utf-8")
 
 
 def test_what_is_gone_forbidden_or_absurd_has_its_row(folder):
-    assert told("in/nothing", b"a\0b", "x" * 5000) == [
+    assert problems("in/nothing", b"a\0b", "x" * 5000) == [
         ("in/nothing", "unreadable"), ("a\0b", "unreadable"), ("x" * 5000, "unreadable"),
     ]  # fmt: skip
 
@@ -75,7 +77,7 @@ def test_a_tree_deeper_than_python_recurses_is_walked(folder, monkeypatch):
             patch.chdir("d")
         Path("bottom").write_bytes(b"x")
     try:
-        assert told("in") == [("in/" + "d/" * 1200 + "bottom", "")]
+        assert problems("in") == [("in/" + "d/" * 1200 + "bottom", "")]
     finally:
         subprocess.run(["rm", "-rf", folder / "d"], check=True)  # shutil.rmtree, which pytest tidies up by, recurses
 
@@ -94,9 +96,9 @@ def test_the_stamp_tells_another_content(folder):
 @pytest.mark.parametrize("content", [b"a.jpg\nb c.jpg\n\n", b"a.jpg\r\nb c.jpg", b"a.jpg\0b c.jpg\0"])
 def test_lists(tmp_path, content):
     (tmp_path / "list").write_bytes(content)
-    assert inputs.listed(tmp_path / "list") == [b"a.jpg", b"b c.jpg"]
+    assert inputs.read_list(tmp_path / "list") == [b"a.jpg", b"b c.jpg"]
 
 
 def test_a_list_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"list cannot be read .*--list takes"):
-        inputs.listed(tmp_path / "list")
+        inputs.read_list(tmp_path / "list")

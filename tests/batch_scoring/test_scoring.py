@@ -39,7 +39,7 @@ DECISION = Decision(LABELS, ("porn",), 0.5, 0.34)
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
-    """A version as `mlflow artifacts download` leaves it: it says the softmax of a picture's mean colour."""
+    """A version as `mlflow artifacts download` leaves it: its output is the softmax of a picture's mean colour."""
     import keras
 
     folder = tmp_path_factory.mktemp("version")
@@ -119,7 +119,7 @@ def test_every_input_has_its_row_in_order(model, small_parts):
     assert set(rows["model"]) == {model.spec["model_sha256"]}
     assert report.tally.unreadable == {"empty": 1, "not_a_picture": 1, "broken": 1, "not_a_file": 2}
     assert report.to_document()["flagged"] == (sound["decision"] == "unsafe").sum()
-    assert (report.tally.scored, report.tally.rows, report.kept) == (18, 23, 0)
+    assert (report.tally.scored, report.tally.rows, report.reused) == (18, 23, 0)
     assert not Path("out.parquet.parts").exists()
 
 
@@ -142,16 +142,16 @@ def test_the_formats_hold_the_same_and_a_formula_is_no_formula(model, monkeypatc
 
 
 def cut_after(monkeypatch, parts_done: int) -> None:
-    """End the run as a kill would, when so many parts are written."""
-    keep, done = parts.keep, []
+    """End the run as a kill would, after `parts_done` parts are written."""
+    save, done = parts.save, []
 
-    def killed(*said):
+    def killed(*arguments):
         if len(done) == parts_done:
             raise KeyboardInterrupt
-        keep(*said)
-        done.append(said)
+        save(*arguments)
+        done.append(arguments)
 
-    monkeypatch.setattr(parts, "keep", killed)
+    monkeypatch.setattr(parts, "save", killed)
 
 
 def test_a_run_cut_short_goes_on_to_the_same_bytes(model, small_parts, monkeypatch):
@@ -163,15 +163,15 @@ def test_a_run_cut_short_goes_on_to_the_same_bytes(model, small_parts, monkeypat
         with pytest.raises(KeyboardInterrupt):
             score(model, "out.csv")
     assert not Path("out.csv").exists()
-    asked = []
+    classified = []
     classify = type(model.classifier()).classify
     with monkeypatch.context() as patch:
         patch.setattr(
             "pipeline.serving.classifier.Classifier.classify",
-            lambda self, squares: asked.append(len(squares)) or classify(self, squares),
+            lambda self, squares: classified.append(len(squares)) or classify(self, squares),
         )
         report = score(model, "out.csv")
-    assert (sum(asked), report.kept, report.tally.rows) == (16, 14, 30)
+    assert (sum(classified), report.reused, report.tally.rows) == (16, 14, 30)
     assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
@@ -189,9 +189,9 @@ def test_what_has_changed_meanwhile_is_scored_again_and_nothing_else(model, smal
     rows = pd.read_parquet("out.parquet")
     assert rows["path"].tolist() == [f"in/{name}" for name in names if name not in {"13.png", "20.png"}]
     for name in ("05.png", "14.png"):
-        found = rows.loc[rows["path"] == f"in/{name}", "p_porn"].item()
-        assert found == pytest.approx(expected(Path("in", name).read_bytes())[2], abs=1e-5)
-    assert report.kept == 17  # 05 is another one; 14 has moved into another part
+        probability = rows.loc[rows["path"] == f"in/{name}", "p_porn"].item()
+        assert probability == pytest.approx(expected(Path("in", name).read_bytes())[2], abs=1e-5)
+    assert report.reused == 17  # 05 has changed; 14 has moved to another part
 
 
 def test_what_load_did_to_a_worker_is_tried_again_by_the_run_that_goes_on(model, small_parts, monkeypatch):
@@ -208,7 +208,7 @@ def test_what_load_did_to_a_worker_is_tried_again_by_the_run_that_goes_on(model,
         rows[number] |= {"error": f"{code}: at load 20", "unsafe": None, "decision": None}
     pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(part)), part)
     report = score(model, "out.csv")
-    assert report.kept == 6  # 01 is broken whatever the load
+    assert report.reused == 6  # 01 is broken whatever the load
     assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
@@ -226,7 +226,7 @@ def test_rows_of_another_model_are_not_mixed(model, small_parts, monkeypatch, tm
     with pytest.raises(UserError, match=r"scored otherwise \(decision was .*--restart throws them away"):
         score(changed)
     report = score(changed, restart=True)
-    assert (report.kept, report.threshold) == (0, 0.2)
+    assert (report.reused, report.threshold) == (0, 0.2)
 
 
 def test_a_broken_part_is_made_again(model, small_parts, monkeypatch):
@@ -236,7 +236,7 @@ def test_a_broken_part_is_made_again(model, small_parts, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             score(model)
     Path("out.parquet.parts/00000000.parquet").write_bytes(b"PAR1")
-    assert score(model).kept == 0
+    assert score(model).reused == 0
 
 
 def test_names_that_lead_nowhere_have_a_row_each(model):
@@ -271,7 +271,7 @@ def test_a_result_is_not_overwritten_nor_read(model):
 def test_only_one_at_a_time(model):
     fill(Path("in"), ["a.png"])
     with (
-        parts.opened(Path("out.parquet"), {}, restart=False),
+        parts.open_parts(Path("out.parquet"), {}, restart=False),
         pytest.raises(UserError, match=r"another `nsfw score` is writing out\.parquet"),
     ):
         score(model)
@@ -286,15 +286,15 @@ def test_no_inputs_are_no_rows(model):
 def test_the_command_says_what_it_did(model, model_folder, nsfw):
     fill(Path("in"), ["a.png", "b.png"])
     Path("list").write_text("in/b.png\nin/gone.png\n")
-    asked = ("score", "in/a.png", "--list", "list", "--model", model_folder, "--out", "out.csv", "--json")
-    code, out, told = nsfw(*asked)
-    assert code == 0, told
+    arguments = ("score", "in/a.png", "--list", "list", "--model", model_folder, "--out", "out.csv", "--json")
+    code, out, errors = nsfw(*arguments)
+    assert code == 0, errors
     document = json.loads(out)
     assert (document["rows"], document["scored"], document["unreadable"]) == (3, 2, {"unreadable": 1})
     for wrong in (("score", "--out", "x.csv"), ("score", "in", "--out", "x.xlsx")):
         assert nsfw(*wrong)[0] == 2
-    code, _, told = nsfw("score", "nowhere", "--out", "x.csv")
-    assert (code, "nowhere does not exist" in told) == (1, True)
+    code, _, errors = nsfw("score", "nowhere", "--out", "x.csv")
+    assert (code, "nowhere does not exist" in errors) == (1, True)
 
 
 @pytest.mark.slow
@@ -332,7 +332,7 @@ def test_an_animation_is_judged_by_its_worst_frame_and_the_row_says_which(model)
     score(model)
     rows = pd.read_parquet("out.parquet")
     assert rows["frames"].tolist()[:3] == rows["frames_scored"].tolist()[:3] == [4, 1, 1]
-    assert rows["deciding_frame"].tolist()[:3] == [2, 0, 0]  # blue is what this model takes for porn
+    assert rows["deciding_frame"].tolist()[:3] == [2, 0, 0]  # for this model, blue is porn
     assert rows["unsafe"][0] == pytest.approx(rows["unsafe"][1], abs=1e-6)
     assert rows["decision"].tolist()[:3] == ["unsafe", "unsafe", "safe"]
     assert rows.loc[3, ["frames", "frames_scored", "deciding_frame"]].isna().all()

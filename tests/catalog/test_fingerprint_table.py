@@ -30,9 +30,9 @@ def test_every_wanted_content_that_has_a_fingerprint_is_there_once(tmp_path_fact
         frame.to_parquet(folder / f"{number}.parquet", index=False)
     results = sorted(folder.glob("*.parquet"))
     gather(results, {CONTENTS[n] for n in wanted}, folder / "out")
-    found = pq.read_table(folder / "out").to_pylist()
+    written = pq.read_table(folder / "out").to_pylist()
     fine = {n: None for rows in tables for n, is_fine in rows if is_fine and n in wanted}  # each where it is first
-    assert found == [{key: value for key, value in row(n, "").items() if key != "reason"} for n in fine]
+    assert written == [{key: value for key, value in row(n, "").items() if key != "reason"} for n in fine]
     before = (folder / "out").read_bytes()
     gather(results, {CONTENTS[n] for n in wanted}, folder / "out")
     assert (folder / "out").read_bytes() == before

@@ -14,9 +14,9 @@ from tests.support.pictures import draw
 @pytest.mark.parametrize("size", [(96, 64), (1024, 768)])
 def test_blur_lowers_sharpness_and_score(rng, size):
     noisy = Image.fromarray(rng.integers(0, 256, (size[1] // 4, size[0] // 4, 3), dtype=np.uint8)).resize(size)
-    found = [quality(noisy.filter(ImageFilter.GaussianBlur(radius))) for radius in (0, 1, 2, 4, 8)]
-    assert all(later.sharpness < before.sharpness for before, later in pairwise(found))
-    assert all(later.score < before.score for before, later in pairwise(found))
+    scores = [quality(noisy.filter(ImageFilter.GaussianBlur(radius))) for radius in (0, 1, 2, 4, 8)]
+    assert all(later.sharpness < before.sharpness for before, later in pairwise(scores))
+    assert all(later.score < before.score for before, later in pairwise(scores))
 
 
 def test_a_plain_colour_is_worth_nothing():
@@ -24,7 +24,7 @@ def test_a_plain_colour_is_worth_nothing():
 
 
 def test_reduced_copies_are_judged_at_about_one_scale(rng):
-    """Else the larger of two copies would always look blurred."""
+    """Otherwise the larger of two copies would always look blurred."""
     drawn = draw(rng, (512, 512))
     assert quality(drawn).sharpness == pytest.approx(quality(drawn.resize((256, 256))).sharpness, rel=0.5)
 
@@ -32,7 +32,7 @@ def test_reduced_copies_are_judged_at_about_one_scale(rng):
 @settings(deadline=None, max_examples=50)
 @given(st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(lambda size: arrays(np.uint8, (*size, 3))))
 def test_every_picture_has_a_score_from_0_to_1(pixels):
-    found = quality(Image.fromarray(pixels))
-    assert 0.0 <= found.score <= 1.0
-    assert 0.0 <= found.entropy <= 8.0
-    assert np.isfinite(found.sharpness)
+    score = quality(Image.fromarray(pixels))
+    assert 0.0 <= score.score <= 1.0
+    assert 0.0 <= score.entropy <= 8.0
+    assert np.isfinite(score.sharpness)

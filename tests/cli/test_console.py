@@ -24,7 +24,7 @@ FIGURES = {
 
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
-    """What a run leaves of figures."""
+    """A project with the figures that a run writes."""
     monkeypatch.chdir(tmp_path)
     write_json({"sighted": 60, "quarantined": {"total": 5, "reason": {}}}, paths.METRICS / "validate.json")
     people = {"decisions": {"rows": 12, "unknown": 2, "quarantined": 1}, "reports": {"rows": 3}}
@@ -67,12 +67,17 @@ def test_summary_says_that_a_weak_models_suspicions_are_weak(nsfw, finished):
 
 def test_summary_as_json(nsfw, finished):
     code, out, _ = nsfw("summary", "--json")
-    found = json.loads(out)
+    document = json.loads(out)
     assert code == 0
-    assert (found["sighted"], found["kept"], found["test_pictures"], found["suspicious_labels"]) == (60, 50, 40, 2)
-    assert found["frozen"]["recall"] == {"drawings": None, "porn": 0.25}
-    assert found["finetuned"]["unsafe"]["recall"] == 0.75
-    assert found["model"] == finished
+    assert (document["sighted"], document["kept"], document["test_pictures"], document["suspicious_labels"]) == (
+        60,
+        50,
+        40,
+        2,
+    )
+    assert document["frozen"]["recall"] == {"drawings": None, "porn": 0.25}
+    assert document["finetuned"]["unsafe"]["recall"] == 0.75
+    assert document["model"] == finished
 
 
 def test_summary_of_a_pending_registration_names_sync(nsfw, finished):
@@ -237,8 +242,8 @@ def test_help_lists_the_commands_under_headings_in_the_order_of_work(nsfw, monke
     monkeypatch.setenv("COLUMNS", "120")
     code, out, _ = nsfw("--help")
     assert code == 0
-    places = [out.index(f"─ {heading} ─") for heading in ("Pictures", "Models", "Search", "Serving")]
-    assert places == sorted(places)
+    offsets = [out.index(f"─ {heading} ─") for heading in ("Pictures", "Models", "Search", "Serving")]
+    assert offsets == sorted(offsets)
     assert "─ Commands ─" not in out  # each has its heading
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipeline.cli.models import tell
+from pipeline.cli.terminal import print_result
 from pipeline.core import paths
 from pipeline.tracking import server
 from tests.support.version_fixtures import client, makes, mlflow_server, params, postgres, project, store, template
@@ -48,8 +48,8 @@ def test_a_refusal_shows_the_table_and_the_way_out_and_exits_1(makes, nsfw):
     refused = lines[-2].removeprefix("refused: ").partition(".")[0].split(", ")
     assert all(f"--override {name}" in lines[-1] for name in refused)
     assert nsfw("gates")[0] == 1
-    said = [word for name in refused for word in ("--override", name)]
-    code, out, _ = nsfw("promote", "--reason", "must go out", *said)
+    overrides = [word for name in refused for word in ("--override", name)]
+    code, out, _ = nsfw("promote", "--reason", "must go out", *overrides)
     assert (code, makes.production()) == (0, 2)
     assert f"over {', '.join(refused)}" in out
 
@@ -86,9 +86,9 @@ def test_json_is_json_and_nothing_else(makes, nsfw):
         ["compare", "1", "2", 0],
     ]:
         code, out, _ = nsfw(*arguments, "--json")
-        found = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
-        assert (found["model"], code) == ("nsfw", expected), arguments
-        assert bool(found.get("failed")) == bool(expected), arguments
+        document = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+        assert (document["model"], code) == ("nsfw", expected), arguments
+        assert bool(document.get("failed")) == bool(expected), arguments
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_outside_a_project(tmp_path, nsfw, monkeypatch):
 
 
 def test_tell_keeps_line_breaks_and_json_keeps_everything(capsys):
-    tell({}, ["one\ntwo", "zażółć\t\x1b[1m"], as_json=False)
+    print_result({}, ["one\ntwo", "zażółć\t\x1b[1m"], as_json=False)
     assert capsys.readouterr().out == "one\ntwo\nzażółć  [1m\n"
-    tell({"reason": "\x1b"}, [], as_json=True)
+    print_result({"reason": "\x1b"}, [], as_json=True)
     assert json.loads(capsys.readouterr().out) == {"reason": "\x1b"}

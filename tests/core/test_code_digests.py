@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import code_digests
-from pipeline.core.code_digests import PLUMBING, closure, digest, is_plumbing, lines
+from pipeline.core.code_digests import RESULT_NEUTRAL, closure, digest, digest_lines, is_result_neutral
 from pipeline.stages import code
 
 MODULES = sorted(
@@ -45,11 +45,11 @@ def fit(x: int) -> int:
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package of four modules, of which `errors` is plumbing; returns what writes one of them anew."""
+    """A package of four modules, of which `errors` changes no result; returns a function that rewrites one of them."""
     root = tmp_path / "pipeline"
     root.mkdir()
     monkeypatch.setattr(code_digests, "PACKAGE", root)
-    monkeypatch.setattr(code_digests, "PLUMBING", {"pipeline.errors": "messages"})
+    monkeypatch.setattr(code_digests, "RESULT_NEUTRAL", {"pipeline.errors": "messages"})
 
     def write(module: str, text: str) -> None:
         (root / f"{module}.py").write_text(textwrap.dedent(text))
@@ -64,7 +64,7 @@ def package(tmp_path, monkeypatch):
 
 
 def test_a_list_holds_what_runs_and_no_plumbing(package):
-    assert [line.split()[0] for line in lines("pipeline.fit")] == ["pipeline.fit", "pipeline.late"]
+    assert [line.split()[0] for line in digest_lines("pipeline.fit")] == ["pipeline.fit", "pipeline.late"]
     assert closure("pipeline.fit") == {"pipeline.fit", "pipeline.late", "pipeline.errors", "pipeline.typed"}
 
 
@@ -123,19 +123,19 @@ def test_a_comment_a_docstring_and_a_log_line_anywhere_change_no_digest(module, 
 
 
 def test_every_plumbing_module_exists_and_has_its_reason():
-    for name, reason in PLUMBING.items():
+    for name, reason in RESULT_NEUTRAL.items():
         assert [module for module in MODULES if module == name or module.startswith(f"{name}.")], name
         assert len(reason.split()) > 2
 
 
 def test_no_plumbing_handles_rows_pixels_or_weights():
-    """What computes a result imports one of these; plumbing does not."""
+    """Code that computes a result imports one of these; result-neutral modules do not."""
     computing = {"numpy", "pandas", "polars", "PIL", "cv2", "keras", "tensorflow", "scipy", "sklearn"}
     users = {
-        module: found
+        module: imported
         for module in MODULES
-        if is_plumbing(module)
-        and (found := computing & set(re.findall(r"^(?:import|from) (\w+)", _text(module), flags=re.MULTILINE)))
+        if is_result_neutral(module)
+        and (imported := computing & set(re.findall(r"^(?:import|from) (\w+)", _text(module), flags=re.MULTILINE)))
     }
     assert users == {}
 
@@ -166,7 +166,7 @@ def test_each_stage_lists_itself_and_register_what_serves():
         assert any(line.startswith(f"pipeline.stages.{stage} ") for line in listed)
         assert listed == sorted(listed)
     names = {line.split()[0] for line in OF_STAGES["register"]}
-    assert closure("pipeline.serving.pyfunc_model") - {name for name in MODULES if is_plumbing(name)} <= names
+    assert closure("pipeline.serving.pyfunc_model") - {name for name in MODULES if is_result_neutral(name)} <= names
     assert not any(name.startswith(("pipeline.service", "pipeline.cli")) for name in names)
 
 

@@ -1,4 +1,4 @@
-"""What people's editors make of a csv: taken, or refused by name with the way out."""
+"""Csv files as editors write them: accepted, or refused with a message that says what to do."""
 
 import codecs
 import csv
@@ -105,8 +105,8 @@ def test_every_wrong_row_is_named_up_to_a_number(tmp_path):
         "  line 3: expected_label",
         "  line 3: reported_at",
     ]
-    assert len(lines) == 1 + csv_rows.SHOWN + 2
-    assert lines[-2] == f"  ... and {4 * 15 - csv_rows.SHOWN} more"
+    assert len(lines) == 1 + csv_rows.MAX_LISTED + 2
+    assert lines[-2] == f"  ... and {4 * 15 - csv_rows.MAX_LISTED} more"
     assert "dvc add data" in lines[-1]
 
 
@@ -152,8 +152,8 @@ def test_the_last_decision_on_a_picture_wins_in_either_case(tmp_path):
     path.write_text(
         f"{','.join(annotation_files.DECISIONS)}\n{A},,drop,,,,\n{B},,porn,,,,\n{A.upper()},,sexy,,,2026-01-02,\n"
     )
-    found = annotation_files.latest(annotation_files.decisions(path, LABELS))
-    assert found.to_dict() == {A: "sexy", B: "porn"}
+    latest = annotation_files.latest(annotation_files.decisions(path, LABELS))
+    assert latest.to_dict() == {A: "sexy", B: "porn"}
 
 
 ODD = [
@@ -192,11 +192,11 @@ EDITS = st.lists(
 
 
 def edited(content: bytes, edits: list[tuple[str, int, str]]) -> bytes:
-    """Return the file after somebody's edits: cells put in or cut out, lines doubled or swapped, bytes damaged."""
-    for kind, place, text in edits:
+    """Return the file after some edits: text inserted or removed, lines doubled or swapped, bytes damaged."""
+    for kind, position, text in edits:
         lines = content.split(b"\n")
-        line = place % len(lines)
-        at = place % (len(content) + 1)
+        line = position % len(lines)
+        at = position % (len(content) + 1)
         if kind == "put":
             content = content[:at] + text.encode() + content[at:]
         elif kind == "cut":
@@ -206,7 +206,7 @@ def edited(content: bytes, edits: list[tuple[str, int, str]]) -> bytes:
         elif kind == "double":
             content = b"\n".join([*lines[:line], lines[line], *lines[line:]])
         else:
-            content = content[:at] + bytes([place % 256]) + content[at + 1 :]
+            content = content[:at] + bytes([position % 256]) + content[at + 1 :]
     return content
 
 

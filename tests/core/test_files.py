@@ -24,7 +24,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_a_full_disk_is_one_error_whoever_wrote(tmp_path):
     class ResourceExhaustedError(Exception):
-        """As TensorFlow's: no OSError, no errno."""
+        """Like TensorFlow's error: no OSError, and without errno."""
 
     message = f"{tmp_path}/.a.tmp; {os.strerror(errno.ENOSPC)}"
     with pytest.raises(OSError, match="No space left") as caught, atomic(tmp_path / "a"):

@@ -1,4 +1,4 @@
-"""Workers end with their parent, by a real kill -9 of it."""
+"""Workers end when their parent is killed by kill -9."""
 
 import subprocess
 import sys

@@ -109,8 +109,8 @@ def test_a_damaged_parquet_is_read_or_named(tmp_path, changes):
     path = tmp_path / "a.parquet"
     write_parquet(frame().head(3), path)
     content = bytearray(path.read_bytes())
-    for place, value in changes:
-        content[int(place * len(content))] = value
+    for share, value in changes:
+        content[int(share * len(content))] = value
     path.write_bytes(content)
     with contextlib.suppress(UserError):
         read_parquet(path, ["sha256", "n"])

@@ -1,4 +1,4 @@
-"""What TensorFlow may write to the screen: on a machine without a GPU nothing, on one with a GPU what concerns it."""
+"""What TensorFlow writes to the screen: nothing without a GPU, and with a GPU only messages about it."""
 
 import os
 import subprocess
@@ -23,22 +23,22 @@ F0000 00:00:1.2    9297 cpu_feature_guard.cc:38] The TensorFlow library was comp
 
 @pytest.mark.parametrize(("gpu", "shown"), [(False, REAL), (True, NO_DRIVER + REAL)])
 def test_greetings_are_dropped_and_nothing_else(capfdbinary, gpu, shown):
-    with tensorflow_log.without_lines(tensorflow_log.chatter(gpu=gpu)):
+    with tensorflow_log.drop_lines(tensorflow_log.noise_pattern(gpu=gpu)):
         os.write(2, GREETINGS + NO_DRIVER + REAL)
     assert capfdbinary.readouterr().err == shown
 
 
 def test_what_was_written_before_an_error_is_shown(capfdbinary):
-    said = b"libcudart.so.12: cannot open shared object file"
+    written = b"libcudart.so.12: cannot open shared object file"
 
-    @tensorflow_log.without_lines(tensorflow_log.chatter(gpu=False))
+    @tensorflow_log.drop_lines(tensorflow_log.noise_pattern(gpu=False))
     def load():
-        os.write(2, said)
+        os.write(2, written)
         raise ImportError
 
     with pytest.raises(ImportError):
         load()
-    assert capfdbinary.readouterr().err == said
+    assert capfdbinary.readouterr().err == written
 
 
 @pytest.mark.parametrize("device", ["nvidia0", "nvidiactl", "dxg", "nvmap"])
@@ -53,7 +53,7 @@ _IMPORT = """
 import os, sys
 from pipeline.core import tensorflow_log
 tensorflow_log.has_gpu = lambda: {gpu}
-tensorflow_log.quiet()
+tensorflow_log.silence()
 import keras, tensorflow as tf
 tf.config.list_physical_devices("GPU")
 print(os.environ["TF_CPP_MIN_LOG_LEVEL"], type(tf.__spec__.loader).__name__)

@@ -28,7 +28,7 @@ def write(tmp_path, content: str | bytes):
         ("seed: " + "[" * 3000, ["nested more than 50 deep"]),
         ("seed: " + "{a: " * 3000, ["nested more than 50 deep"]),
         (BOMB, ["more than 50,000 values"]),
-        ("a: &a [*a]\n", ["an alias stands for what it lies in"]),
+        ("a: &a [*a]\n", ["an alias refers to a node that contains it"]),
         ("a: *b\n", ["undefined alias"]),
         ("names: [2024-13-01]\n", ["'2024-13-01' is no timestamp"]),
         ("a: !!int one\n", ["'one' is no int"]),
@@ -48,7 +48,7 @@ def write(tmp_path, content: str | bytes):
 def test_what_is_doubtful_is_refused_by_its_line(tmp_path, content, words):
     path = write(tmp_path, content)
     with pytest.raises(UserError) as caught:
-        read(path, way_out="Run this elsewhere.")
+        read(path, remedy="Run this elsewhere.")
     message = str(caught.value)
     assert message.startswith(str(path))
     assert [word for word in words if word not in message] == []
@@ -69,11 +69,11 @@ def test_what_is_doubtful_is_refused_by_its_line(tmp_path, content, words):
 )
 def test_what_is_sound_is_read_as_yaml_has_it(tmp_path, content):
     path = write(tmp_path, content)
-    assert read(path, way_out="") == yaml.safe_load(content)
+    assert read(path, remedy="") == yaml.safe_load(content)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(UserError, match=r"absent\.yaml does not exist\. Run this elsewhere\."):
-        read(tmp_path / "absent.yaml", way_out="Run this elsewhere.")
+        read(tmp_path / "absent.yaml", remedy="Run this elsewhere.")
     with pytest.raises(UserError, match="is a folder, not a file"):
-        read(tmp_path, way_out="")
+        read(tmp_path, remedy="")

@@ -1,4 +1,4 @@
-"""Names of batches: their order, and that no two of them meet."""
+"""Names of batches: their order, and that they are unique."""
 
 import shutil
 from itertools import pairwise
@@ -19,7 +19,7 @@ DIGESTS = st.binary(min_size=1, max_size=2).map(sha)
 NUMBERS = st.one_of(st.integers(1, 10**8 - 1), st.sampled_from([1, 9_999, 10_000, 10_001, 99_999, 100_000]))
 
 
-def ingest(raw: Path, data: Path, source: str = "web") -> folders.Taken:
+def ingest(raw: Path, data: Path, source: str = "web") -> folders.IngestResult:
     return folders.ingest(folders.scan(raw, LABELS), data, source)
 
 
@@ -39,9 +39,9 @@ def old_batch(data: Path, name: str, content: bytes) -> None:
 @given(st.lists(st.tuples(NUMBERS, SOURCES, DIGESTS), min_size=2, max_size=6))
 def test_names_sort_by_number_in_any_listing_and_differ_where_number_source_or_content_do(keys):
     names = [batch_names.name(*key) for key in keys]
-    numbers = [batch_names.order(Path(f"{name}.parquet"))[0] for name in names]
+    numbers = [batch_names.sort_key(Path(f"{name}.parquet"))[0] for name in names]
     assert numbers == [number for number, _, _ in keys]
-    by_text = sorted(range(len(keys)), key=lambda place: names[place])
+    by_text = sorted(range(len(keys)), key=lambda index: names[index])
     assert all(numbers[before] <= numbers[after] for before, after in pairwise(by_text))
     distinct = {(number, source, digest[:12]) for number, source, digest in keys}
     assert len(set(names)) == len(distinct)
@@ -51,9 +51,9 @@ def test_names_sort_by_number_in_any_listing_and_differ_where_number_source_or_c
 def test_names_of_earlier_versions_sort_before_new_ones(old, old_source, new, source, digest):
     earlier, later = f"{old:04d}-{old_source}", batch_names.name(new, source, digest)
     assert earlier < later
-    assert batch_names.order(Path(earlier))[0] == old
-    assert batch_names.of_old_shard(f"{earlier}-00000.tar") == earlier
-    assert batch_names.of_old_shard(f"{later}-00000.tar") is None
+    assert batch_names.sort_key(Path(earlier))[0] == old
+    assert batch_names.batch_of_old_shard(f"{earlier}-00000.tar") == earlier
+    assert batch_names.batch_of_old_shard(f"{later}-00000.tar") is None
 
 
 def test_after_9999_the_next_batch_takes_nothing_from_any_other(tmp_path):
@@ -66,7 +66,7 @@ def test_after_9999_the_next_batch_takes_nothing_from_any_other(tmp_path):
         taken = ingest(raw, data)
         assert taken.batch.startswith(f"b{10_001 + number:08d}-web-")
     assert before.items() <= tree(data).items()
-    order = sightings.arrival(data / "sightings")
+    order = sightings.first_batches(data / "sightings")
     names = ["0001-a", "1000-b", "9998-c", "9999-d", "10000-e", "new 0", "new 1", "new 2"]
     assert [order[sha(name)] for name in names] == list(range(8))
     assert sightings.load(data / "sightings")["sha256"].tolist() == [sha(name) for name in names]
@@ -88,7 +88,7 @@ def test_what_two_people_ingest_on_two_branches_merges_file_by_file(project, tmp
     completeness.check(ours)
     seen = sightings.load(ours / "sightings")
     assert len(seen) == 1 + 2 + 4
-    orders = [batch_names.order(path) for path in batch_names.tables(ours / "sightings")]
+    orders = [batch_names.sort_key(path) for path in batch_names.sighting_tables(ours / "sightings")]
     assert [number for number, _ in orders] == [1, 2, 2, 3, 3]
     assert ingest(base, ours).batch is None
     assert ingest(scrape(tmp_path / "new", {"neutral/e.jpg": b"e"}), ours).batch.startswith("b00000004-web-")
@@ -102,7 +102,7 @@ def test_the_same_batch_on_two_branches_is_the_same_files(tmp_path):
 
 
 def test_what_an_earlier_version_left_when_killed_is_known_exactly(project):
-    """A shard is of no use where its very batch has no sightings and nothing in it was sighted anywhere."""
+    """A shard is unused if its batch has no sightings and none of its contents has one."""
     old_batch(paths.DATA, "0007-web-1", b"a")
     old_batch(paths.DATA, "10000-web", b"b")
     left = ["0007-web-00000.tar", "0007-web-1-1-00000.tar", "1000-web-00000.tar"]

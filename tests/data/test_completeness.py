@@ -1,4 +1,4 @@
-"""What is missing from data/ is told before anything is written."""
+"""What is missing from data/ is reported before anything is written."""
 
 import json
 import time
@@ -36,11 +36,11 @@ def point(*, nfiles: int, listed: list[str] | None, monkeypatch: pytest.MonkeyPa
     md5 = f"{'ab' * 16}.dir"
     dvc_pointer.POINTER.write_text(yaml.safe_dump({"outs": [{"md5": md5, "nfiles": nfiles, "path": "data"}]}))
     cache = Path("cache")
-    monkeypatch.setattr(dvc_pointer, "objects", lambda: cache)
+    monkeypatch.setattr(dvc_pointer, "cache_folder", lambda: cache)
     if listed is not None:
-        dvc_pointer.stored_at(cache, md5).parent.mkdir(parents=True)
+        dvc_pointer.object_path(cache, md5).parent.mkdir(parents=True)
         entries = [{"md5": "0" * 32, "relpath": name} for name in listed]
-        dvc_pointer.stored_at(cache, md5).write_text(json.dumps(entries))
+        dvc_pointer.object_path(cache, md5).write_text(json.dumps(entries))
 
 
 def refusal(*arguments: str) -> str:
@@ -107,12 +107,12 @@ def test_a_version_whose_list_is_not_here_is_counted(held, monkeypatch):
     point(nfiles=len(tree(paths.DATA)) + 2, listed=None, monkeypatch=monkeypatch)
     assert "holds 7 files, but data.dvc names a version of 9" in refusal()
     point(nfiles=len(tree(paths.DATA)), listed=None, monkeypatch=monkeypatch)
-    guard.make_room("web", fresh=False, keep_sample=False)
+    guard.prepare_for_batch("web", fresh=False, keep_sample=False)
 
 
 def test_what_a_newer_data_holds_beside_the_version_is_no_fault(held, monkeypatch):
     point(nfiles=1, listed=["decisions.csv"], monkeypatch=monkeypatch)
-    guard.make_room("web", fresh=False, keep_sample=False)
+    guard.prepare_for_batch("web", fresh=False, keep_sample=False)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,6 @@ def test_a_damaged_cache_of_headers_costs_only_time(held):
     completeness.check(paths.DATA)
     paths.MEMBERS_CACHE.write_bytes(b"nonsense")
     assert completeness.check(paths.DATA) == []
-    held_now, damaged = completeness.contents(paths.SHARDS)
+    held_now, damaged = completeness.shard_contents(paths.SHARDS)
     assert set().union(*held_now.values()) == {sha(b"%d" % n * 600) for n in range(7)}
     assert damaged == []

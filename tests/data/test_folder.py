@@ -18,7 +18,7 @@ ODD_NAMES = [
 ]  # fmt: skip
 
 
-def ingest(root: Path, data: Path, source: str = "batch", **options) -> folders.Taken:
+def ingest(root: Path, data: Path, source: str = "batch", **options) -> folders.IngestResult:
     return folders.ingest(folders.scan(root, LABELS), data, source, **options)
 
 
@@ -52,7 +52,7 @@ def test_every_file_has_a_sighting_and_each_content_is_stored_once(tmp_path, rng
     }  # fmt: skip
     taken = ingest(scrape(tmp_path / "raw", contents), tmp_path / "data")
     seen = sightings.load(tmp_path / "data" / "sightings").set_index("origin")
-    assert taken == folders.Taken(taken.batch, 6, 4, 0, 1)
+    assert taken == folders.IngestResult(taken.batch, 6, 4, 0, 1)
     assert re.fullmatch("b00000001-batch-[0-9a-f]{12}", taken.batch)
     assert seen["sha256"].to_dict() == {origin: sha(content) for origin, content in contents.items()}
     assert seen["label"].to_dict() == {origin: origin.split("/")[0] for origin in contents}
@@ -88,9 +88,9 @@ def test_what_may_not_be_read_is_refused_with_a_row(tmp_path):
 
 def test_an_unreadable_file_is_refused_with_its_reason(tmp_path):
     root = scrape(tmp_path / "raw", {"neutral/a.jpg": b"a", "neutral/b.jpg": b"b"})
-    found = folders.scan(root, LABELS)
+    scanned = folders.scan(root, LABELS)
     (root / "neutral" / "a.jpg").unlink()  # between the scan and the reading
-    assert folders.ingest(found, tmp_path / "data", "batch").refused == 1
+    assert folders.ingest(scanned, tmp_path / "data", "batch").refused == 1
     assert sightings.load(tmp_path / "data" / "sightings")["reason"][0] == "unreadable: No such file or directory"
 
 
@@ -99,12 +99,12 @@ def test_the_same_folder_again_adds_nothing_and_a_later_batch_only_what_is_new(t
     root = scrape(tmp_path / "raw", {"neutral/a.jpg": b"a", "neutral/b.jpg": b"b"})
     ingest(root, data)
     before = tree(data)
-    assert ingest(root, data) == folders.Taken(None, 0, 0, 0, 0)
+    assert ingest(root, data) == folders.IngestResult(None, 0, 0, 0, 0)
     assert tree(data) == before
 
     scrape(root, {"neutral/a.jpg": b"a", "neutral/b.jpg": b"b", "neutral/c.jpg": b"c", "porn/copy of a.jpg": b"a"})
     second = ingest(root, data)
-    assert second == folders.Taken(second.batch, 2, 1, 0, 1)
+    assert second == folders.IngestResult(second.batch, 2, 1, 0, 1)
     assert before.items() <= tree(data).items()  # nothing old was touched
     assert ingest(root, data, "other").sighted == 4  # another source: seen anew, nothing stored anew
     assert set(stored(data)) == {sha(b"a"), sha(b"b"), sha(b"c")}
@@ -165,7 +165,7 @@ def test_a_batchs_name_is_safe_in_a_path(tmp_path):
 
 @pytest.mark.parametrize(("step", "at_least"), [(9, 5), pytest.param(1, 45, marks=pytest.mark.slow)])
 def test_killed_before_a_file_operation_and_run_again_it_ends_in_the_same_bytes(tmp_path, step, at_least):
-    """At every ninth of them; slow: at every one."""
+    """Killed at every ninth operation; in the slow test at every one."""
     raw = {f"{n % 2}-batch/neutral/{n}.jpg": f"{n // 2}".encode() * 50 for n in range(8)}
     raw |= {f"1-batch/drawings/{n}.jpg": f"new {n}".encode() for n in range(3)}
     scrape(tmp_path / "raw", raw)

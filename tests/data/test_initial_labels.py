@@ -1,4 +1,4 @@
-"""`nsfw init`: labels of one's own in params.yaml."""
+"""`nsfw init`: writes new labels into params.yaml."""
 
 import json
 from pathlib import Path

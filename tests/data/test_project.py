@@ -1,4 +1,4 @@
-"""The guard around data/: what refuses, in this process; what DVC then versions, by the command (slow)."""
+"""The checks before an ingest, in this process; and what DVC versions, by the command (slow)."""
 
 import json
 import re
@@ -25,7 +25,7 @@ POINTER = Path("data.dvc")
 
 @pytest.fixture
 def root(project: Path) -> Path:
-    """A git and DVC project, its scrapes raw/ and web/ beside data/; DVC's own files stay in it too."""
+    """A git and DVC project with the scrapes raw/ and web/ beside data/; DVC's own files are inside it."""
     subprocess.run(["git", "init", "-q"], check=True)
     config = {"core": {"analytics": "false", "site_cache_dir": project / "site"}, 'remote "sample"': {"url": "sample"}}
     lines = [line for name, keys in config.items() for line in (f"[{name}]", *(f"{k} = {v}" for k, v in keys.items()))]
@@ -35,15 +35,15 @@ def root(project: Path) -> Path:
 
 
 def hold(*sources: str) -> dict[str, bytes]:
-    """Let data/ hold a batch of each source, without DVC."""
+    """Put a batch of each source into data/, without DVC."""
     for number, source in enumerate(sources):
         raw = scrape(Path("held") / str(number), {"neutral/held.jpg": source.encode()})
         folders.ingest(folders.scan(raw, LABELS), paths.DATA, source)
     return tree(paths.DATA)
 
 
-def make_room(source: str, fresh: bool = False, keep_sample: bool = False) -> None:
-    guard.make_room(source, fresh=fresh, keep_sample=keep_sample)
+def prepare_for_batch(source: str, fresh: bool = False, keep_sample: bool = False) -> None:
+    guard.prepare_for_batch(source, fresh=fresh, keep_sample=keep_sample)
 
 
 @pytest.mark.parametrize(
@@ -52,16 +52,16 @@ def make_room(source: str, fresh: bool = False, keep_sample: bool = False) -> No
 def test_the_sample_and_other_pictures_meet_only_by_choice(root, held, source):
     before = hold(*held)
     with pytest.raises(UserError, match="bundled sample") as caught:
-        make_room(source)
+        prepare_for_batch(source)
     assert all(option in str(caught.value) for option in CHOICE)
-    make_room(source, keep_sample=True)
+    prepare_for_batch(source, keep_sample=True)
     assert tree(paths.DATA) == before
 
 
 @pytest.mark.parametrize(("held", "source"), [([], SAMPLE), ([], "reddit"), ([SAMPLE], SAMPLE), (["reddit"], "web")])
 def test_what_does_not_mix_needs_no_choice(root, held, source):
     before = hold(*held)
-    make_room(source)
+    prepare_for_batch(source)
     assert tree(paths.DATA) == before
 
 
@@ -69,8 +69,8 @@ def test_a_data_that_is_versioned_but_not_here_is_pulled_or_begun_anew(root):
     POINTER.write_text("outs: []\n")
     for keep_sample in (False, True):
         with pytest.raises(UserError, match=r"`dvc pull data\.dvc`.*--fresh"):
-            make_room("reddit", keep_sample=keep_sample)
-    make_room("reddit", fresh=True)
+            prepare_for_batch("reddit", keep_sample=keep_sample)
+    prepare_for_batch("reddit", fresh=True)
 
 
 @pytest.mark.parametrize("lacking", ["params.yaml", ".dvc"])
@@ -83,14 +83,14 @@ def test_elsewhere_than_in_the_projects_root_it_says_so(root, lacking):
 
 
 def test_of_two_ingests_at_a_time_the_second_is_refused_and_touches_nothing(root):
-    with guard.only_one():
+    with guard.ingest_lock():
         refused = CliRunner().invoke(console.app, ["ingest", "folder", "raw"])
     assert isinstance(refused.exception, UserError)
     assert "another `nsfw ingest` is at work" in str(refused.exception)
     assert not paths.DATA.exists()
-    with pytest.raises(ZeroDivisionError), guard.only_one():
+    with pytest.raises(ZeroDivisionError), guard.ingest_lock():
         raise ZeroDivisionError
-    with guard.only_one():  # free again, also after a failure
+    with guard.ingest_lock():  # free again, also after a failure
         pass
 
 
@@ -111,10 +111,10 @@ def test_a_source_that_cannot_name_a_batch_is_refused_before_anything_is_written
     assert tree(root) == before
 
 
-@pytest.mark.parametrize("place", ["data", "data/new", "raw/../data/new"])
-def test_pictures_inside_data_are_refused_for_fresh_would_delete_them(root, place):
+@pytest.mark.parametrize("subfolder", ["data", "data/new", "raw/../data/new"])
+def test_pictures_inside_data_are_refused_for_fresh_would_delete_them(root, subfolder):
     before = tree(scrape(root / "data" / "new", {"neutral/a.jpg": b"a"}))
-    done = CliRunner().invoke(console.app, ["ingest", "folder", place, "--fresh"])
+    done = CliRunner().invoke(console.app, ["ingest", "folder", subfolder, "--fresh"])
     assert isinstance(done.exception, UserError)
     assert "Move it elsewhere" in str(done.exception)
     assert tree(root / "data" / "new") == before
@@ -143,9 +143,9 @@ def cached(md5: str) -> Path:
 def test_a_project_goes_from_the_sample_to_its_own_pictures(root):
     first = ingest("raw", "--source", SAMPLE, "--json")
     assert (first.returncode, first.stderr) == (0, "")
-    told = json.loads(first.stdout)
-    assert re.fullmatch(f"b00000001-{SAMPLE}-[0-9a-f]{{12}}", told.pop("batch"))
-    assert told == {
+    document = json.loads(first.stdout)
+    assert re.fullmatch(f"b00000001-{SAMPLE}-[0-9a-f]{{12}}", document.pop("batch"))
+    assert document == {
         "files": 2, "sighted": 2, "stored": 2, "refused": 0, "shards": 1, "removed": 0, "skipped": {},
     }  # fmt: skip
     assert versioned() == ({SAMPLE}, "sample")

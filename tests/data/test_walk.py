@@ -1,4 +1,4 @@
-"""Folders as people and programs leave them: links, hidden ones, deep ones, ones that nobody may read."""
+"""Folders with links, hidden files, deep paths and unreadable parts."""
 
 import os
 import shutil
@@ -20,8 +20,8 @@ from tests.support.pictures import LABELS, scrape, sha
 NOBODY = 65534
 
 
-def ingest(root: Path, data: Path, *, follow_links: bool = False) -> tuple[folders.Taken, dict[str, str]]:
-    """Return what was done, and each sighted file's reason by origin."""
+def ingest(root: Path, data: Path, *, follow_links: bool = False) -> tuple[folders.IngestResult, dict[str, str]]:
+    """Return the result, and each sighted file's reason by origin."""
     taken = folders.ingest(folders.scan(root, LABELS, follow_links=follow_links), data, "web")
     seen = sightings.load(data / "sightings")
     return taken, dict(zip(seen["origin"], seen["reason"], strict=True))

@@ -3,9 +3,17 @@ import pytest
 
 from pipeline.core import executor
 from pipeline.duplicates import alignment
-from pipeline.duplicates.alignment import align, mirrored, overlay, prepare, standing, turned, turning
+from pipeline.duplicates.alignment import (
+    align,
+    apply_turn,
+    differing_unaligned,
+    find_turns,
+    fit_affine,
+    is_mirrored,
+    prepare,
+)
 from tests.support.copies import COPIES, app, scene, thumbnail
-from tests.support.dedupe_params import PARAMS
+from tests.support.dedupe_params import LIMITS, PARAMS
 from tests.support.pictures import encode
 
 
@@ -15,8 +23,14 @@ def test_thumbnails_of_a_copy_align_and_of_another_picture_do_not(name):
     copy = thumbnail(COPIES[name](scene(1)))[None]
     other = thumbnail(COPIES[name](scene(2)))[None]
     for left, right in ((one, copy), (copy, one)):
-        assert align(left, right, PARAMS.unlike, PARAMS.same, 0.0).correlation[0] > PARAMS.same
-    assert align(one, other, PARAMS.unlike, PARAMS.same, 0.0).correlation[0] < PARAMS.unlike
+        assert (
+            align(left, right, LIMITS.reject_correlation, PARAMS.match_correlation, 0.0).correlation[0]
+            > PARAMS.match_correlation
+        )
+    assert (
+        align(one, other, LIMITS.reject_correlation, PARAMS.match_correlation, 0.0).correlation[0]
+        < LIMITS.reject_correlation
+    )
 
 
 def test_flat_thumbnails_align_with_nothing():
@@ -37,35 +51,35 @@ def test_many_pairs_are_aligned_by_several_processes_with_the_same_outcome(monke
 
 def test_a_map_leads_from_the_template_to_the_picture():
     whole = prepare(thumbnail(encode(scene(1), "PNG")), 1.0)
-    found, warp = overlay(whole[:48, :48], whole[4:52, 6:54])
-    assert found > 0.99
+    correlation, warp = fit_affine(whole[:48, :48], whole[4:52, 6:54])
+    assert correlation > 0.99
     assert warp[:, 2] == pytest.approx([-6, -4], abs=0.2)
     assert warp[:, :2] == pytest.approx(np.eye(2), abs=0.02)
 
 
 def test_a_mirror_image_is_noticed():
     one = prepare(thumbnail(encode(scene(1), "PNG")), 1.0)
-    assert mirrored(one, np.ascontiguousarray(one[:, ::-1]))
-    assert not mirrored(one, one)
+    assert is_mirrored(one, np.ascontiguousarray(one[:, ::-1]))
+    assert not is_mirrored(one, one)
 
 
 def test_a_turn_is_noticed_and_taken_back():
     thumbs = np.stack([thumbnail(encode(scene(number), "PNG")) for number in range(8)])
-    others = np.stack([turned(thumb, number) for number, thumb in enumerate(thumbs)])
-    found = turning(thumbs, others)
-    assert (found.likeness > 0.99).all()
-    straight = np.stack([turned(other, int(turn)) for other, turn in zip(others, found.turn, strict=True)])
-    for one, other in zip(thumbs, straight, strict=True):
+    others = np.stack([apply_turn(thumb, number) for number, thumb in enumerate(thumbs)])
+    turns = find_turns(thumbs, others)
+    assert (turns.correlation > 0.99).all()
+    turned_back = np.stack([apply_turn(other, int(turn)) for other, turn in zip(others, turns.turn, strict=True)])
+    for one, other in zip(thumbs, turned_back, strict=True):
         assert (other == one).all() or (other == one[:, ::-1]).all()
-    assert turning(thumbs, thumbs[::-1]).turn.tolist() == [0] * 8  # alike in no position
-    assert turning(thumbs[:0], thumbs[:0]).turn.tolist() == []
+    assert find_turns(thumbs, thumbs[::-1]).turn.tolist() == [0] * 8  # alike in no position
+    assert find_turns(thumbs[:0], thumbs[:0]).turn.tolist() == []
 
 
 def test_blocks_are_compared_once_aligned():
     one = thumbnail(encode(app(scene(1)), "PNG"))[None]
     other = thumbnail(encode(app(scene(2)), "PNG"))[None]
     again = thumbnail(encode(app(scene(1)), "JPEG", quality=60))[None]
-    assert align(one, other, 0.75, 0.96, 0.5).differing[0] > PARAMS.large_block
+    assert align(one, other, 0.75, 0.96, 0.5).differing[0] > LIMITS.coarse_local_difference
     assert align(one, again, 0.75, 0.96, 0.5).differing[0] == 0.0
     assert align(one, other, 0.75, 0.96, 1.1).differing[0] == 0.0  # not asked
-    assert standing(one, other[:, :, ::-1])[0] > PARAMS.large_block
+    assert differing_unaligned(one, other[:, :, ::-1])[0] > LIMITS.coarse_local_difference

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.duplicates import candidates
-from pipeline.duplicates.candidates import Bands, bands_for, collapse, distances, draw_bands, search
+from pipeline.duplicates import band_join, candidates
+from pipeline.duplicates.candidates import Bands, bands_for, distances, draw_bands, first_equal, search
 
 ALL_BITS = Bands(np.arange(256).reshape(16, 16))
 
@@ -22,14 +22,14 @@ def flipped(rng, words, count):
 
 def planted(rng, rows, most):
     words = random_words(rng, rows)
-    places = rng.permutation(rows)[: rows // 2].reshape(-1, 2)
-    for one, other in places:
+    chosen = rng.permutation(rows)[: rows // 2].reshape(-1, 2)
+    for one, other in chosen:
         words[other, 0] = flipped(rng, words[one, 0], rng.integers(0, most + 1))
-    return words, {(int(min(pair)), int(max(pair))) for pair in places}
+    return words, {(int(min(pair)), int(max(pair))) for pair in chosen}
 
 
-def as_pairs(found):
-    return set(zip(found.left.tolist(), found.right.tolist(), strict=True))
+def as_pairs(pairs):
+    return set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
 
 
 def test_it_finds_what_the_exact_index_finds(rng):
@@ -37,14 +37,14 @@ def test_it_finds_what_the_exact_index_finds(rng):
     index = faiss.IndexBinaryFlat(256)
     flat = words[:, 0].view(np.uint8)
     index.add(flat)
-    limits, found_distances, labels = index.range_search(flat, 32)  # below 32
+    limits, apart, labels = index.range_search(flat, 32)  # below 32
     owners = np.repeat(np.arange(len(words)), np.diff(limits.astype(np.int64)))
-    exact = {(int(a), int(b)): int(d) for a, b, d in zip(owners, labels, found_distances, strict=True) if a < b}
-    found = search(words, ALL_BITS, 31)
-    assert as_pairs(found) <= set(exact)
-    assert len(as_pairs(found)) >= 0.975 * len(exact)  # .985 at 300,000, of more pairs: benchmarks/dedupe.py
+    exact = {(int(a), int(b)): int(d) for a, b, d in zip(owners, labels, apart, strict=True) if a < b}
+    pairs = search(words, ALL_BITS, 31)
+    assert as_pairs(pairs) <= set(exact)
+    assert len(as_pairs(pairs)) >= 0.975 * len(exact)  # .985 at 300,000, of more pairs: benchmarks/dedupe.py
     assert all(
-        exact[pair] == d for pair, d in zip(zip(found.left, found.right, strict=True), found.distance, strict=True)
+        exact[pair] == d for pair, d in zip(zip(pairs.left, pairs.right, strict=True), pairs.distance, strict=True)
     )
 
 
@@ -60,9 +60,9 @@ def test_any_view_of_one_may_match_a_target_of_the_other_in_either_order(rng):
     words[3, 4] = flipped(rng, words[0, 1], 10)  # a crop of the later one is the trimmed view of the earlier one
     words[1, 3] = flipped(rng, words[2, 0], 12)
     words[0, 4] = words[1, 4]  # two crops: no candidates
-    found = search(words, ALL_BITS, 20)
-    assert as_pairs(found) == {(0, 3), (1, 2)}
-    assert found.distance.tolist() == [10, 12]
+    pairs = search(words, ALL_BITS, 20)
+    assert as_pairs(pairs) == {(0, 3), (1, 2)}
+    assert pairs.distance.tolist() == [10, 12]
     assert distances(words, np.array([3]), np.array([0])).tolist() == [10]
 
 
@@ -82,7 +82,7 @@ def test_the_order_of_rows_changes_nothing(seed):
 def test_slices_and_merging_change_nothing(rng, monkeypatch):
     words, _ = planted(rng, 500, 25)
     whole = search(words, draw_bands(16, 6), 40)
-    monkeypatch.setattr(candidates, "_SLICE", 100)
+    monkeypatch.setattr(band_join, "_SLICE", 100)
     monkeypatch.setattr(candidates, "_BUFFER", 10)
     parts = search(words, draw_bands(16, 6), 40)
     assert as_pairs(whole) == as_pairs(parts)
@@ -93,9 +93,9 @@ def test_a_hot_key_is_cut_and_counted(rng):
     words = random_words(rng, 300)
     words[:200, 0, 0] = 0  # the first 64 bits
     band = Bands(np.arange(16)[None])
-    found = search(words, band, 256, hot=20)
-    assert (found.hot_keys, found.not_compared) == (1, 200 * 200 - 20 * 20)
-    assert {(a, b) for a, b in as_pairs(found) if b < 200} == {(a, b) for b in range(20) for a in range(b)}
+    pairs = search(words, band, 256, hot=20)
+    assert (pairs.hot_keys, pairs.not_compared) == (1, 200 * 200 - 20 * 20)
+    assert {(a, b) for a, b in as_pairs(pairs) if b < 200} == {(a, b) for b in range(20) for a in range(b)}
     assert search(words, band, 256).hot_keys == 0
 
 
@@ -114,7 +114,7 @@ def test_nothing_to_compare(rows, rng):
 def test_equal_hashes_collapse_to_the_first(rng):
     words = random_words(rng, 5, 2)
     words[3, 0], words[4, 0] = words[1, 0], words[1, 0]
-    assert collapse(words).tolist() == [0, 1, 2, 1, 1]
+    assert first_equal(words).tolist() == [0, 1, 2, 1, 1]
 
 
 def test_a_photograph_within_a_screen_has_a_distance_of_its_own(rng):
@@ -134,6 +134,6 @@ def test_targets_that_say_nothing_new_are_not_searched(rng):
         (row, row + 20) for row in range(20)
     }
     words[:, 1] = words[:, 2] = words[:, 0]
-    assert len(candidates._distinct(words)) == 40 * 4
+    assert len(candidates._distinct_positions(words)) == 40 * 4
     same = candidates.search(words, candidates.draw_bands(16, 12), 60)
     assert (same.left.tolist()[:20], same.right.tolist()[:20]) == (list(range(20)), list(range(20, 40)))

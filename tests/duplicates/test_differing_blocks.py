@@ -4,7 +4,7 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from pipeline.duplicates import differing_blocks
 from tests.support.copies import SCREEN, app, scene, thumbnail
-from tests.support.dedupe_params import PARAMS
+from tests.support.dedupe_params import LIMITS
 from tests.support.pictures import encode
 
 
@@ -15,13 +15,15 @@ def small(image, quality=85):
 @pytest.mark.parametrize("box", [(55, 110, 185, 200), (10, 60, 230, 210), (0, 45, 240, 245)])
 def test_another_photograph_in_the_same_frame_is_a_block_that_differs(box):
     for other in range(2, 8):
-        assert differing_blocks.share(small(app(scene(1), box)), small(app(scene(other), box))) > PARAMS.block
+        assert (
+            differing_blocks.share(small(app(scene(1), box)), small(app(scene(other), box))) > LIMITS.local_difference
+        )
     assert differing_blocks.share(small(app(scene(1), box)), small(app(scene(1), box), 40)) == 0.0
 
 
 def test_what_differs_need_not_have_structure():
     plain = Image.new("RGB", SCREEN, (90, 60, 60))
-    assert differing_blocks.share(small(app(scene(1))), small(app(plain))) > PARAMS.block
+    assert differing_blocks.share(small(app(scene(1))), small(app(plain))) > LIMITS.local_difference
 
 
 def watermarked(image, opacity):
@@ -40,11 +42,11 @@ def watermarked(image, opacity):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_watermark_is_thin_and_a_veil_is_translucent(seed):
     whole = scene(seed)
-    assert differing_blocks.share(small(whole), small(watermarked(whole, 200))) < PARAMS.block
+    assert differing_blocks.share(small(whole), small(watermarked(whole, 200))) < LIMITS.local_difference
     veil = Image.blend(whole, Image.new("RGB", whole.size, (250, 250, 250)), 0.25)
     half = whole.copy()
     half.paste(veil.crop((60, 40, 160, 130)), (60, 40))
-    assert differing_blocks.share(small(whole), small(half)) < PARAMS.block
+    assert differing_blocks.share(small(whole), small(half)) < LIMITS.local_difference
 
 
 def test_brightness_and_contrast_are_no_difference():
@@ -62,7 +64,7 @@ def test_only_what_both_cover_is_compared():
 
 
 def test_an_alignment_that_leaves_the_frame_is_not_believed():
-    """What differs inside a frame pulls the alignment off it: then both are compared as they stand."""
+    """A difference inside a frame pulls the alignment away from it: then both are compared without alignment."""
     one, other = small(app(scene(1))), small(app(scene(2)))
     moved = np.roll(other, 3, axis=1)
     assert differing_blocks.share_of_best(one, [(moved, None), (other, None)]) == differing_blocks.share(one, other)

@@ -28,9 +28,9 @@ def test_it_tells_why_two_pictures_are_one(deduped):
     assert f"{sha(ORIGINAL)}: duplicate, porn, 200 x 160" in done.output
     assert "of 256 bits apart; thumbnails agree" in done.output
     assert "1 more files have the same bytes: 'porn/again.png'" in done.output or "'porn/a.png'" in done.output
-    found = json.loads(CliRunner().invoke(app, ["duplicates", "explain", sha(ORIGINAL), "--json"]).output)
-    assert [member["status"] for member in found["members"]] == ["duplicate", "kept"]
-    assert found["members"][0]["matched"]["representative"] == sha(COPIES["large"](scene(1)))
+    document = json.loads(CliRunner().invoke(app, ["duplicates", "explain", sha(ORIGINAL), "--json"]).output)
+    assert [member["status"] for member in document["members"]] == ["duplicate", "kept"]
+    assert document["members"][0]["matched"]["representative"] == sha(COPIES["large"](scene(1)))
 
 
 def test_it_tells_of_conflicts_decisions_and_what_is_set_aside(deduped):
@@ -47,7 +47,7 @@ def test_it_tells_of_conflicts_decisions_and_what_is_set_aside(deduped):
     assert "brings it back" in explain.describe(blank)[1]
 
 
-@pytest.mark.parametrize(("asked", "words"), [("f" * 64, "no catalogued picture"), ("", "pictures begin with")])
-def test_a_picture_that_is_none_or_many_is_refused(deduped, asked, words):
+@pytest.mark.parametrize(("digest", "words"), [("f" * 64, "no catalogued picture"), ("", "pictures begin with")])
+def test_a_picture_that_is_none_or_many_is_refused(deduped, digest, words):
     with pytest.raises(UserError, match=words):
-        explain.collect(asked)
+        explain.collect(digest)

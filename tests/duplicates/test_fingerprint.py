@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from pipeline.duplicates import fingerprint as module
-from pipeline.duplicates.alignment import turned
-from pipeline.duplicates.fingerprint import BITS, BYTES, SIDE, VIEWS, fingerprint, frame_box, inner_box
+from pipeline.duplicates.alignment import apply_turn
+from pipeline.duplicates.fingerprint import BITS, BYTES, SIDE, VIEWS, fingerprint
+from pipeline.duplicates.frame_boxes import frame_box, inner_box
 from tests.support.copies import phone
 
 few = settings(deadline=None, max_examples=25)
@@ -44,38 +45,38 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 
 def test_its_parts_have_the_sizes_that_the_table_promises():
-    found = fingerprint(scene(1))
+    fingerprinted = fingerprint(scene(1))
     assert VIEWS[:4] == ("full", "trimmed", "inner", "mirrored")
     assert len(VIEWS) == len(set(VIEWS)) == 24
     assert all(name.startswith("crop_") for name in VIEWS[10:])
-    assert (len(found.hashes), len(found.thumbnail)) == (24 * 32, 64 * 64)
-    assert 5 < found.contrast < 127.5
-    thumbnail = np.frombuffer(found.thumbnail, np.uint8)
-    assert found.contrast == pytest.approx(thumbnail.std(), abs=6e-4)
+    assert (len(fingerprinted.hashes), len(fingerprinted.thumbnail)) == (24 * 32, 64 * 64)
+    assert 5 < fingerprinted.contrast < 127.5
+    thumbnail = np.frombuffer(fingerprinted.thumbnail, np.uint8)
+    assert fingerprinted.contrast == pytest.approx(thumbnail.std(), abs=6e-4)
 
 
 def test_it_is_the_same_for_ever():
-    """A change here is a change of every catalogue's fingerprints: the digest is that of the picture drawn below."""
+    """If this fails, every catalog's fingerprints change: the digest is that of the picture drawn below."""
     y, x = np.mgrid[:96, :128]
     pixels = ((3 * x + 5 * y + (x * y) // 7) % 256).astype(np.uint8)
-    found = fingerprint(Image.fromarray(pixels))
-    assert hashlib.sha256(found.hashes + found.thumbnail).hexdigest()[:16] == "de22023bbba069f1"
-    assert found == fingerprint(Image.fromarray(pixels).convert("RGB"))
+    fingerprinted = fingerprint(Image.fromarray(pixels))
+    assert hashlib.sha256(fingerprinted.hashes + fingerprinted.thumbnail).hexdigest()[:16] == "de22023bbba069f1"
+    assert fingerprinted == fingerprint(Image.fromarray(pixels).convert("RGB"))
 
 
 @few
 @given(seeds)
 def test_coefficients_are_exact_integers_in_any_order_of_summing(seed):
     thumbnail = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
-    found = module._coefficients(thumbnail)
+    coefficients = module._coefficients(thumbnail)
     pixels = thumbnail.astype(object) - round(float(thumbnail.mean()))  # Python's own integers
-    for view, (across, down) in ((0, module._PLACES[0]), (7, module._PLACES[7])):
+    for view, (across, down) in ((0, module._VIEW_INTERVALS[0]), (7, module._VIEW_INTERVALS[7])):
         exact = (
             module._COSINES[down].astype(int).astype(object)
             @ pixels
             @ module._COSINES[across].astype(int).T.astype(object)
         )
-        assert (found[view] == exact).all()
+        assert (coefficients[view] == exact).all()
         assert max(abs(value) for value in exact.ravel()) < 2**53
 
 
@@ -97,8 +98,8 @@ def test_bits_go_from_the_lowest_frequency_to_the_highest():
 @given(seeds)
 def test_a_turned_view_is_the_turned_pictures_hash(seed):
     image = scene(seed, (128, 192))
-    for turn, view in enumerate(module._TURNED, 1):
-        other = Image.fromarray(np.ascontiguousarray(turned(np.asarray(image.convert("L")), turn)))
+    for turn, view in enumerate(module._TURNS, 1):
+        other = Image.fromarray(np.ascontiguousarray(apply_turn(np.asarray(image.convert("L")), turn)))
         assert apart(image, view, other, "trimmed") <= 4  # two of the highest frequencies have no counterpart; rounding
         assert apart(image, view, image) > 60
 
@@ -162,9 +163,9 @@ def test_a_frame_or_bars_of_any_grey_are_trimmed_after_jpeg_too(seed, grey, acro
 
 def test_a_flat_picture_has_no_frame_no_contrast_and_empty_hashes():
     for grey in (0, 77, 255):
-        found = fingerprint(Image.new("L", (100, 60), grey))
-        assert (found.hashes, found.contrast) == (bytes(24 * 32), 0.0)
-        assert found.thumbnail == bytes([grey]) * SIDE**2
+        fingerprinted = fingerprint(Image.new("L", (100, 60), grey))
+        assert (fingerprinted.hashes, fingerprinted.contrast) == (bytes(24 * 32), 0.0)
+        assert fingerprinted.thumbnail == bytes([grey]) * SIDE**2
 
 
 def test_a_small_thing_on_a_plain_ground_is_no_frame():

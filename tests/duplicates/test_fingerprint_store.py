@@ -20,12 +20,12 @@ def test_it_reads_what_was_written_in_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(fingerprint_store, "_ROWS", 2)
     wanted = table(5)
     write_parquet(wanted, tmp_path / "a.parquet")
-    found = fingerprint_store.load(tmp_path / "a.parquet")
-    assert found.sha256.tolist() == wanted["sha256"].tolist()
-    assert found.hashes.shape == (5, len(VIEWS), 4)
-    assert [row.tobytes() for row in found.hashes] == wanted["hashes"].tolist()
-    assert [row.tobytes() for row in found.thumbnails[np.arange(5)]] == wanted["thumbnail"].tolist()
-    assert found.contrast.tolist() == wanted["contrast"].tolist()
+    loaded = fingerprint_store.load(tmp_path / "a.parquet")
+    assert loaded.sha256.tolist() == wanted["sha256"].tolist()
+    assert loaded.hashes.shape == (5, len(VIEWS), 4)
+    assert [row.tobytes() for row in loaded.hashes] == wanted["hashes"].tolist()
+    assert [row.tobytes() for row in loaded.thumbnails[np.arange(5)]] == wanted["thumbnail"].tolist()
+    assert loaded.contrast.tolist() == wanted["contrast"].tolist()
 
 
 def test_an_empty_table_has_no_rows(tmp_path):
@@ -53,12 +53,12 @@ def test_a_missing_table_is_named(tmp_path):
 
 
 def test_thumbnails_come_in_the_order_that_they_are_asked_for():
-    held = fingerprint_store.Thumbnails()
+    store = fingerprint_store.Thumbnails()
     given = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
-    held.put(np.array([2, 0]), given[[2, 0]])
-    held.put(np.array([1]), given[1:2])
-    assert (held[np.array([2, 0, 2])] == given[[2, 0, 2]]).all()
-    assert held[np.array([], dtype=np.int64)].shape == (0, 64, 64)
+    store.put(np.array([2, 0]), given[[2, 0]])
+    store.put(np.array([1]), given[1:2])
+    assert (store[np.array([2, 0, 2])] == given[[2, 0, 2]]).all()
+    assert store[np.array([], dtype=np.int64)].shape == (0, 64, 64)
     for row in (3, -1):
         with pytest.raises(IndexError, match=f"thumbnail {row}"):
-            held[np.array([row])]
+            store[np.array([row])]

@@ -3,9 +3,9 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.duplicates.keypoints import agreeing
+from pipeline.duplicates.keypoints import find_agreement
 from tests.support.copies import COPIES, scene
-from tests.support.dedupe_params import PARAMS
+from tests.support.dedupe_params import LIMITS
 from tests.support.pictures import encode
 
 
@@ -32,7 +32,7 @@ def detailed(seed):
 
 def test_keypoints_agree_on_a_cut_copy_and_not_because_of_a_common_watermark():
     large = detailed(3)
-    assert agreeing(grey(encode(large, "PNG")), grey(COPIES["crop"](large))).number > PARAMS.keypoints
+    assert find_agreement(grey(encode(large, "PNG")), grey(COPIES["crop"](large))).number > LIMITS.min_keypoints
     ours, theirs = (grey(encode(stamped(detailed(number)), "PNG")) for number in (4, 5))
-    assert agreeing(ours, theirs).number < PARAMS.keypoints
-    assert agreeing(np.full((200, 200), 9, dtype=np.uint8), ours) == (0, None)
+    assert find_agreement(ours, theirs).number < LIMITS.min_keypoints
+    assert find_agreement(np.full((200, 200), 9, dtype=np.uint8), ours) == (0, None)

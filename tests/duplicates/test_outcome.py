@@ -1,4 +1,4 @@
-"""Every catalogued picture becomes one thing."""
+"""Every catalogued picture is in exactly one of the tables."""
 
 import pandas as pd
 import pytest

@@ -6,7 +6,7 @@ from pipeline.duplicates.placeholders import reasons
 from tests.support.dedupe_params import PARAMS
 
 
-def prints(rng, full, contrast=40.0):
+def drawn_fingerprints(rng, full, contrast=40.0):
     words = rng.integers(0, 2**64, (len(full), 13, 4), dtype=np.uint64)
     words[:, 0] = full
     return Fingerprints(
@@ -24,34 +24,34 @@ def crowd(rng):
     return full
 
 
-def told(found):
-    return [reason.partition(":")[0] for reason in found.tolist()]
+def kinds(texts):
+    return [reason.partition(":")[0] for reason in texts.tolist()]
 
 
 def test_a_plain_picture_in_many_files_is_a_placeholder_with_all_that_is_nearly_it(rng, crowd):
     ones = np.ones(11, dtype=np.int64)
     plain, rich = np.full(11, 1.5), np.full(11, 7.0)
-    found = reasons(prints(rng, crowd), ones, plain, PARAMS)
-    assert told(found) == ["placeholder"] * 9 + ["", ""]
-    assert found[3].endswith("in 9 files")
-    assert told(reasons(prints(rng, crowd), ones, rich, PARAMS)) == [""] * 11
+    texts = reasons(drawn_fingerprints(rng, crowd), ones, plain, PARAMS)
+    assert kinds(texts) == ["placeholder"] * 9 + ["", ""]
+    assert texts[3].endswith("in 9 files")
+    assert kinds(reasons(drawn_fingerprints(rng, crowd), ones, rich, PARAMS)) == [""] * 11
     many = np.array([100, *ones[1:]])
-    assert told(reasons(prints(rng, crowd), many, rich, PARAMS)) == ["placeholder"] * 9 + ["", ""]
+    assert kinds(reasons(drawn_fingerprints(rng, crowd), many, rich, PARAMS)) == ["placeholder"] * 9 + ["", ""]
 
 
 def test_one_content_in_many_files_counts_them_all(rng):
     full = rng.integers(0, 2**64, (3, 4), dtype=np.uint64)
-    found = reasons(prints(rng, full), np.array([8, 7, 1]), np.full(3, 2.0), PARAMS)
-    assert told(found) == ["placeholder", "", ""]
+    texts = reasons(drawn_fingerprints(rng, full), np.array([8, 7, 1]), np.full(3, 2.0), PARAMS)
+    assert kinds(texts) == ["placeholder", "", ""]
 
 
 def test_what_is_all_but_one_colour_is_blank_and_makes_no_placeholder(rng, crowd):
-    found = reasons(prints(rng, crowd, contrast=1.25), np.full(11, 50), np.zeros(11), PARAMS)
-    assert set(found.tolist()) == {"blank: contrast 1.25, below 3"}
+    texts = reasons(drawn_fingerprints(rng, crowd, contrast=1.25), np.full(11, 50), np.zeros(11), PARAMS)
+    assert set(texts.tolist()) == {"blank: contrast 1.25, below 3"}
 
 
 def test_no_chain_of_near_pictures_becomes_a_placeholder(rng):
     full = np.repeat(rng.integers(0, 2**64, (1, 4), dtype=np.uint64), 12, axis=0)
     for row in range(12):  # each 5 bits from the next: far less than 8 within 6 bits of any
         full[row, 0] ^= np.uint64((1 << (5 * row)) - 1)
-    assert told(reasons(prints(rng, full), np.ones(12, dtype=np.int64), np.zeros(12), PARAMS)) == [""] * 12
+    assert kinds(reasons(drawn_fingerprints(rng, full), np.ones(12, dtype=np.int64), np.zeros(12), PARAMS)) == [""] * 12

@@ -73,12 +73,12 @@ def totals(page):
 
 
 def test_every_table_of_near_copies_has_the_same_total(page):
-    found = totals(page)
-    near = {title: number for title, number in found.items() if title.startswith("near copies")}
+    counted = totals(page)
+    near = {title: number for title, number in counted.items() if title.startswith("near copies")}
     assert len(near) == 4
     pictures = len(COPIES) + len(COPIES) + 1
     assert set(near.values()) == {pictures - 2}  # two clusters: one in each is what the others are copies of
-    assert found["pictures"] == pictures
+    assert counted["pictures"] == pictures
 
 
 def test_where_the_best_is_not_what_the_others_were_compared_with_it_still_counts_once():
@@ -90,7 +90,7 @@ def test_where_the_best_is_not_what_the_others_were_compared_with_it_still_count
             "representative": ["b", "b", "x", "x", "e"],
         }
     )
-    near = report.near_copies(copies)
+    near = report.near_copy_rows(copies)
     assert near[["sha256", "original"]].to_numpy().tolist() == [["b", "a"], ["c", "a"], ["y", "x"]]
 
 

@@ -12,13 +12,13 @@ NAMES = ("a", "b", "c")
 
 
 def drawn(seed: int, n: int = 3000, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels that follow probabilities exactly; what is said is those probabilities to the power of `sharpness`."""
+    """Labels drawn from true probabilities, and a model's: the true ones to the power of `sharpness`, normalized."""
     rng = np.random.default_rng(seed)
     true = rng.dirichlet([0.6, 0.6, 0.6], n).clip(1e-6)
     true /= true.sum(axis=1, keepdims=True)
     labels = np.array([rng.choice(3, p=row) for row in true])
-    said = true**sharpness
-    return said / said.sum(axis=1, keepdims=True), labels
+    predicted = true**sharpness
+    return predicted / predicted.sum(axis=1, keepdims=True), labels
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
@@ -45,7 +45,7 @@ def test_a_temperature_that_helps_on_held_out_pictures_is_applied(sharpness):
 
 
 def test_honest_probabilities_of_a_few_pictures_stay_as_they_are_and_loud_ones_do_not():
-    """Of twenty draws of 200 pictures: chance alone gives a temperature to two at most, a real fault to nearly all."""
+    """Twenty draws of 200 pictures: by chance at most two get a temperature; with a real fault nearly all do."""
 
     def helped(sharpness: float) -> int:
         return sum(calibration.choose_temperature(*drawn(seed, 200, sharpness), 1)[1]["helps"] for seed in range(20))
@@ -55,13 +55,13 @@ def test_honest_probabilities_of_a_few_pictures_stay_as_they_are_and_loud_ones_d
 
 
 def test_wrong_labels_in_validation_do_not_make_a_right_model_doubt_itself():
-    """As on the bundled sample: the loss of a few wrong labels asks for a temperature that spoils the rest."""
+    """As on the bundled sample: a few wrong labels move the least loss to a temperature that is wrong for the rest."""
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 3, 210)
     probabilities = np.full((210, 3), 0.01) + 0.97 * np.eye(3)[labels]
-    said = labels.copy()
-    said[:6] = (said[:6] + 1) % 3
-    temperature, tested = calibration.choose_temperature(probabilities, said, 1)
+    noisy = labels.copy()
+    noisy[:6] = (noisy[:6] + 1) % 3
+    temperature, tested = calibration.choose_temperature(probabilities, noisy, 1)
     assert tested["fitted"] > 1.0
     report = calibration.report(probabilities, labels, tested["fitted"])
     assert report["ece_after"] > report["ece_before"] or temperature == 1.0
@@ -75,9 +75,9 @@ def test_too_few_pictures_tell_nothing():
 def test_no_other_temperature_has_less_loss():
     probabilities, labels = drawn(2, 400, 2.0)
     best = calibration.fit_temperature(probabilities, labels)
-    found = calibration.log_loss(calibration.apply(probabilities, best), labels)
+    least = calibration.log_loss(calibration.apply(probabilities, best), labels)
     for other in np.geomspace(0.05, 20, 200):
-        assert found <= calibration.log_loss(calibration.apply(probabilities, other), labels) + 1e-9
+        assert least <= calibration.log_loss(calibration.apply(probabilities, other), labels) + 1e-9
 
 
 def test_without_pictures_or_with_a_perfect_model_the_temperature_is_in_range():

@@ -27,8 +27,8 @@ def test_every_corner_is_what_its_threshold_gives(judged):
 
 def test_a_class_without_pictures_has_no_curve(judged):
     probabilities, labels = judged
-    kept = labels != 2
-    curves = evidence_plots.precision_recall(probabilities[kept], labels[kept], NAMES, UNSAFE)
+    present = labels != 2
+    curves = evidence_plots.precision_recall(probabilities[present], labels[present], NAMES, UNSAFE)
     assert list(curves["curve"].unique()) == ["unsafe", "drawings", "porn"]
     assert evidence_plots.precision_recall(probabilities[:0], labels[:0], NAMES, UNSAFE).empty
 

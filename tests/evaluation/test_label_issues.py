@@ -31,9 +31,9 @@ def test_planted_errors_come_first_and_the_right_label_is_suggested() -> None:
     probabilities = out_of_fold(features, labels, singles(1000), classes=5, folds=5, seed=1)
     issues = rank_label_issues(labels, probabilities)
     first = issues.head(int(1.5 * wrong.size))
-    found = first[first["index"].isin(wrong)]
-    assert len(found) >= 0.85 * wrong.size
-    assert (found["suggested"].to_numpy() == truth[found["index"]]).mean() > 0.9
+    hits = first[first["index"].isin(wrong)]
+    assert len(hits) >= 0.85 * wrong.size
+    assert (hits["suggested"].to_numpy() == truth[hits["index"]]).mean() > 0.9
     assert issues["rank"].tolist() == list(range(1, len(issues) + 1))
     assert issues["score"].is_monotonic_increasing
     assert (issues["suggested"].to_numpy() != labels[issues["index"]]).all()
@@ -50,7 +50,7 @@ def test_out_of_fold_is_made_of_probabilities_and_repeats_exactly() -> None:
 
 
 def test_a_group_is_never_judged_by_its_own_copies() -> None:
-    """Noise in pairs of equal pictures: a model that saw the twin would know its label, ours cannot."""
+    """Noise in pairs of equal pictures: only a model that was fitted on the other one could know the label."""
     rng = np.random.default_rng(0)
     features, labels = np.repeat(rng.normal(size=(200, 400)), 2, axis=0), np.repeat(rng.integers(0, 2, 200), 2)
     together, apart = np.repeat(singles(200), 2), singles(400)

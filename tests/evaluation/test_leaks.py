@@ -61,7 +61,7 @@ def test_test_sets_larger_than_a_chunk_are_looked_through(originals, monkeypatch
     monkeypatch.setattr(leaks, "_CHUNK", 4)
     thumbs = leaks.thumbnails(packed(originals))
     matches = leaks.near_copies(thumbs, in_chunks(packed(originals), 5))
-    assert [match.train for match in matches] == [f"train-{place}" for place in range(30)]
+    assert [match.train for match in matches] == [f"train-{i}" for i in range(30)]
 
 
 def test_the_report_counts_all_and_lists_the_nearest():

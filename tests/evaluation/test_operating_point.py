@@ -63,14 +63,14 @@ def test_nineteen_of_twenty_are_95_percent():
 
 def test_flags_are_counted_by_class_and_measured_by_hand():
     scores, labels = np.array([0.9, 0.2, 0.8, 0.5, 0.1, 0.5]), np.array([0, 0, 1, 1, 2, 2])
-    flags = operating_point.flag(scores, labels, MEMBERS, 0.5)
+    flags = operating_point.count_flags(scores, labels, MEMBERS, 0.5)
     assert flags.pictures.tolist() == [2, 2, 2]
     assert flags.flagged.tolist() == [1, 2, 1]
-    found = operating_point.measure(flags, 0.95)
-    assert (found["recall"], found["precision"], found["false_positive_rate"]) == (0.75, 0.75, 0.5)
-    assert found["recall_interval"] == wilson(3, 4, 0.95)
-    assert found["false_positive_rate_interval"] == wilson(1, 2, 0.95)
-    nothing = operating_point.measure(operating_point.flag(scores[:2], labels[:2], MEMBERS, 2.0), 0.95)
+    figures = operating_point.measure(flags, 0.95)
+    assert (figures["recall"], figures["precision"], figures["false_positive_rate"]) == (0.75, 0.75, 0.5)
+    assert figures["recall_interval"] == wilson(3, 4, 0.95)
+    assert figures["false_positive_rate_interval"] == wilson(1, 2, 0.95)
+    nothing = operating_point.measure(operating_point.count_flags(scores[:2], labels[:2], MEMBERS, 2.0), 0.95)
     assert nothing["recall"] is nothing["precision"] is nothing["precision_interval"] is None
 
 
@@ -79,32 +79,32 @@ def test_at_five_percent_a_good_test_precision_becomes_a_poor_one():
     flags = operating_point.Flags(np.array([100, 60, 40]), np.array([10, 60, 38]), MEMBERS)
     shares = operating_point.class_shares(0.05, flags.pictures, NAMES, UNSAFE)
     assert shares == pytest.approx([0.95, 0.03, 0.02])
-    found = operating_point.at_prevalence(flags, shares, 0.95)
+    figures = operating_point.at_prevalence(flags, shares, 0.95)
     right, wrong = 0.03 + 0.02 * 0.95, 0.095
-    assert found["precision"] == pytest.approx(right / (right + wrong))
-    assert found["flagged_per_100000"] == pytest.approx(1e5 * (right + wrong))
-    assert found["missed_per_100000"] == pytest.approx(1e5 * 0.001)
+    assert figures["precision"] == pytest.approx(right / (right + wrong))
+    assert figures["flagged_per_100000"] == pytest.approx(1e5 * (right + wrong))
+    assert figures["missed_per_100000"] == pytest.approx(1e5 * 0.001)
     for figure in ("precision", "flagged_per_100000", "missed_per_100000"):
-        low, high = found[f"{figure}_interval"]
-        assert 0 <= low < found[figure] < high
-    assert found["flagged_per_100000_interval"][1] - found["flagged_per_100000"] == pytest.approx(
+        low, high = figures[f"{figure}_interval"]
+        assert 0 <= low < figures[figure] < high
+    assert figures["flagged_per_100000_interval"][1] - figures["flagged_per_100000"] == pytest.approx(
         1e5 * 0.95 * (wilson(10, 100, 0.95)[1] - 0.1), rel=0.02
     )
 
 
 @given(st.lists(st.integers(1, 60), min_size=3, max_size=3), st.data(), st.floats(0.001, 0.999))
 def test_the_expected_workload_is_that_of_drawn_traffic(pictures, data, prevalence):
-    """Per 100,000: what is flagged splits into right and wrong, what is unsafe into caught and missed."""
+    """Per 100,000 pictures: the flagged ones are right or wrong, the unsafe ones caught or missed."""
     flagged = [data.draw(st.integers(0, n)) for n in pictures]
     flags = operating_point.Flags(np.array(pictures), np.array(flagged), MEMBERS)
     shares = operating_point.class_shares(prevalence, flags.pictures, NAMES, UNSAFE)
     assert shares.sum() == pytest.approx(1.0)
-    found = operating_point.at_prevalence(flags, shares, 0.95)
-    caught = (found["precision"] or 0.0) * found["flagged_per_100000"]
-    assert caught + found["missed_per_100000"] == pytest.approx(1e5 * prevalence)
+    figures = operating_point.at_prevalence(flags, shares, 0.95)
+    caught = (figures["precision"] or 0.0) * figures["flagged_per_100000"]
+    assert caught + figures["missed_per_100000"] == pytest.approx(1e5 * prevalence)
     for figure in ("flagged_per_100000", "missed_per_100000"):
-        low, high = found[f"{figure}_interval"]
-        assert -1e-6 <= low <= found[figure] + 1e-6 <= high + 2e-6 <= 1e5 + 1
+        low, high = figures[f"{figure}_interval"]
+        assert -1e-6 <= low <= figures[figure] + 1e-6 <= high + 2e-6 <= 1e5 + 1
 
 
 def test_stated_shares_by_class_need_a_picture_of_each():

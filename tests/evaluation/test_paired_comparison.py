@@ -9,36 +9,36 @@ NAMES, UNSAFE = ("neutral", "porn", "sexy"), ("porn", "sexy")
 RESAMPLES = 400
 
 
-def certain(said: np.ndarray) -> np.ndarray:
-    """Probabilities of a model that says so: (n, 3)."""
-    return np.eye(3)[said]
+def certain(predicted: np.ndarray) -> np.ndarray:
+    """Probabilities (n, 3) of a model that predicts these classes."""
+    return np.eye(3)[predicted]
 
 
-def found(before, after, labels, *, resamples=RESAMPLES, seed=1, unsafe=UNSAFE):
+def compare(before, after, labels, *, resamples=RESAMPLES, seed=1, unsafe=UNSAFE):
     return differences(certain(before), certain(after), labels, NAMES, unsafe, resamples=resamples, seed=seed)
 
 
 def two_models(rng: np.random.Generator, sizes=(60, 40, 30), right=(0.85, 0.8)):
-    """Labels, and what two models say of them; they err on the same pictures more often than by chance."""
+    """Two models' predictions and the labels; both err on the same pictures more often than by chance."""
     labels = np.repeat(np.arange(3), sizes)
     hard = rng.random(labels.size)
-    said = []
+    predicted = []
     for share in right:
         wrong = 0.7 * hard + 0.3 * rng.random(labels.size) > share
-        said.append(np.where(wrong, (labels + rng.integers(1, 3, labels.size)) % 3, labels))
-    return said[0], said[1], labels
+        predicted.append(np.where(wrong, (labels + rng.integers(1, 3, labels.size)) % 3, labels))
+    return predicted[0], predicted[1], labels
 
 
 @st.composite
 def answers(draw):
-    """What two models say of 1 to 40 pictures, and the labels."""
+    """Two models' predictions of 1 to 40 pictures, and the labels."""
     size = draw(st.integers(1, 40))
     column = st.lists(st.integers(0, 2), min_size=size, max_size=size).map(np.array)
     return draw(column), draw(column), draw(column)
 
 
 def test_it_is_what_drawing_pictures_gives(rng):
-    """The multinomial of won, lost and alike against pictures drawn one by one, with both answers, class by class."""
+    """Compare the multinomial of won, lost and alike with pictures drawn one by one with both predictions, by class."""
     before, after, labels = two_models(rng)
     unsafe = labels > 0
     drawn = {"recall/porn": [], "macro_recall": [], "unsafe_recall": []}
@@ -50,7 +50,7 @@ def test_it_is_what_drawing_pictures_gives(rng):
         drawn["macro_recall"].append(np.mean(by_class))
         held = unsafe[rows]
         drawn["unsafe_recall"].append(((after[rows] > 0).astype(float) - (before[rows] > 0))[held].mean())
-    ours = found(before, after, labels, resamples=3000)
+    ours = compare(before, after, labels, resamples=3000)
     for name, draws in drawn.items():
         assert ours[name].draws.mean() == pytest.approx(np.mean(draws), abs=0.005), name
         assert ours[name].draws.std() == pytest.approx(np.std(draws), rel=0.1), name
@@ -61,11 +61,11 @@ def test_it_is_what_drawing_pictures_gives(rng):
 
 def test_before_and_after_are_the_recalls(rng):
     before, after, labels = two_models(rng)
-    ours = found(before, after, labels)
-    for place, name in enumerate(NAMES):
-        rows = labels == place
+    ours = compare(before, after, labels)
+    for i, name in enumerate(NAMES):
+        rows = labels == i
         each = ours[f"recall/{name}"]
-        assert (each.before, each.after) == ((before[rows] == place).mean(), (after[rows] == place).mean())
+        assert (each.before, each.after) == ((before[rows] == i).mean(), (after[rows] == i).mean())
         assert each.pictures == rows.sum()
     held = labels > 0
     assert ours["unsafe_recall"].before == pytest.approx((before[held] > 0).mean())
@@ -76,8 +76,8 @@ def test_before_and_after_are_the_recalls(rng):
 @settings(max_examples=50)
 @given(answers())
 def test_a_model_differs_not_from_itself(made):
-    said, _, labels = made
-    for each in found(said, said, labels).values():
+    predicted, _, labels = made
+    for each in compare(predicted, predicted, labels).values():
         assert each.change == 0
         assert each.interval(0.95) == [0.0, 0.0]
         assert each.risk(0.0) == 0
@@ -86,9 +86,9 @@ def test_a_model_differs_not_from_itself(made):
 @settings(max_examples=50)
 @given(answers())
 def test_the_other_way_round_is_the_negative(made):
-    """Of the change exactly; of the draws in distribution, so of many draws in the mean."""
+    """The change is exactly the negative; of the draws the distribution is, so the mean of many is nearly."""
     before, after, labels = made
-    there, back = found(before, after, labels, resamples=4000), found(after, before, labels, resamples=4000)
+    there, back = compare(before, after, labels, resamples=4000), compare(after, before, labels, resamples=4000)
     assert there.keys() == back.keys()
     for name, each in there.items():
         assert (each.before, each.after) == (back[name].after, back[name].before)
@@ -101,7 +101,7 @@ def test_the_other_way_round_is_the_negative(made):
 @given(answers())
 def test_macro_is_the_mean_of_the_classes_that_have_pictures_draw_by_draw(made):
     before, after, labels = made
-    ours = found(before, after, labels)
+    ours = compare(before, after, labels)
     classes = [each for name, each in ours.items() if name.startswith("recall/")]
     assert len(classes) == len(set(labels))
     macro = ours["macro_recall"]
@@ -113,7 +113,7 @@ def test_macro_is_the_mean_of_the_classes_that_have_pictures_draw_by_draw(made):
 @settings(max_examples=50)
 @given(answers(), st.floats(0, 1), st.floats(0, 1))
 def test_risk_falls_with_what_is_tolerated_and_the_interval_holds_the_middle(made, one, other):
-    for each in found(*made).values():
+    for each in compare(*made).values():
         assert 0 <= each.risk(max(one, other)) <= each.risk(min(one, other)) <= 1
         low, high = each.interval(0.95)
         assert low <= np.median(each.draws) <= high
@@ -121,7 +121,7 @@ def test_risk_falls_with_what_is_tolerated_and_the_interval_holds_the_middle(mad
 
 def test_unsafe_called_another_unsafe_class_is_caught():
     labels = np.array([1, 1, 2, 2])
-    ours = found(labels, np.array([2, 2, 1, 1]), labels)
+    ours = compare(labels, np.array([2, 2, 1, 1]), labels)
     assert ours["unsafe_recall"].change == 0
     assert ours["unsafe_recall"].risk(0.0) == 0
     assert ours["recall/porn"].change == -1
@@ -129,14 +129,14 @@ def test_unsafe_called_another_unsafe_class_is_caught():
 
 
 def test_without_unsafe_pictures_there_is_no_unsafe_recall():
-    said = np.zeros(5, int)
-    assert set(found(said, said, said)) == {"recall/neutral", "macro_recall"}
-    assert "unsafe_recall" not in found(said, said, said, unsafe=())
+    predicted = np.zeros(5, int)
+    assert set(compare(predicted, predicted, predicted)) == {"recall/neutral", "macro_recall"}
+    assert "unsafe_recall" not in compare(predicted, predicted, predicted, unsafe=())
 
 
 def test_the_seed_decides(rng):
     before, after, labels = two_models(rng)
-    one, same, other = (found(before, after, labels, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (compare(before, after, labels, seed=seed) for seed in (1, 1, 2))
     for name, each in one.items():
         assert (each.draws == same[name].draws).all()
         assert (each.draws != other[name].draws).any()
@@ -149,7 +149,7 @@ def test_a_fall_by_just_what_is_tolerated_is_no_risk():
     before, after = np.ones(100, int), np.ones(100, int)
     before[:90] = 0
     after[:80] = 0
-    each = found(before, after, labels, resamples=1)["recall/neutral"]
+    each = compare(before, after, labels, resamples=1)["recall/neutral"]
     exact = type(each)(each.before, each.after, 100, np.array([each.change]))
     assert exact.risk(0.1) == 0
     assert exact.risk(0.0999) == 1
@@ -168,11 +168,11 @@ def test_the_interval_holds_the_true_change_as_often_as_it_says(rng):
     """90 % intervals over 300 draws of test sets: a binomial of 300 x 0.9 is within 5 standard deviations, 0.087."""
     held = {"macro_recall": 0, "unsafe_recall": 0}
     before, after, labels = two_models(np.random.default_rng(7), sizes=(4000, 4000, 4000))
-    true = {name: each.change for name, each in found(before, after, labels, resamples=1).items()}
-    strata = [np.flatnonzero(labels == place) for place in range(3)]
+    true = {name: each.change for name, each in compare(before, after, labels, resamples=1).items()}
+    strata = [np.flatnonzero(labels == i) for i in range(3)]
     for seed in range(300):
         rows = np.concatenate([rng.choice(stratum, 80, replace=False) for stratum in strata])
-        ours = found(before[rows], after[rows], labels[rows], seed=seed)
+        ours = compare(before[rows], after[rows], labels[rows], seed=seed)
         for name in held:
             low, high = ours[name].interval(0.9)
             held[name] += low - 1e-9 <= true[name] <= high + 1e-9

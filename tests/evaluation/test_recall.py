@@ -76,9 +76,9 @@ def test_one_unsafe_class_called_another_counts_as_caught() -> None:
 
 def test_summary_is_json_and_says_none_for_a_class_without_pictures() -> None:
     probabilities, labels = random_case()
-    kept = labels != 3
+    present = labels != 3
     probabilities[:, 3] = 0.0
-    report = summary(probabilities[kept], labels[kept], NAMES, UNSAFE, 0.95)
+    report = summary(probabilities[present], labels[present], NAMES, UNSAFE, 0.95)
     parsed = json.loads(json.dumps(report, allow_nan=False))
     assert parsed["recall"]["porn"] is None
     assert parsed["recall_interval"]["porn"] is None

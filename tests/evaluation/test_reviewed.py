@@ -10,8 +10,8 @@ NAMES, UNSAFE = ("a", "b"), ("b",)
 
 @pytest.fixture
 def test_set() -> pd.DataFrame:
-    said = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
-    return table.frame(["p", "q", "r", "s"], "test", ["a", "b", "a", "b"], said, NAMES)
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
+    return table.frame(["p", "q", "r", "s"], "test", ["a", "b", "a", "b"], probabilities, NAMES)
 
 
 def test_reports_are_counted_and_the_wrong_ones_listed(test_set):
@@ -45,7 +45,7 @@ def test_raw_labels_are_the_unambiguous_known_ones():
 def test_both_sides_have_their_own_labels_and_the_same_counts(test_set):
     raw = pd.Series({"p": "a", "q": "b", "r": "b", "dropped": "a"})  # r was relabelled; s had two labels
     decided = pd.Series({"r": "a", "s": "b", "dropped": "drop"})
-    before, after = reviewed.side_by_side(test_set, raw, decided, NAMES, UNSAFE, 0.95)
+    before, after = reviewed.compare_labels(test_set, raw, decided, NAMES, UNSAFE, 0.95)
     assert {key: before[key] for key in ("pictures", "relabelled", "dropped")} == {
         "pictures": 3,
         "relabelled": 1,
@@ -57,6 +57,8 @@ def test_both_sides_have_their_own_labels_and_the_same_counts(test_set):
 
 
 def test_without_an_unambiguous_label_there_is_no_raw_summary(test_set):
-    before, after = reviewed.side_by_side(test_set, pd.Series(dtype="str"), pd.Series(dtype="str"), NAMES, UNSAFE, 0.9)
+    before, after = reviewed.compare_labels(
+        test_set, pd.Series(dtype="str"), pd.Series(dtype="str"), NAMES, UNSAFE, 0.9
+    )
     assert (before["pictures"], before["summary"]) == (0, None)
     assert after["pictures"] == 4

@@ -12,32 +12,32 @@ NAMES, UNSAFE = ("drawings", "hentai", "neutral", "porn"), ("hentai", "porn")
 EVALUATE = Evaluate(**yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())["evaluate"])
 
 
-def judged(seed: int, n: int = 400) -> rollups.Judged:
+def judged(seed: int, n: int = 400) -> rollups.SplitPredictions:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, n)
     odds = np.exp(rng.normal(size=(n, 4)) + 2 * np.eye(4)[labels])
-    return rollups.Judged(odds / odds.sum(axis=1, keepdims=True), labels)
+    return rollups.SplitPredictions(odds / odds.sum(axis=1, keepdims=True), labels)
 
 
-def points(val: rollups.Judged, test: rollups.Judged, **changed: object) -> dict:
-    found = rollups.operating_points(val, test, NAMES, UNSAFE, EVALUATE.model_copy(update=changed))
-    return json.loads(json.dumps(found, allow_nan=False))
+def points(val: rollups.SplitPredictions, test: rollups.SplitPredictions, **changed: object) -> dict:
+    by_rollup = rollups.operating_points(val, test, NAMES, UNSAFE, EVALUATE.model_copy(update=changed))
+    return json.loads(json.dumps(by_rollup, allow_nan=False))
 
 
 def test_without_a_policy_all_unsafe_classes_go_to_the_queue():
     assert rollups.policy(None, UNSAFE) == {"block": [], "blur": [], "queue": ["hentai", "porn"]}
-    found = points(judged(1), judged(2))
-    assert list(found) == ["unsafe", "queue"]
-    assert found["unsafe"]["classes"] == found["queue"]["classes"] == ["hentai", "porn"]
-    assert (found["unsafe"]["action"], found["queue"]["action"]) == (None, "queue")
-    assert found["unsafe"]["threshold"] == found["queue"]["threshold"]
+    by_rollup = points(judged(1), judged(2))
+    assert list(by_rollup) == ["unsafe", "queue"]
+    assert by_rollup["unsafe"]["classes"] == by_rollup["queue"]["classes"] == ["hentai", "porn"]
+    assert (by_rollup["unsafe"]["action"], by_rollup["queue"]["action"]) == (None, "queue")
+    assert by_rollup["unsafe"]["threshold"] == by_rollup["queue"]["threshold"]
 
 
 def test_each_action_with_classes_has_a_point_of_its_own():
-    found = points(judged(1), judged(2), policy=Policy(block=("porn",), blur=("hentai",)))
-    assert list(found) == ["unsafe", "block", "blur"]
-    assert found["block"]["classes"] == ["porn"]
-    assert found["block"]["threshold"] != found["blur"]["threshold"]
+    by_rollup = points(judged(1), judged(2), policy=Policy(block=("porn",), blur=("hentai",)))
+    assert list(by_rollup) == ["unsafe", "block", "blur"]
+    assert by_rollup["block"]["classes"] == ["porn"]
+    assert by_rollup["block"]["threshold"] != by_rollup["blur"]["threshold"]
 
 
 def test_val_chooses_and_test_measures():
@@ -65,6 +65,6 @@ def test_prevalence_is_repeated_as_it_was_stated_or_left_out():
 
 def test_without_a_picture_on_val_there_is_no_threshold_and_no_figure():
     val, test = judged(1), judged(2)
-    safe = rollups.Judged(val.probabilities[val.labels != 3], val.labels[val.labels != 3])
+    safe = rollups.SplitPredictions(val.probabilities[val.labels != 3], val.labels[val.labels != 3])
     point = points(safe, test, policy=Policy(block=("porn",)))["block"]
     assert {value for key, value in point.items() if key not in {"classes", "action"}} == {None}

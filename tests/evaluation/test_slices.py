@@ -31,8 +31,8 @@ JUDGED = pd.DataFrame({"sha256": list("pqrs"), "label": list("abcb"), "said": li
 
 
 def test_a_picture_lies_in_each_of_its_slices():
-    found = members({"p": "night", "elsewhere": "day"})
-    of = {family: part.groupby("slice")["sha256"].agg("".join).to_dict() for family, part in found.groupby("family")}
+    rows = members({"p": "night", "elsewhere": "day"})
+    of = {family: part.groupby("slice")["sha256"].agg("".join).to_dict() for family, part in rows.groupby("family")}
     assert of["source"] == {"one": "pq", "two": "qrs"}
     assert of["format"] == {"JPEG": "pqs", "PNG": "r"}
     assert of["tag"]["night"] == "p"
@@ -45,20 +45,21 @@ def test_sizes_are_cut_at_256_and_1024_squared():
 
 def test_figures_of_each_slice_by_hand():
     rows = slices.measure(JUDGED, members({"p": "night", "elsewhere": "day"}), NAMES, UNSAFE, 0.95)
-    found = {(row["family"], row["slice"]): row for row in json.loads(json.dumps(rows, allow_nan=False))}
-    two = found["source", "two"]
+    by_slice = {(row["family"], row["slice"]): row for row in json.loads(json.dumps(rows, allow_nan=False))}
+    two = by_slice["source", "two"]
     assert (two["pictures"], two["unsafe_pictures"]) == (3, 3)
     assert two["accuracy"] == two["unsafe_recall"] == pytest.approx(2 / 3)
     assert two["unsafe_recall_interval"] == wilson(2, 3, 0.95)
-    night = found["tag", "night"]
+    night = by_slice["tag", "night"]
     assert (night["pictures"], night["accuracy"]) == (1, 1.0)
     assert night["unsafe_recall"] is night["unsafe_recall_interval"] is None
-    assert ("tag", "day") not in found  # no test picture
-    assert [key[0] for key in found] == sorted((key[0] for key in found), key=slices.FAMILIES.index)
+    assert ("tag", "day") not in by_slice  # no test picture
+    assert [key[0] for key in by_slice] == sorted((key[0] for key in by_slice), key=slices.FAMILIES.index)
 
 
 def test_an_unsafe_class_called_another_is_caught_but_not_right():
-    judged = JUDGED.assign(said=list("acca"))
+    judged = JUDGED.copy()
+    judged["said"] = list("acca")
     rows = slices.measure(judged, members({}), NAMES, UNSAFE, 0.95)
     one = next(row for row in rows if row["slice"] == "one")
     assert (one["accuracy"], one["unsafe_recall"]) == (0.5, 1.0)

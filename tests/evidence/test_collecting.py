@@ -11,6 +11,7 @@ from pipeline.evaluation import calibration
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation.recall import summary
 from pipeline.evidence import collecting
+from pipeline.evidence.document import DOCUMENT, PREDICTIONS
 from pipeline.params.evaluate import Policy
 from pipeline.params.root import load_params
 from pipeline.tracking.lineage import digest
@@ -31,7 +32,7 @@ def predictions(in_project) -> pd.DataFrame:
 @pytest.fixture
 def document(in_project) -> dict:
     """What the stage wrote."""
-    return json.loads((paths.EVIDENCE / collecting.DOCUMENT).read_text(encoding="utf-8"))
+    return json.loads((paths.EVIDENCE / DOCUMENT).read_text(encoding="utf-8"))
 
 
 def test_the_stage_writes_the_whole_document(document, predictions):
@@ -49,7 +50,7 @@ def test_the_stage_writes_the_whole_document(document, predictions):
         "pictures": len(test),
         "by_label": test["label"].value_counts().reindex(NAMES).to_dict(),
     }
-    assert "NaN" not in (paths.EVIDENCE / collecting.DOCUMENT).read_text()
+    assert "NaN" not in (paths.EVIDENCE / DOCUMENT).read_text()
 
 
 def test_its_figures_are_those_of_the_predictions(document, predictions):
@@ -71,7 +72,7 @@ def test_its_figures_are_those_of_the_predictions(document, predictions):
 
 
 def test_predictions_and_plots_lie_beside_it(predictions, in_project):
-    pd.testing.assert_frame_equal(tables.read_parquet(paths.EVIDENCE / collecting.TABLE), predictions)
+    pd.testing.assert_frame_equal(tables.read_parquet(paths.EVIDENCE / PREDICTIONS), predictions)
     for name in ("pr", "reliability", "confusion"):
         with Image.open(paths.EVIDENCE / f"plots/{name}.png") as image:
             assert min(image.size) > 300
@@ -79,9 +80,9 @@ def test_predictions_and_plots_lie_beside_it(predictions, in_project):
 
 def test_an_imported_model_of_another_size_passes_through_the_same_twice_alike(in_project, tmp_path):
     params = load_params()
-    found = collecting.predictions_from_shards(by_colour, 24, ("val", "test"), params)
+    predictions = collecting.predictions_from_shards(by_colour, 24, ("val", "test"), params)
     for name in ("one", "two"):
-        collecting.write(collecting.collect(by_colour, 24, found, params), found, tmp_path / name)
+        collecting.write(collecting.collect(by_colour, "a" * 64, 24, predictions, params), predictions, tmp_path / name)
     for path in (path for path in (tmp_path / "one").rglob("*") if path.is_file()):
         assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
     document = json.loads((tmp_path / "one/evidence.json").read_text())
@@ -92,25 +93,27 @@ def test_an_imported_model_of_another_size_passes_through_the_same_twice_alike(i
 def test_decisions_reports_and_tags_reach_the_document(project_copy):
     """Test pictures: one relabelled, one reported, some tagged."""
     params = load_params()
-    found = tables.read_parquet(paths.PREDICTIONS)
-    test = found[found["split"] == "test"].reset_index(drop=True)
+    predictions = tables.read_parquet(paths.PREDICTIONS)
+    test = predictions[predictions["split"] == "test"].reset_index(drop=True)
     first, second = test["sha256"][:2]
     other = next(name for name in NAMES if name != test["label"][0])
-    found.loc[found["sha256"] == first, "label"] = other
+    predictions.loc[predictions["sha256"] == first, "label"] = other
     paths.DECISIONS.write_text(
         "sha256,old_label,new_label,reviewer,reason,decided_at,model_version\n"
         f"{first},{test['label'][0]},{other},kim,,,\n{'0' * 64},porn,drop,kim,,,\n"
     )
-    said = table.answers(test, NAMES)[1]
-    wrong = next(name for name in NAMES if name != said)
+    predicted = table.predicted_classes(test, NAMES)[1]
+    wrong = next(name for name in NAMES if name != predicted)
     paths.REPORTS.write_text(f"sha256,expected_label,slice,ticket,reported_at\n{second},{wrong},,T-7,\n")
     paths.SLICES.write_text("sha256,slice\n" + "".join(f"{sha},night\n" for sha in test["sha256"][:4]))
     changed = {"policy": Policy(block=("porn",)), "prevalence": None}
     params = params.model_copy(update={"evaluate": params.evaluate.model_copy(update=changed)})
-    document = collecting.collect(by_colour, 24, found, params)
+    document = collecting.collect(by_colour, "a" * 64, 24, predictions, params).to_json()
     assert (document["raw"]["relabelled"], document["raw"]["dropped"]) == (1, 0)  # what was dropped is not in data
     assert document["raw"]["summary"] != document["cleaned"]["summary"]
-    assert document["reports"]["wrong"] == [{"sha256": second, "expected_label": wrong, "said": said, "ticket": "T-7"}]
+    assert document["reports"]["wrong"] == [
+        {"sha256": second, "expected_label": wrong, "said": predicted, "ticket": "T-7"}
+    ]
     night = [row for row in document["slices"]["rows"] if row["family"] == "tag"]
     assert [(row["slice"], row["pictures"]) for row in night] == [("night", 4)]
     assert list(document["operating_points"]) == ["unsafe", "block"]
@@ -119,4 +122,4 @@ def test_decisions_reports_and_tags_reach_the_document(project_copy):
 
 def test_without_test_pictures_it_says_where_to_look(predictions):
     with pytest.raises(UserError, match="no picture to measure"):
-        collecting.collect(by_colour, 24, predictions[predictions["split"] == "val"], load_params())
+        collecting.collect(by_colour, "a" * 64, 24, predictions[predictions["split"] == "val"], load_params())

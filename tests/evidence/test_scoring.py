@@ -41,17 +41,17 @@ def test_predictions_from_the_original_bytes_at_another_size(in_project):
         sizes.add(pictures.shape[1:])
         return by_colour(pictures)
 
-    found = scoring.predictions_from_shards(score, 20, ("val", "test"), load_params())
+    predictions = scoring.predictions_from_shards(score, 20, ("val", "test"), load_params())
     assert sizes == {(20, 20, 3)}
     splits = tables.read_parquet(paths.SPLITS).set_index("sha256")
-    assert list(found.columns) == ["sha256", "split", "label", *(f"p_{name}" for name in NAMES)]
-    assert sorted(found["sha256"]) == sorted(splits.index[splits["split"] != "train"])
-    assert found["split"].drop_duplicates().tolist() == ["val", "test"]
+    assert list(predictions.columns) == ["sha256", "split", "label", *(f"p_{name}" for name in NAMES)]
+    assert sorted(predictions["sha256"]) == sorted(splits.index[splits["split"] != "train"])
+    assert predictions["split"].drop_duplicates().tolist() == ["val", "test"]
     for split in ("val", "test"):
-        assert found.loc[found["split"] == split, "sha256"].is_monotonic_increasing
-    known = found.set_index("sha256")
+        assert predictions.loc[predictions["split"] == split, "sha256"].is_monotonic_increasing
+    known = predictions.set_index("sha256")
     assert (known["label"] == splits.loc[known.index, "label"]).all()
-    row = found.iloc[3]
+    row = predictions.iloc[3]
     picture = decode((in_project.root / "raw" / in_project.origins()[row["sha256"]]).read_bytes()).image
     assert row[[f"p_{name}" for name in NAMES]].tolist() == by_colour(to_square(picture, 20)[None])[0].tolist()
 
@@ -59,9 +59,9 @@ def test_predictions_from_the_original_bytes_at_another_size(in_project):
 def test_at_the_packed_size_they_are_the_stages_own(in_project):
     params = load_params()
     score = scoring.keras_score(network.load(paths.FINETUNED / "model.keras"))
-    found = scoring.predictions_from_shards(score, 32, ("val", "test"), params)
-    kept = tables.read_parquet(paths.PREDICTIONS)
-    pd.testing.assert_frame_equal(found, kept, atol=1e-4)
+    predictions = scoring.predictions_from_shards(score, 32, ("val", "test"), params)
+    stored = tables.read_parquet(paths.PREDICTIONS)
+    pd.testing.assert_frame_equal(predictions, stored, atol=1e-4)
 
 
 def test_robustness_is_of_the_first_pictures_and_names_the_worst(in_project):
@@ -69,20 +69,20 @@ def test_robustness_is_of_the_first_pictures_and_names_the_worst(in_project):
     few = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"robustness_pictures": 9})})
     predictions = tables.read_parquet(paths.PREDICTIONS)
     test = predictions[predictions["split"] == "test"]
-    found = scoring.robustness(by_colour, 20, test, few)
-    assert found["pictures"] == 9
-    assert set(found) == {"pictures", "plain", "half", "jpeg50", "grey", "screenshot", "grid", "mirrored", "worst"}
+    report = scoring.robustness(by_colour, 20, test, few)
+    assert report["pictures"] == 9
+    assert set(report) == {"pictures", "plain", "half", "jpeg50", "grey", "screenshot", "grid", "mirrored", "worst"}
     chosen = test.sort_values("sha256").head(9)
     for form in ("plain", "half", "jpeg50", "mirrored"):
-        assert found[form] == found["plain"]
-    assert set(found["plain"]) == {"recall", "macro_recall", "unsafe_recall", "unsafe_recall_interval"}
+        assert report[form] == report["plain"]
+    assert set(report["plain"]) == {"recall", "macro_recall", "unsafe_recall", "unsafe_recall_interval"}
     same = scoring.predictions_from_shards(by_colour, 20, ("test",), params).set_index("sha256").loc[chosen["sha256"]]
     expected = summary(*table.arrays(same, NAMES), NAMES, ["porn"], 0.95)
-    assert found["plain"]["recall"] == expected["recall"]
-    assert found["plain"]["unsafe_recall_interval"] == expected["unsafe"]["recall_interval"]
-    assert found["grey"]["recall"] != found["plain"]["recall"]  # a model of colours cannot tell grey ones
-    lowest = min(found[form]["unsafe_recall"] for form in ("half", "jpeg50", "grey", "screenshot", "grid", "mirrored"))
-    assert found["worst"]["unsafe_recall"] == lowest == found[found["worst"]["distortion"]]["unsafe_recall"]
+    assert report["plain"]["recall"] == expected["recall"]
+    assert report["plain"]["unsafe_recall_interval"] == expected["unsafe"]["recall_interval"]
+    assert report["grey"]["recall"] != report["plain"]["recall"]  # a model of colours cannot tell grey ones
+    lowest = min(report[form]["unsafe_recall"] for form in ("half", "jpeg50", "grey", "screenshot", "grid", "mirrored"))
+    assert report["worst"]["unsafe_recall"] == lowest == report[report["worst"]["distortion"]]["unsafe_recall"]
 
 
 def test_a_catalog_of_other_data_is_named(project_copy):

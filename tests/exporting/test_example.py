@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.exporting import example, formats
 from pipeline.exporting.export import Job, export
 from pipeline.images.limits import Limits
-from pipeline.images.preprocessing import Squaring
+from pipeline.images.preprocessing import Preprocessor
 from pipeline.params.root import load_params
 from pipeline.registry.loading import open_model
 from tests.support.lossless import lossless_jpeg
@@ -30,7 +30,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def pictures(folder: Path) -> list[Path]:
-    """One picture in every form that the decoder takes care of."""
+    """One picture in every form that the decoder handles."""
     rng = np.random.default_rng(5)
     smooth = np.kron(rng.integers(0, 256, (6, 9, 3)), np.ones((10, 10, 1))).astype(np.uint8)
     image = Image.fromarray(smooth)
@@ -83,14 +83,14 @@ def test_it_runs_alone_and_says_what_serves(kind, in_project, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     classifier = model.classifier()
-    squaring = Squaring(Limits(), classifier.size)
-    wanted = classifier.classify_frames([squaring.frames_from_bytes(file.read_bytes()) for file in files])
+    preprocessor = Preprocessor(Limits(), classifier.size)
+    wanted = classifier.classify_frames([preprocessor.frames_from_bytes(file.read_bytes()) for file in files])
     assert [row["file"] for row in rows] == list(map(str, files))
-    said = np.array([[row[label] for label in classifier.labels] for row in rows])
-    np.testing.assert_allclose(said, wanted.probabilities, atol=1e-5)
+    answers = np.array([[row[label] for label in classifier.labels] for row in rows])
+    np.testing.assert_allclose(answers, wanted.probabilities, atol=1e-5)
     np.testing.assert_allclose([row["unsafe"] for row in rows], wanted.unsafe, atol=1e-5)
     assert [row["decision"] for row in rows] == wanted.decisions
-    assert len(np.unique(np.round(said, 6), axis=0)) > len(files) // 2  # or it could be anything
+    assert len(np.unique(np.round(answers, 6), axis=0)) > len(files) // 2  # or any output would do
 
 
 def test_too_many_pixels_are_refused(in_project, tmp_path):

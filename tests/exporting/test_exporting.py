@@ -1,4 +1,4 @@
-"""The whole command in a project that every stage has run in."""
+"""The whole command, in a project in which every stage has run."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from pipeline.params.root import Params, load_params
 from pipeline.registry.loading import open_model
 
 
-def export(params: Params, job: Job, asked: str = "challenger") -> Export:
-    return exporting.export(open_model(params, asked), params, job)
+def export(params: Params, job: Job, reference: str = "challenger") -> Export:
+    return exporting.export(open_model(params, reference), params, job)
 
 
 @pytest.fixture
@@ -36,30 +36,30 @@ def limited(in_project):
 
 def test_the_folder_holds_the_model_and_all_that_its_users_need(in_project, nsfw, tmp_path):
     out = tmp_path / "deep" / "export"
-    code, told, _ = nsfw(
+    code, output, _ = nsfw(
         "export", "--format", "litert", "--model", "models:/nsfw@challenger", "--out", str(out), "--json"
     )
     assert code == 0
-    document = json.loads(told)
+    document = json.loads(output)
     assert (document["folder"], document["failures"]) == (str(out), [])
     assert sorted(path.name for path in out.parent.iterdir()) == ["export"]
     assert sorted(path.name for path in out.iterdir()) == [
         "classify.py", "export.json", "model.tflite", "requirements.txt",
     ]  # fmt: skip
-    kept = json.loads((out / "export.json").read_text(encoding="utf-8"))
-    assert kept == {key: value for key, value in document.items() if key not in {"folder", "failures"}}
+    sidecar = json.loads((out / "export.json").read_text(encoding="utf-8"))
+    assert sidecar == {key: value for key, value in document.items() if key not in {"folder", "failures"}}
     registered = json.loads(paths.REGISTERED.read_text(encoding="utf-8"))
-    assert (kept["model"], kept["version"], kept["model_sha256"]) == ("nsfw", 1, registered["model_sha256"])
-    assert kept["bytes"] == (out / "model.tflite").stat().st_size
+    assert (sidecar["model"], sidecar["version"], sidecar["model_sha256"]) == ("nsfw", 1, registered["model_sha256"])
+    assert sidecar["bytes"] == (out / "model.tflite").stat().st_size
     params = load_params()
-    assert kept["parity"]["pictures"] == 24 == len(scoring.pictures_of("test", 32, params, 999)[0])
-    assert kept["parity"]["max_difference"] < 1e-5
-    assert kept["parity"]["flips"] == {"label": 0, "decision": 0}
-    assert 0 <= kept["threshold"] <= 1
+    assert sidecar["parity"]["pictures"] == 24 == len(scoring.pictures_of("test", 32, params, 999)[0])
+    assert sidecar["parity"]["max_difference"] < 1e-5
+    assert sidecar["parity"]["flips"] == {"label": 0, "decision": 0}
+    assert 0 <= sidecar["threshold"] <= 1
 
 
 def test_the_parity_is_with_the_numbers_that_serve(limited, tmp_path):
-    """The evidence's own, calibrated: not those of the same graph asked twice."""
+    """The calibrated probabilities of the evidence, not those of the same graph run twice."""
     from pipeline.core import tables
     from pipeline.serving.decision import Decision
 
@@ -70,18 +70,18 @@ def test_the_parity_is_with_the_numbers_that_serve(limited, tmp_path):
     raw = test[[f"p_{name}" for name in labels]].to_numpy()
     _, chunks = scoring.pictures_of("test", 32, limited(), 999)
     run = formats.load("litert", tmp_path / "x" / "model.tflite")
-    said = np.concatenate([run(chunk.astype(np.float32)) for chunk in chunks])
+    answers = np.concatenate([run(chunk.astype(np.float32)) for chunk in chunks])
     wanted = Decision(labels, (), done.sidecar["temperature"]).probabilities(raw)
-    np.testing.assert_allclose(said, wanted, atol=1e-5)
+    np.testing.assert_allclose(answers, wanted, atol=1e-5)
     assert done.sidecar["temperature"] != 1.0
 
 
 def test_past_the_limit_nothing_is_written_and_exit_is_1(nsfw, limited, monkeypatch, tmp_path):
     monkeypatch.setattr("pipeline.params.root.load_params", lambda: limited(max_difference=1e-12))
-    code, told, _ = nsfw("export", "--format", "litert", "--model", "1", "--out", str(tmp_path / "x"))
+    code, output, _ = nsfw("export", "--format", "litert", "--model", "1", "--out", str(tmp_path / "x"))
     assert code == 1
-    assert "REFUSED: a probability differs by" in told
-    assert told.splitlines()[-1] == "nothing was written"
+    assert "REFUSED: a probability differs by" in output
+    assert output.splitlines()[-1] == "nothing was written"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,7 +91,7 @@ def test_a_quantized_one_is_judged_by_what_it_costs(limited, monkeypatch, tmp_pa
     assert (tmp_path / "x").is_dir()
     assert done.sidecar["parity"]["max_difference"] > 1e-5
     before, after = np.eye(3)[[0, 1, 2, 2]], np.eye(3)[[0, 1, 1, 2]]
-    monkeypatch.setattr(exporting, "_ask", lambda *_: (before, after, np.array([0, 1, 2, 2])))
+    monkeypatch.setattr(exporting, "_compare", lambda *_: (before, after, np.array([0, 1, 2, 2])))
     refused = export(limited(), Job("litert", "dynamic", tmp_path / "y"))
     assert refused.folder is None
     assert "recall of porn falls from 100.00% to 50.00%, limit 4.00%" in refused.failures
@@ -100,10 +100,10 @@ def test_a_quantized_one_is_judged_by_what_it_costs(limited, monkeypatch, tmp_pa
 
 def test_a_broken_conversion_is_found(limited, monkeypatch, tmp_path):
     real = formats.load
-    monkeypatch.setattr(formats, "load", lambda *asked: lambda pixels: real(*asked)(pixels[:, :, ::-1] * 0.9))
+    monkeypatch.setattr(formats, "load", lambda *arguments: lambda pixels: real(*arguments)(pixels[:, :, ::-1] * 0.9))
     refused = export(limited(), Job("litert", out=tmp_path / "x"))
     assert refused.folder is None
-    monkeypatch.setattr(formats, "load", lambda *asked: lambda pixels: real(*asked)(pixels) * np.nan)
+    monkeypatch.setattr(formats, "load", lambda *arguments: lambda pixels: real(*arguments)(pixels) * np.nan)
     with pytest.raises(UserError, match="no probabilities"):
         export(limited(), Job("litert", out=tmp_path / "x"))
     assert list(tmp_path.iterdir()) == []
@@ -122,18 +122,20 @@ def test_what_is_there_stays(limited, tmp_path):
 
 def test_a_folder_of_a_version_is_exported_too(in_project, nsfw, tmp_path):
     (folder,) = Path("mlartifacts").glob("models/*/artifacts")
-    code, told, _ = nsfw("export", "--format", "litert", "--model", str(folder), "--out", str(tmp_path / "x"), "--json")
-    assert (code, json.loads(told)["version"]) == (0, None)
+    code, output, _ = nsfw(
+        "export", "--format", "litert", "--model", str(folder), "--out", str(tmp_path / "x"), "--json"
+    )
+    assert (code, json.loads(output)["version"]) == (0, None)
 
 
 def test_no_such_version(in_project, nsfw, tmp_path):
-    for asked, why in (
+    for reference, why in (
         ("9", "no version 9"),
         ("production", "in production"),
         ("models:/other/1", "another registered"),
     ):
-        code, _, told = nsfw("export", "--format", "litert", "--model", asked, "--out", str(tmp_path / "x"))
-        assert (code, why in told) == (1, True)
+        code, _, output = nsfw("export", "--format", "litert", "--model", reference, "--out", str(tmp_path / "x"))
+        assert (code, why in output) == (1, True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,7 +143,7 @@ def test_an_interruption_leaves_nothing(limited, monkeypatch, tmp_path):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exporting, "_ask", stop)
+    monkeypatch.setattr(exporting, "_compare", stop)
     with pytest.raises(KeyboardInterrupt):
         export(limited(), Job("litert", out=tmp_path / "x"))
     assert list(tmp_path.iterdir()) == []
@@ -160,9 +162,9 @@ def test_what_a_killed_run_left_is_swept_and_what_a_living_one_has_is_not(limite
 
 def test_usage(in_project, nsfw):
     assert nsfw("export", "--format", "pickle", "--model", "1")[0] == 2
-    code, _, told = nsfw("export", "--format", "savedmodel", "--quantize", "dynamic")
+    code, _, output = nsfw("export", "--format", "savedmodel", "--quantize", "dynamic")
     assert code == 1
-    assert "a SavedModel is not quantized" in told
+    assert "a SavedModel is not quantized" in output
 
 
 def test_the_default_folder_names_the_version(limited, monkeypatch, tmp_path):

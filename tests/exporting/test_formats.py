@@ -1,4 +1,4 @@
-"""Every format of every kind of model says what the registered one says."""
+"""Every format of every kind of model gives the outputs of the registered model."""
 
 import hashlib
 import importlib.util
@@ -23,14 +23,14 @@ TEMPERATURE = 1.7
 
 
 def pixels() -> np.ndarray:
-    """Five pictures of their own colours: noise alone looks alike to a network."""
+    """Five pictures of different colours, as pictures of pure noise look alike to a network."""
     rng = np.random.default_rng(3)
     levels = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (9, 9, 9)]).reshape(5, 1, 1, 3)
     return np.clip(levels + rng.normal(0, 40, (5, SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
 
 
 def answers(source: Source) -> np.ndarray:
-    """What serves: the adapter around the network, and the decision's calibration."""
+    """The outputs of the registered model: network with adapter, and the decision's calibration."""
     raw = load_network(source.model_file, source.adapter, source.size, source.classes)(pixels())
     labels = tuple("abcde"[: source.classes])
     return Decision(labels, labels[:1], source.temperature).probabilities(raw)
@@ -53,7 +53,7 @@ def test_an_export_says_what_serves(kind, of, odd, model, tmp_path):
     (tmp_path / "theirs").mkdir()
     source = Source(SAVE[of](tmp_path / "theirs", model), adapter, SIZE, 2 if odd else 3, TEMPERATURE if odd else 1.0)
     wanted = answers(source)
-    assert np.ptp(wanted, axis=0).max() > 0.01  # or it could be anything
+    assert np.ptp(wanted, axis=0).max() > 0.01  # or any output would do
     np.testing.assert_allclose(exported(kind, source, tmp_path), wanted, atol=2e-6)
 
 
@@ -93,10 +93,10 @@ def test_a_fixed_number_of_pictures_is_refused(tmp_path):
 @pytest.mark.parametrize("how", ["none", "float16", "dynamic"])
 def test_the_same_model_gives_the_same_bytes(kind, how, model, tmp_path):
     digests = set()
-    for place in ("one", "two"):
-        (tmp_path / place).mkdir()
-        source = Source(save_keras(tmp_path / place, model), Adapter(scale=UNIT), SIZE, 3, TEMPERATURE)
-        digests.add(hashlib.sha256(formats.convert(kind, source, how, tmp_path / place).read_bytes()).hexdigest())
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        source = Source(save_keras(tmp_path / folder, model), Adapter(scale=UNIT), SIZE, 3, TEMPERATURE)
+        digests.add(hashlib.sha256(formats.convert(kind, source, how, tmp_path / folder).read_bytes()).hexdigest())
     assert len(digests) == 1
 
 
@@ -155,6 +155,6 @@ def test_what_cannot_be_is_refused_before_anything_is_done(monkeypatch):
 
 
 def test_the_logarithm_is_clipped_as_where_the_temperature_was_fitted():
-    from pipeline.evaluation import recall
+    from pipeline.core import temperature
 
-    assert recall.SMALLEST_PROBABILITY == SMALLEST_PROBABILITY
+    assert temperature.SMALLEST_PROBABILITY == SMALLEST_PROBABILITY

@@ -14,9 +14,9 @@ TRUTH = np.array([0, 0, 1, 2])
 BEFORE = np.array([[0.8, 0.1, 0.1], [0.45, 0.3, 0.25], [0.4, 0.6, 0.0], [0.1, 0.2, 0.7]])
 
 
-def changed(place: int, row: list[float]) -> np.ndarray:
+def changed(i: int, row: list[float]) -> np.ndarray:
     after = BEFORE.copy()
-    after[place] = row
+    after[i] = row
     return after
 
 
@@ -38,8 +38,8 @@ def test_a_label_and_a_decision_flip():
     assert cost["recall"]["b"] == [1.0, 0.0]
     assert (cost["unsafe_recall"], cost["caught"], cost["flagged"]) == ([1.0, 0.5], [1.0, 0.5], [0.5, 0.5])
     assert parity.failures(cost, LIMITS, quantized=False) == ["a probability differs by 0.2, limit 0.001"]
-    told = parity.failures(cost, LIMITS, quantized=True)
-    assert told == [
+    problems = parity.failures(cost, LIMITS, quantized=True)
+    assert problems == [
         "the label changes for 1 of 4 pictures (25.00%), limit 10.00%",
         "the decision changes for 1 of 4 pictures (25.00%), limit 10.00%",
         "recall of b falls from 100.00% to 0.00%, limit 30.00%",

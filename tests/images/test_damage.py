@@ -1,4 +1,4 @@
-"""A damaged file is never accepted, a sound one never refused: our verdict beside plain Pillow's, in a worker."""
+"""Damaged files are never accepted, valid ones never rejected: our verdict against plain Pillow's, in a worker."""
 
 import io
 import random
@@ -14,9 +14,17 @@ from pipeline.images.decode import decode, decode_small
 from pipeline.images.grey import small_grey
 from tests.support.lossless import lossless_jpeg
 from tests.support.pictures import draw, encode
-from tests.support.verdicts import LIMITS, OWN_LIMITS, all_three, contradicts, in_small, mutated, wholly
+from tests.support.verdicts import (
+    LIMITS,
+    OWN_LIMITS,
+    all_verdicts,
+    contradicts,
+    decode_small_verdict,
+    decode_verdict,
+    mutate,
+)
 
-COST = sandbox.Limits(60.0, 512)
+COST = sandbox.WorkerLimits(60.0, 512)
 RNG = np.random.default_rng(11)
 
 
@@ -66,12 +74,12 @@ SEEDS = {
 @pytest.mark.parametrize("name", SEEDS)
 def test_every_damaged_byte_has_plain_pillows_verdict_at_both_doors(name):
     sound = SEEDS[name]
-    assert all_three(sound) == ("fine", "fine", "fine")
+    assert all_verdicts(sound) == ("fine", "fine", "fine")
     damaged = [
         sound[:at] + bytes([sound[at] ^ (0xFF if at % 3 else 1 << at % 8)]) + sound[at + 1 :]
         for at in range(0, len(sound), 1 + len(sound) // 500)
     ]
-    verdicts = list(sandbox.run(all_three, damaged, COST))
+    verdicts = list(sandbox.run(all_verdicts, damaged, COST))
     assert not [verdict for verdict in verdicts if isinstance(verdict, sandbox.Failure)]
     assert not [(at, verdict) for at, verdict in enumerate(verdicts) if contradicts(*verdict)]
     assert any(verdict[0] == "broken" for verdict in verdicts) or name == "bmp"  # whose pixels may be anything
@@ -86,7 +94,7 @@ def test_a_contradiction_is_seen_by_the_comparison():
 
 def test_a_png_without_pixels_is_broken():
     data = SEEDS["png"]
-    assert wholly(data[:33] + data[-12:]) == in_small(data[:33] + data[-12:]) == "broken"
+    assert decode_verdict(data[:33] + data[-12:]) == decode_small_verdict(data[:33] + data[-12:]) == "broken"
 
 
 def test_late_exif_turns_the_picture_all_the_same():
@@ -97,12 +105,12 @@ def test_late_exif_turns_the_picture_all_the_same():
 def test_what_somebody_else_switched_on_does_not_let_cut_pictures_in(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     cut = encode(Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)), "JPEG")[:2000]
-    assert wholly(cut) == in_small(cut) == "broken"
+    assert decode_verdict(cut) == decode_small_verdict(cut) == "broken"
 
 
 def test_a_lossless_jpeg_leaves_the_heap_of_its_worker_alone():
     drawn = RNG.integers(0, 256, (60, 520, 3), dtype=np.uint8)
-    assert list(sandbox.run(all_three, [lossless_jpeg(drawn)] * 20, COST)) == [("fine",) * 3] * 20
+    assert list(sandbox.run(all_verdicts, [lossless_jpeg(drawn)] * 20, COST)) == [("fine",) * 3] * 20
 
 
 def test_a_lossless_jpeg_keeps_every_pixel():
@@ -110,30 +118,30 @@ def test_a_lossless_jpeg_keeps_every_pixel():
     for pixels in (drawn, drawn[..., 0]):
         data = lossless_jpeg(pixels)
         wanted = Image.fromarray(pixels).convert("RGB")
-        found = next(sandbox.run(partial(decode, limits=LIMITS, least=16), [data], COST))
-        assert found.image.tobytes() == wanted.tobytes()
+        decoded = next(sandbox.run(partial(decode, limits=LIMITS, least=16), [data], COST))
+        assert decoded.image.tobytes() == wanted.tobytes()
         small = next(sandbox.run(partial(decode_small, limits=LIMITS), [data], COST))
         assert (small.width, small.height, small.image.tobytes()) == (520, 60, small_grey(wanted).tobytes())
 
 
 def test_a_thumbnails_frame_in_exif_is_not_the_pictures():
-    """Segments are skipped by their length: a baseline JPEG in APP1 says nothing of the lossless one around it."""
+    """Segments are skipped by their length: a baseline JPEG in APP1 is not mistaken for the lossless one around it."""
     thumbnail = b"Exif\0\0" + encode(SMALL, "JPEG")
     drawn = RNG.integers(0, 256, (60, 520), dtype=np.uint8)
     data = lossless_jpeg(drawn)
     wrapped = data[:2] + b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + data[2:]
-    found = next(sandbox.run(partial(decode, limits=LIMITS, least=16), [wrapped], COST))
-    assert found.image.convert("L").tobytes() == drawn.tobytes()
+    decoded = next(sandbox.run(partial(decode, limits=LIMITS, least=16), [wrapped], COST))
+    assert decoded.image.convert("L").tobytes() == drawn.tobytes()
 
 
 @pytest.mark.parametrize("process", [0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
 def test_a_process_that_is_not_scaled_has_one_verdict_at_both_doors(process):
     data = lossless_jpeg(RNG.integers(0, 256, (60, 520), dtype=np.uint8), process)
-    assert not contradicts(*next(sandbox.run(all_three, [data], COST)))
+    assert not contradicts(*next(sandbox.run(all_verdicts, [data], COST)))
 
 
 def test_frame_headers_that_contradict_each_other_are_refused():
-    """Pillow takes the size from the last one, libjpeg from the first: rows of one in a buffer for the other."""
+    """Pillow takes the size from the last header, libjpeg from the first: rows of one size in the other's buffer."""
     data = encode(draw(RNG, (300, 260)), "JPEG")
     at = data.index(b"\xff\xc0")
     frame = bytearray(data[at : at + 19])
@@ -141,7 +149,7 @@ def test_frame_headers_that_contradict_each_other_are_refused():
     two = data[:at] + data[at : at + 19] + bytes(frame) + data[at + 19 :]
     with Image.open(io.BytesIO(two)) as image:
         assert image.size == (32, 32)
-    assert wholly(two) == in_small(two) == "broken"
+    assert decode_verdict(two) == decode_small_verdict(two) == "broken"
 
 
 CORPUS = [
@@ -156,10 +164,10 @@ CORPUS = [
 
 
 def judge(seed: int, number: int) -> None:
-    """Compare the three verdicts on mutated files; a worker's death is a failure, and the file is what to look at."""
+    """Compare the three verdicts on mutated files; if a worker dies, the test fails and shows the file."""
     chance = random.Random(seed)
-    files = [mutated(chance, chance.choice(CORPUS)) for _ in range(number)]
-    for data, verdict in zip(files, sandbox.run(all_three, files, COST), strict=True):
+    files = [mutate(chance, chance.choice(CORPUS)) for _ in range(number)]
+    for data, verdict in zip(files, sandbox.run(all_verdicts, files, COST), strict=True):
         assert not isinstance(verdict, sandbox.Failure), (str(verdict), data.hex())
         assert not contradicts(*verdict), (verdict, data.hex())
 

@@ -83,10 +83,10 @@ def test_transparency_lies_over_white(rng):
     alpha = np.zeros((32, 32), np.uint8)
     alpha[:16] = 255
     alpha[8:16] = 128
-    found = pixels(encode(Image.fromarray(np.dstack([drawn, alpha])), "PNG"))
-    assert (found[:8] == drawn[:8]).all()
-    assert (found[16:] == 255).all()
-    assert np.abs(found[8:16] - (drawn[8:16].astype(float) * 128 + 255 * 127) / 255).max() <= 1
+    laid_over = pixels(encode(Image.fromarray(np.dstack([drawn, alpha])), "PNG"))
+    assert (laid_over[:8] == drawn[:8]).all()
+    assert (laid_over[16:] == 255).all()
+    assert np.abs(laid_over[8:16] - (drawn[8:16].astype(float) * 128 + 255 * 127) / 255).max() <= 1
 
     grey = Image.merge("LA", [Image.fromarray(drawn[..., 0]), Image.fromarray(alpha)])
     assert (pixels(encode(grey, "PNG"))[:8] == drawn[:8, :, :1]).all()
@@ -98,9 +98,9 @@ def test_a_palettes_transparent_colour_lies_over_white(kind):
     image = Image.new("P", (32, 32), 0)
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.paste(1, (0, 0, 32, 16))
-    found = pixels(encode(image, kind, transparency=0))
-    assert (found[:16] == [200, 100, 50]).all()
-    assert (found[16:] == 255).all()
+    laid_over = pixels(encode(image, kind, transparency=0))
+    assert (laid_over[:16] == [200, 100, 50]).all()
+    assert (laid_over[16:] == 255).all()
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
@@ -270,8 +270,8 @@ SEEDS = {
 )
 def test_hostile_bytes_are_rejected_and_nothing_else(name, changes, length):
     data = bytearray(SEEDS[name])
-    for place, byte, insert in changes:
-        at = place % len(data)
+    for position, byte, insert in changes:
+        at = position % len(data)
         data[at : at if insert else at + 1] = bytes([byte])
     with suppress(Rejected):
         picture = decode(bytes(data[:length]), LIMITS)
@@ -295,8 +295,8 @@ def test_a_small_picture_is_the_whole_one_in_grey_averaged(rng, size, kind, mode
     wanted = small_grey(whole.image)
     if kind == "PNG":
         assert small.image.tobytes() == wanted.tobytes()
-    found = small.image.resize(wanted.size)
-    assert np.abs(np.asarray(found).astype(int) - np.asarray(wanted).astype(int)).mean() < 2
+    enlarged = small.image.resize(wanted.size)
+    assert np.abs(np.asarray(enlarged).astype(int) - np.asarray(wanted).astype(int)).mean() < 2
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -344,26 +344,26 @@ def test_a_damaged_jpeg_has_the_same_verdict_at_reduced_scale(data, drawn):
 
 def test_what_cannot_be_held_whole_fails_at_reduced_scale_already():
     data = encode(Image.new("RGB", (6000, 6000)), "JPEG")
-    found = [next(sandbox.run(decode_small, [data], sandbox.Limits(20.0, memory))) for memory in (150, 1024)]
-    assert found[0].code == "memory"
-    assert (found[1].width, found[1].image.size) == (6000, (375, 375))
+    outcomes = [next(sandbox.run(decode_small, [data], sandbox.WorkerLimits(20.0, memory))) for memory in (150, 1024)]
+    assert outcomes[0].code == "memory"
+    assert (outcomes[1].width, outcomes[1].image.size) == (6000, (375, 375))
 
 
 def test_a_webp_that_does_not_fit_is_not_called_broken():
     data = encode(Image.new("RGBA", (5000, 5000), (10, 20, 30, 40)), "WEBP", method=0)
-    found = [next(sandbox.run(decode, [data], sandbox.Limits(20.0, memory))) for memory in (235, 1024)]
-    assert [getattr(one, "code", "fine") for one in found] == ["memory", "fine"]
+    outcomes = [next(sandbox.run(decode, [data], sandbox.WorkerLimits(20.0, memory))) for memory in (235, 1024)]
+    assert [getattr(one, "code", "fine") for one in outcomes] == ["memory", "fine"]
 
 
 @pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_what_a_video_codec_has_no_memory_for_is_not_called_broken(kind, mode):
     data = encode(Image.new(mode, (2000, 2000), (10, 20, 30, 40)[: len(mode)]), kind)
-    found = [next(sandbox.run(decode, [data], sandbox.Limits(60.0, memory))) for memory in (25, 512)]
-    assert [getattr(one, "code", "fine") for one in found] == ["memory", "fine"]
+    outcomes = [next(sandbox.run(decode, [data], sandbox.WorkerLimits(60.0, memory))) for memory in (25, 512)]
+    assert [getattr(one, "code", "fine") for one in outcomes] == ["memory", "fine"]
 
 
 def test_a_progressive_jpeg_that_does_not_fit_is_not_called_broken():
     data = encode(Image.new("CMYK", (3000, 2500)), "JPEG", progressive=True)
-    found = [next(sandbox.run(way, [data], sandbox.Limits(60.0, 70))) for way in (decode, decode_small)]
-    assert [getattr(one, "code", "fine") for one in found] == ["memory", "memory"]
+    outcomes = [next(sandbox.run(way, [data], sandbox.WorkerLimits(60.0, 70))) for way in (decode, decode_small)]
+    assert [getattr(one, "code", "fine") for one in outcomes] == ["memory", "memory"]

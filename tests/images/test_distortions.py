@@ -44,26 +44,26 @@ def test_jpeg50_is_near_but_not_equal(image):
 
 
 def test_grey_has_three_equal_channels(image):
-    found = pixels(grey(image))
-    assert (found[..., 0] == found[..., 1]).all()
-    assert (found[..., 0] == found[..., 2]).all()
+    distorted = pixels(grey(image))
+    assert (distorted[..., 0] == distorted[..., 1]).all()
+    assert (distorted[..., 0] == distorted[..., 2]).all()
 
 
 def test_a_screenshot_holds_the_whole_picture_under_a_dark_bar(image):
-    found = screenshot(image)
+    distorted = screenshot(image)
     margin, bar = 120 // 25, 80 // 12
     box = (margin, bar + margin, margin + 120, bar + margin + 80)
-    assert found.crop(box).tobytes() == image.tobytes()
-    assert found.getpixel((found.width // 2, 0)) == (32, 33, 36)
-    caption = pixels(found.crop((0, box[3], found.width, found.height)))
+    assert distorted.crop(box).tobytes() == image.tobytes()
+    assert distorted.getpixel((distorted.width // 2, 0)) == (32, 33, 36)
+    caption = pixels(distorted.crop((0, box[3], distorted.width, distorted.height)))
     assert caption.min() < 120 < 245 < caption.max()
 
 
 def test_a_grid_is_four_times_the_same_tile(image):
-    found = pixels(grid(image))
-    assert (found[:40, :60] == found[-40:, -60:]).all()
-    assert (found[:40, :60] == found[:40, -60:]).all()
-    assert (found[40, :] == 255).all()
+    distorted = pixels(grid(image))
+    assert (distorted[:40, :60] == distorted[-40:, -60:]).all()
+    assert (distorted[:40, :60] == distorted[:40, -60:]).all()
+    assert (distorted[40, :] == 255).all()
 
 
 def test_mirrored_twice_is_the_picture(image):

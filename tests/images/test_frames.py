@@ -9,7 +9,7 @@ from pipeline.images import frames
 from pipeline.images.decode import decode, decode_frames, decode_small
 from pipeline.images.frames import Scan, choose, representative
 from pipeline.images.limits import Limits, Rejected
-from pipeline.images.preprocessing import Squaring
+from pipeline.images.preprocessing import Preprocessor
 from tests.support.pictures import draw, encode
 
 KINDS = ["GIF", "WEBP", "PNG", "AVIF"]
@@ -131,10 +131,10 @@ def test_a_still_costs_no_scan(monkeypatch):
 
 def test_a_still_gives_the_square_that_it_always_gave():
     data = encode(scenes(1)[0], "JPEG")
-    squaring = Squaring(Limits(), 24)
-    looked = squaring.frames_from_bytes(data)
-    assert (looked.squares.shape, looked.numbers, looked.total) == ((1, 24, 24, 3), (0,), 1)
-    np.testing.assert_array_equal(looked.squares[0], squaring.from_bytes(data))
+    preprocessor = Preprocessor(Limits(), 24)
+    looked = preprocessor.frames_from_bytes(data)
+    assert (looked.pixels.shape, looked.numbers, looked.total) == ((1, 24, 24, 3), (0,), 1)
+    np.testing.assert_array_equal(looked.pixels[0], preprocessor.from_bytes(data))
 
 
 def test_what_all_frames_may_cost_together_is_limited():
@@ -149,12 +149,12 @@ def test_what_all_frames_may_cost_together_is_limited():
 
 def test_frames_that_did_not_fit_into_memory_are_decoded_again(monkeypatch):
     data = animation(scenes(9), "GIF")
-    held = decode_frames(data, np.asarray, LIMITS)
-    monkeypatch.setattr(frames, "_HELD_BYTES", 2 * 48 * 40 * 3)
+    decoded = decode_frames(data, np.asarray, LIMITS)
+    monkeypatch.setattr(frames, "_DECODED_BYTES", 2 * 48 * 40 * 3)
     monkeypatch.setattr(frames._Collector, "room", 2 * 48 * 40 * 3)
     again = decode_frames(data, np.asarray, LIMITS)
-    assert again.numbers == held.numbers
-    np.testing.assert_array_equal(np.stack(again.results), np.stack(held.results))
+    assert again.numbers == decoded.numbers
+    np.testing.assert_array_equal(np.stack(again.results), np.stack(decoded.results))
 
 
 @pytest.mark.parametrize("orientation", [6, 8])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images.grey import shrinking, small_grey
+from pipeline.images.grey import shrink_factor, small_grey
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from pipeline.images.grey import shrinking, small_grey
 )
 def test_the_longer_side_is_256_to_511_px(size, wanted):
     assert small_grey(Image.new("RGB", size)).size == wanted
-    assert shrinking(*size) == max(1, max(size) // 256)
+    assert shrink_factor(*size) == max(1, max(size) // 256)
 
 
 def test_blocks_are_averaged(rng):

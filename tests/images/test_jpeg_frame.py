@@ -25,16 +25,16 @@ SOI, SCAN = b"\xff\xd8", segment(0xDA, b"\1\1\0\0\77\0")
     ("options", "marker"), [({}, 0xC0), ({"progressive": True}, 0xC2), ({"restart_marker_blocks": 1}, 0xC0)]
 )
 def test_what_pillow_writes(rng, options, marker):
-    found = read_frame(encode(draw(rng, (48, 40)), "JPEG", **options))
-    assert found[:3] == (marker, 48, 40)
-    assert found.scalable
+    header = read_frame(encode(draw(rng, (48, 40)), "JPEG", **options))
+    assert header[:3] == (marker, 48, 40)
+    assert header.scalable
 
 
 @pytest.mark.parametrize(("subsampling", "samples"), [("4:4:4", 3), ("4:2:2", 2), ("4:2:0", 1.5)])
 def test_a_progressive_picture_is_held_until_its_last_scan(rng, subsampling, samples):
     def held(mode: str, **options: object) -> int:
         data = encode(draw(rng, (48, 40), mode), "JPEG", **options)
-        return read_frame(data).held(data)
+        return read_frame(data).buffered_bytes(data)
 
     assert held("RGB", progressive=True, subsampling=subsampling) == 2 * 48 * 40 * samples
     assert held("L", progressive=True) == 2 * 48 * 40
@@ -47,14 +47,14 @@ def test_a_baseline_picture_whose_scans_hold_a_component_each_is_held_too():
     for components, held in ((1, 2 * 5 * 7 * 1.5), (3, 0)):
         scan = bytes([components]) + b"\1\0" * components + b"\0\77\0"
         data = SOI + segment(0xC0, three) + segment(0xC4, bytes(17)) + segment(0xDA, scan)
-        assert read_frame(data).held(data) == int(held)
+        assert read_frame(data).buffered_bytes(data) == int(held)
 
 
 @pytest.mark.parametrize("marker", [0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
 def test_no_other_process_is_scaled(marker):
-    found = read_frame(lossless_jpeg(np.zeros((5, 7), np.uint8), marker))
-    assert found[:3] == (marker, 7, 5)
-    assert not found.scalable
+    header = read_frame(lossless_jpeg(np.zeros((5, 7), np.uint8), marker))
+    assert header[:3] == (marker, 7, 5)
+    assert not header.scalable
 
 
 @pytest.mark.parametrize(
@@ -90,5 +90,5 @@ def test_the_second_picture_of_a_file(rng):
 @given(st.lists(st.sampled_from(b"\xff\xc0\xc3\xd8\xe1\0\2\x11"), max_size=40), st.integers(0, 9))
 def test_any_bytes_have_a_frame_that_stands_in_them_or_none(values, start):
     data = bytes(values)
-    found = read_frame(data, start)
-    assert found is None or b"\xff" + bytes([found.marker]) in data[start + 2 :]
+    header = read_frame(data, start)
+    assert header is None or b"\xff" + bytes([header.marker]) in data[start + 2 :]

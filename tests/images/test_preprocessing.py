@@ -8,7 +8,7 @@ from PIL import Image
 from pipeline.images import sandbox
 from pipeline.images.decode import decode
 from pipeline.images.limits import Limits, Rejected
-from pipeline.images.preprocessing import Squaring
+from pipeline.images.preprocessing import Preprocessor
 from pipeline.images.resize import to_square
 
 
@@ -20,7 +20,7 @@ def picture(width=60, height=40):
 
 
 def test_a_square_is_what_training_saw():
-    square = Squaring(Limits(), 24).from_bytes(picture())
+    square = Preprocessor(Limits(), 24).from_bytes(picture())
     assert (square.dtype, square.shape) == (np.uint8, (24, 24, 3))
     np.testing.assert_array_equal(square, to_square(decode(picture()).image, 24))
 
@@ -37,7 +37,7 @@ def photograph(width, height, **how):
 @pytest.mark.parametrize(("width", "height"), [(191, 95), (95, 400), (60, 40)])
 def test_a_picture_under_four_times_the_side_keeps_its_very_pixels(width, height):
     data = photograph(width, height)
-    square = Squaring(Limits(), 24).from_bytes(data)
+    square = Preprocessor(Limits(), 24).from_bytes(data)
     np.testing.assert_array_equal(square, to_square(decode(data).image, 24))
 
 
@@ -46,7 +46,7 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = photograph(640, 400, exif=exif.tobytes())
-    square = Squaring(Limits(), 24).from_bytes(data).astype(int)
+    square = Preprocessor(Limits(), 24).from_bytes(data).astype(int)
     whole = to_square(decode(data).image, 24).astype(int)
     assert 0 < np.abs(square - whole).mean() < 2
     assert decode(data, None, 101).image.size == ((320, 200) if orientation != 6 else (200, 320))
@@ -57,18 +57,20 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(orientation):
 def test_a_cut_jpeg_is_refused_at_any_scale():
     data = photograph(640, 400)
     with pytest.raises(Rejected, match="broken"):
-        Squaring(Limits(), 24).from_bytes(data[: len(data) // 2])
+        Preprocessor(Limits(), 24).from_bytes(data[: len(data) // 2])
 
 
 def test_limits_hold():
     with pytest.raises(Rejected, match="too_small"):
-        Squaring(Limits(min_side=41), 24).from_bytes(picture())
+        Preprocessor(Limits(min_side=41), 24).from_bytes(picture())
 
 
 def test_it_crosses_to_a_worker_and_back():
-    squaring = pickle.loads(pickle.dumps(Squaring(Limits(max_pixels=2400), 24)))  # noqa: S301 -- our own
+    preprocessor = pickle.loads(pickle.dumps(Preprocessor(Limits(max_pixels=2400), 24)))  # noqa: S301 -- our own
     outcomes = list(
-        sandbox.run(squaring.from_bytes, [picture(), b"x", picture(61, 40)], sandbox.Limits(seconds=20, memory_mb=256))
+        sandbox.run(
+            preprocessor.from_bytes, [picture(), b"x", picture(61, 40)], sandbox.WorkerLimits(seconds=20, memory_mb=256)
+        )
     )
-    np.testing.assert_array_equal(outcomes[0], Squaring(Limits(), 24).from_bytes(picture()))
+    np.testing.assert_array_equal(outcomes[0], Preprocessor(Limits(), 24).from_bytes(picture()))
     assert [outcome.code for outcome in outcomes[1:]] == ["not_a_picture", "too_many_pixels"]

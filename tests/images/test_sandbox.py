@@ -7,29 +7,29 @@ from multiprocessing.connection import wait
 
 import pytest
 
-from pipeline.images import sandbox, worker_pool
-from pipeline.images.sandbox import Failure, Limits, run, submit
+from pipeline.images import sandbox, worker_process
+from pipeline.images.sandbox import Failure, WorkerLimits, run, submit
 from tests.support.misbehaving import act
 
-COST = Limits(seconds=1.0, memory_mb=256, workers=2)
-ONE = Limits(seconds=1.0, memory_mb=256, workers=1)
+COST = WorkerLimits(seconds=1.0, memory_mb=256, workers=2)
+ONE = WorkerLimits(seconds=1.0, memory_mb=256, workers=1)
 
 
 def test_a_bad_item_costs_itself_alone_and_order_is_kept():
     items = [f"item {n}" for n in range(100)]  # several chunks
     bad = {3: "hang", 4: "exit", 40: "segfault", 41: "reject", 99: "hog"}
-    for place, what in bad.items():
-        items[place] = what
+    for index, what in bad.items():
+        items[index] = what
     outcomes = list(run(act, items, COST))
-    failures = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Failure)}
-    assert {place: failure.code for place, failure in failures.items()} == {
+    failures = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Failure)}
+    assert {index: failure.code for index, failure in failures.items()} == {
         3: "timeout", 4: "crashed", 40: "crashed", 41: "broken", 99: "memory",
     }  # fmt: skip
     assert str(failures[3]) == "timeout: not done within 1 s of CPU time"
     assert str(failures[41]) == "broken: not whole"
     assert "exit code 3" in failures[4].detail
-    assert [item.upper() for place, item in enumerate(items) if place not in bad] == [
-        outcome for place, outcome in enumerate(outcomes) if place not in bad
+    assert [item.upper() for index, item in enumerate(items) if index not in bad] == [
+        outcome for index, outcome in enumerate(outcomes) if index not in bad
     ]
 
 
@@ -50,7 +50,7 @@ def test_a_defect_of_ours_is_no_failure_of_a_picture():
 
 def test_the_limit_is_each_items_own_and_of_cpu_time():
     assert list(run(act, ["burn 0.4"] * 6, COST)) == ["BURN 0.4"] * 6  # one message
-    waiting = list(run(act, ["wait"], Limits(seconds=1.0, memory_mb=256, workers=2, wall_seconds=0.3)))
+    waiting = list(run(act, ["wait"], WorkerLimits(seconds=1.0, memory_mb=256, workers=2, wall_seconds=0.3)))
     assert [str(failure) for failure in waiting] == [
         "unavailable: not done within 0.3 s, though its CPU time was not used up"
     ]
@@ -98,7 +98,8 @@ def test_workers_that_cannot_start_are_a_clear_error(tmp_path):
     script.write_text(
         "from pipeline.core.errors import run\nfrom pipeline.images import sandbox\n"
         "if __name__ == '__mp_main__':\n    raise SystemExit(3)\n"
-        "if __name__ == '__main__':\n    run(lambda: list(sandbox.run(len, ['a'], sandbox.Limits(1.0, 256, 2))))\n"
+        "if __name__ == '__main__':\n"
+        "    run(lambda: list(sandbox.run(len, ['a'], sandbox.WorkerLimits(1.0, 256, 2))))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
@@ -119,9 +120,9 @@ def test_one_item_at_a_time_for_those_who_do_not_wait():
 
 
 def test_the_next_item_is_not_blamed_for_a_worker_that_died_of_the_one_before(monkeypatch):
-    """The fork server may tell of a death a moment before its sentinel does: then a worker looks alive."""
+    """The fork server may report a death a moment before the sentinel does: until then a worker looks alive."""
     monkeypatch.setattr(
-        worker_pool, "wait", lambda waited, seconds=None: [] if seconds == 0.0 else wait(waited, seconds)
+        worker_process, "wait", lambda waited, seconds=None: [] if seconds == 0.0 else wait(waited, seconds)
     )
     futures = [submit(act, what, ONE) for what in ("exit", "b", "exit", "c")]
     outcomes = [future.result(20) for future in futures]
@@ -129,7 +130,7 @@ def test_the_next_item_is_not_blamed_for_a_worker_that_died_of_the_one_before(mo
 
 
 def test_who_no_longer_wants_an_item_frees_its_worker():
-    one = Limits(seconds=30.0, memory_mb=256, workers=1)
+    one = WorkerLimits(seconds=30.0, memory_mb=256, workers=1)
     submit(act, "a", one).result(20)
     begun = time.monotonic()
     hanging = submit(act, "hang", one)

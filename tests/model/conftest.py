@@ -1,4 +1,4 @@
-"""A small backbone, its weights on disk, and what varies one of its params."""
+"""Fixtures: a small backbone and its weights on disk."""
 
 from tests.support.backbone_fixtures import backbone_params, no_augmentation, params, weights_file
 

@@ -9,7 +9,7 @@ from pipeline.training import augmented_views
 
 SIZE = 48
 ARTICLE = Augment(rotation=30.0, shift=0.2, shear=12.0, zoom=0.2, flip=True, channel_shift=20.0, crop=0.0)
-# Shear 12 degrees, not the article's 0.2: an angle of no effect would hide a wrong sign.
+# Shear 12 degrees, not the article's 0.2: an angle without visible effect would hide a wrong sign.
 
 
 def keras_generator(ranges: Augment) -> ImageDataGenerator:
@@ -26,7 +26,7 @@ def keras_generator(ranges: Augment) -> ImageDataGenerator:
 
 
 def picture(seed: int) -> np.ndarray:
-    """Smooth, so that a sub-pixel difference is a small one, and unlike any mirror or turn of itself."""
+    """A smooth picture, so that sub-pixel differences are small, and without any symmetry."""
     rows, columns = np.mgrid[:SIZE, :SIZE] / SIZE
     phase = np.random.default_rng(seed).uniform(0, 6, 3)
     waves = [np.sin(5 * rows + 9 * columns * (1 + k) + phase[k]) + rows * (k + 1) / 3 for k in range(3)]
@@ -34,7 +34,7 @@ def picture(seed: int) -> np.ndarray:
 
 
 def coefficients(drawn: dict) -> np.ndarray:
-    """Our warp of one of Keras' draws."""
+    """Return our coefficients of one of Keras' draws."""
     column = lambda key: np.array([float(drawn[key])])  # noqa: E731 -- shorter than its def
     angles = np.deg2rad(column("theta")), column("tx"), column("ty"), np.deg2rad(column("shear"))
     zoom = np.stack([column("zx"), column("zy")])
@@ -45,9 +45,9 @@ def assert_the_warp_is_keras_own(drawn: dict, seed: int) -> None:
     original = picture(seed)
     wanted = keras_generator(ARTICLE).apply_transform(original, drawn)
     channel = np.array([drawn["channel_shift_intensity"]], "float32")
-    found = augment.apply(original[None], coefficients(drawn), channel)[0]
+    warped = augment.apply(original[None], coefficients(drawn), channel)[0]
     assert np.abs(wanted - original).max() > 5  # it did something
-    np.testing.assert_allclose(found, wanted, atol=0.05)
+    np.testing.assert_allclose(warped, wanted, atol=0.05)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -76,7 +76,7 @@ def test_each_operation_alone_is_keras_own(operation):
 
 
 def recovered(warps: np.ndarray) -> dict[str, np.ndarray]:
-    """The parameters that made each warp: the flip and the centring undone, then rotation out of the linear part."""
+    """Return the parameters of each warp: undo flip and centring, then take the rotation from the linear part."""
     m00, m01, m02, m10, m11, m12 = warps.astype("float64")[:, :6].T
     flip = m00 * m11 - m01 * m10 < 0
     sign = np.where(flip, -1, 1)
@@ -149,7 +149,7 @@ def test_draws_are_distributed_as_keras_own_and_each_for_itself(ours, theirs):
     assert np.abs(np.corrcoef(list(ours.values())) - np.eye(8)).max() < 0.08
 
 
-# As drawn before there were crops: who trains again with the same seed trains on the same pictures.
+# As before crops were added: a training with the same seed sees the same pictures.
 CHANNEL = [16.69191, -18.41628, 1.14357, -1.62656, -17.50602]
 WARP = [1.10006, 0.00774, -4.06555, 0.01362, 1.08989, 2.41643, 0.0, 0.0]
 
@@ -159,15 +159,15 @@ CROPPED = ARTICLE.model_copy(update={"crop": 0.3})
 def test_a_crop_keeps_any_share_and_lies_anywhere(no_augmentation):
     ranges = no_augmentation.model_copy(update={"crop": 0.3})
     warps, channel = augment.draw(np.random.default_rng(1), N, ranges, SIZE)
-    kept, offset = warps[:, [0, 4]].astype("float64"), warps[:, [2, 5]].astype("float64")
+    side, offset = warps[:, [0, 4]].astype("float64"), warps[:, [2, 5]].astype("float64")
     assert not warps[:, [1, 3, 6, 7]].any()
     assert not channel.any()
-    place = offset / (1 - kept) / (SIZE - 1)
+    position = offset / (1 - side) / (SIZE - 1)
     for axis in range(2):
-        assert kstest(kept[:, axis], "uniform", (0.7, 0.3)).pvalue > 1e-3
-        assert kstest(place[:, axis], "uniform").pvalue > 1e-3
-    assert (kept.min(), kept.max()) == pytest.approx((0.7, 1.0), abs=0.003)
-    assert np.abs(np.corrcoef(np.hstack([kept, place]).T) - np.eye(4)).max() < 0.08
+        assert kstest(side[:, axis], "uniform", (0.7, 0.3)).pvalue > 1e-3
+        assert kstest(position[:, axis], "uniform").pvalue > 1e-3
+    assert (side.min(), side.max()) == pytest.approx((0.7, 1.0), abs=0.003)
+    assert np.abs(np.corrcoef(np.hstack([side, position]).T) - np.eye(4)).max() < 0.08
 
 
 def test_nothing_outside_the_crop_is_seen(no_augmentation):
@@ -214,27 +214,27 @@ def test_no_ranges_leave_a_picture_as_it_is(no_augmentation):
 def test_flips_alone_mirror_about_half_of_them(no_augmentation):
     ranges = no_augmentation.model_copy(update={"flip": True})
     pictures = np.stack([picture(seed) for seed in range(40)])
-    found = augment.apply(pictures, *augment.draw(np.random.default_rng(0), 40, ranges, SIZE))
-    same = np.array([np.allclose(left, right, atol=1e-3) for left, right in zip(found, pictures, strict=True)])
-    np.testing.assert_allclose(found[~same], pictures[~same, :, ::-1], atol=1e-3)
+    warped = augment.apply(pictures, *augment.draw(np.random.default_rng(0), 40, ranges, SIZE))
+    same = np.array([np.allclose(left, right, atol=1e-3) for left, right in zip(warped, pictures, strict=True)])
+    np.testing.assert_allclose(warped[~same], pictures[~same, :, ::-1], atol=1e-3)
     assert 10 < same.sum() < 30
 
 
 def test_a_channel_shift_stays_within_the_pictures_own_range(no_augmentation):
     draws = augment.draw(np.random.default_rng(0), 2, no_augmentation, SIZE)[0]
     pictures = np.stack([picture(0), picture(1)])
-    found = augment.apply(pictures, draws, np.array([15.0, -15.0], "float32"))
+    warped = augment.apply(pictures, draws, np.array([15.0, -15.0], "float32"))
     low, high = pictures.min(axis=(1, 2, 3), keepdims=True), pictures.max(axis=(1, 2, 3), keepdims=True)
-    np.testing.assert_allclose(found, np.clip(pictures + np.reshape([15, -15], (2, 1, 1, 1)), low, high), atol=1e-4)
+    np.testing.assert_allclose(warped, np.clip(pictures + np.reshape([15, -15], (2, 1, 1, 1)), low, high), atol=1e-4)
 
 
 def test_a_contents_views_do_not_depend_on_the_others():
     contents = [f"{number:064x}" for number in (3 << 200, 5 << 200, 7 << 200)]
     together = augmented_views.draw_views(contents, 2, ARTICLE, SIZE, seed=1)
-    for place, content in enumerate(contents):
+    for index, content in enumerate(contents):
         alone = augmented_views.draw_views([content], 2, ARTICLE, SIZE, seed=1)
-        np.testing.assert_array_equal(together[0][place], alone[0][0])
-        assert together[1][place] == alone[1][0]
+        np.testing.assert_array_equal(together[0][index], alone[0][0])
+        assert together[1][index] == alone[1][0]
     kinds = [
         together,
         *(augmented_views.draw_views(contents, view, ARTICLE, SIZE, seed) for view, seed in ((1, 1), (2, 2))),

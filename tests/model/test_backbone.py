@@ -22,7 +22,7 @@ def inception(backbone_params):
 
 
 @pytest.mark.parametrize(
-    ("name", "alpha", "size", "said", "ends"),
+    ("name", "alpha", "size", "rescaling", "ends"),
     [
         ("mobilenet_v2", 0.35, 96, None, (-1, 1)),
         ("inception_v3", 1.0, 299, None, (-1, 1)),
@@ -30,8 +30,8 @@ def inception(backbone_params):
         ("inception_v3", 1.0, 299, "symmetric", (-1, 1)),
     ],
 )
-def test_rescaling_is_what_the_weights_were_trained_on(backbone_params, name, alpha, size, said, ends):
-    scale, offset = backbone.rescaling(backbone_params(name=name, alpha=alpha, size=size, rescaling=said))
+def test_rescaling_is_what_the_weights_were_trained_on(backbone_params, name, alpha, size, rescaling, ends):
+    scale, offset = backbone.rescaling(backbone_params(name=name, alpha=alpha, size=size, rescaling=rescaling))
     assert (0 * scale + offset, 255 * scale + offset) == pytest.approx(ends)
 
 
@@ -55,7 +55,7 @@ def number(layer) -> int:
 @pytest.mark.parametrize("learned", [True, False])
 @pytest.mark.parametrize("point", UNFREEZE_POINTS["mobilenet_v2"])
 def test_exactly_what_lies_after_the_point_trains(mobilenet, point, learned):
-    backbone.unfreeze(mobilenet, "mobilenet_v2", point, learned=learned)
+    backbone.unfreeze(mobilenet, "mobilenet_v2", point, pretrained=learned)
     last_frozen = {"all": -1, "none": 100}.get(point) or int(point.removeprefix("block_"))
     wanted = {
         layer.name
@@ -70,14 +70,14 @@ def test_exactly_what_lies_after_the_point_trains(mobilenet, point, learned):
 
 def test_an_unknown_point_lists_the_valid_ones(mobilenet):
     with pytest.raises(UserError, match=r"mixed5.*block_1, block_2.*block_16"):
-        backbone.unfreeze(mobilenet, "mobilenet_v2", "mixed5", learned=True)
+        backbone.unfreeze(mobilenet, "mobilenet_v2", "mixed5", pretrained=True)
 
 
 def test_the_articles_generated_name_is_the_block_boundary_and_says_so(caplog):
     names = ["input", "mixed4", "conv2d_50", "mixed5", "conv2d_56", "mixed6"]
     model = SimpleNamespace(layers=[SimpleNamespace(name=name) for name in names])
     with caplog.at_level(logging.WARNING):
-        assert backbone.cut(model, "inception_v3", "conv2d_56") == names.index("mixed5") + 1
+        assert backbone.first_trainable(model, "inception_v3", "conv2d_56") == names.index("mixed5") + 1
     assert "conv2d_56" in caplog.text
     assert "mixed5" in caplog.text
 
@@ -101,7 +101,7 @@ def test_inception_unfreezes_as_many_weights_as_measured(inception, caplog):
     }
     counts = {}
     for point in [*figures, "conv2d_56"]:
-        backbone.unfreeze(inception, "inception_v3", point, learned=True)
+        backbone.unfreeze(inception, "inception_v3", point, pretrained=True)
         counts[point] = trainable(inception)
     assert counts.pop("conv2d_56") == counts["mixed5"]
     assert {point: f"{count + head:.3g}" for point, count in counts.items()} == figures
@@ -114,7 +114,7 @@ def test_each_point_further_up_leaves_less_to_train(request, name, learned):
     model = request.getfixturevalue(name.partition("_")[0])
     counts = {}
     for point in UNFREEZE_POINTS[name]:
-        backbone.unfreeze(model, name, point, learned=learned)
+        backbone.unfreeze(model, name, point, pretrained=learned)
         counts[point] = trainable(model)
     assert counts.pop("none") == 0
     left = list(counts.values())  # all, then block by block
@@ -179,13 +179,13 @@ def test_batchnorm_momentum_is_the_params_or_keras_own(mobilenet, backbone_param
 def test_fine_tuning_moves_batchnorm_only_where_nothing_was_learned(
     backbone_params, params, weights_file, name, point, learned
 ):
-    said = {"name": name, "alpha": 1.0, "size": 75}  # without a file; `learned` alone decides
+    options = {"name": name, "alpha": 1.0, "size": 75}  # without a file; `learned` alone decides
     if name == "mobilenet_v2":
-        said = {"weights": str(weights_file) if learned else None}
-    embed = network.embedder(backbone_params(**said))
+        options = {"weights": str(weights_file) if learned else None}
+    embed = network.embedder(backbone_params(**options))
     model = network.classifier(embed, network.head(embed.output_shape[-1], 3, params.train, seed=1))
     base = model.get_layer(backbone.NAME)
-    backbone.unfreeze(base, name, point, learned=learned)
+    backbone.unfreeze(base, name, point, pretrained=learned)
     objective.compile_model(model, 0.01, "sgd", 0.9)
     model.run_eagerly = True  # the same code, without the seconds that its graph takes
     norms = {weight.path for layer in backbone.batchnorms(base) for weight in layer.weights}

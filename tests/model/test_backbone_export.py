@@ -11,7 +11,7 @@ RECIPE = {"made_by": "a test", "test": {"accuracy": 0.5}, "params": {"backbone.a
 
 @pytest.fixture(scope="module")
 def trained(backbone_params, params, tmp_path_factory):
-    """A saved classifier, and the embedder it holds."""
+    """A saved classifier, and its embedder."""
     embed = network.embedder(backbone_params())
     path = tmp_path_factory.mktemp("model") / "model.keras"
     network.save(network.classifier(embed, network.head(1280, 3, params.train, seed=1)), path)
@@ -24,8 +24,8 @@ def test_an_exported_backbone_gives_the_same_features(trained, backbone_params, 
     wanted = embed(pictures, training=False).numpy()
     out = tmp_path / "new" / "mine.weights.h5"
     described = backbone_export.export_backbone(path, out, RECIPE)
-    found = network.embedder(backbone_params(weights=str(out)))(pictures, training=False)
-    np.testing.assert_array_equal(found, wanted)
+    features = network.embedder(backbone_params(weights=str(out)))(pictures, training=False)
+    np.testing.assert_array_equal(features, wanted)
     assert described == tmp_path / "new" / "mine.yaml"
     assert yaml.safe_load(described.read_text(encoding="utf-8")) == RECIPE
     assert sorted(file.name for file in out.parent.iterdir()) == ["mine.weights.h5", "mine.yaml"]

@@ -64,7 +64,7 @@ def test_initial_weights_have_the_articles_distributions(params):
 
 
 def by_hand(head, features: np.ndarray) -> np.ndarray:
-    """The head's answer without dropout, in numpy."""
+    """The head's output without dropout, in numpy."""
     first, second, last = ((head.layers[k].kernel.numpy(), head.layers[k].bias.numpy()) for k in (1, 3, 5))
     hidden = np.maximum(features @ first[0] + first[1], 0)
     hidden = np.maximum(hidden @ second[0] + second[1], 0)
@@ -99,9 +99,9 @@ def test_dropout_is_active_in_training_alone(head, params, features):
     assert abs(first - second).max() > 0.01
 
 
-@pytest.mark.parametrize(("said", "ends"), [(None, (-1, 1)), ("symmetric", (-1, 1)), ("unit", (0, 1))])
-def test_the_embedder_rescales_and_averages(backbone_params, weights_file, said, ends):
-    embed = network.embedder(backbone_params(weights=str(weights_file), rescaling=said, size=64))
+@pytest.mark.parametrize(("rescaling", "ends"), [(None, (-1, 1)), ("symmetric", (-1, 1)), ("unit", (0, 1))])
+def test_the_embedder_rescales_and_averages(backbone_params, weights_file, rescaling, ends):
+    embed = network.embedder(backbone_params(weights=str(weights_file), rescaling=rescaling, size=64))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
     maps = embed.get_layer(backbone.NAME)(np.interp(pixels, (0, 255), ends).astype("float32"), training=False)
     assert maps.shape == (2, 2, 2, 1280)

@@ -14,11 +14,11 @@ every_warmup = pytest.mark.parametrize("warmup", [0.0, 0.3, 1.0, 2.5])  # epochs
 
 
 def check(built, epochs: int, steps: int, warmup: float, wanted) -> None:
-    """Compare at every step of a run, and a little beyond its end."""
+    """Compare at every step of a run, and at two steps after its end."""
     at = np.arange(epochs * steps + 2)
     ramp = np.minimum(1.0, (at + 1) / max(1, round(warmup * steps)))
-    found = [float(built(step)) for step in at]
-    np.testing.assert_allclose(found, ramp * [wanted(step) for step in at], rtol=2e-4, atol=1e-9)
+    rates = [float(built(step)) for step in at]
+    np.testing.assert_allclose(rates, ramp * [wanted(step) for step in at], rtol=2e-4, atol=1e-9)
 
 
 @every_warmup
@@ -26,8 +26,8 @@ def check(built, epochs: int, steps: int, warmup: float, wanted) -> None:
 @given(runs, rates, st.floats(0.1, 1.0), st.sampled_from([0.5, 1.0, 3.0]))
 def test_exponential(warmup, run, initial, rate, every):
     steps, epochs = run
-    said = Exponential(kind="exponential", initial=initial, rate=rate, every_epochs=every, warmup_epochs=warmup)
-    built = schedule.build(said, steps, epochs)
+    params = Exponential(kind="exponential", initial=initial, rate=rate, every_epochs=every, warmup_epochs=warmup)
+    built = schedule.build(params, steps, epochs)
     check(built, epochs, steps, warmup, lambda step: initial * rate ** (step / steps / every))
 
 
@@ -49,10 +49,10 @@ def test_piecewise(warmup, run, pieces, last):
     steps, epochs = run
     values, lengths = zip(*pieces, strict=True)
     boundaries = tuple(np.cumsum(lengths).tolist())  # epochs
-    said = Piecewise(kind="piecewise", boundaries=boundaries, values=(*values, last), warmup_epochs=warmup)
-    built = schedule.build(said, steps, epochs)
+    params = Piecewise(kind="piecewise", boundaries=boundaries, values=(*values, last), warmup_epochs=warmup)
+    built = schedule.build(params, steps, epochs)
     starts = [round(boundary * steps) for boundary in boundaries]
-    check(built, epochs, steps, warmup, lambda step: said.values[np.searchsorted(starts, step, side="right")])
+    check(built, epochs, steps, warmup, lambda step: params.values[np.searchsorted(starts, step, side="right")])
 
 
 ONE_OF_EACH = [
@@ -62,9 +62,9 @@ ONE_OF_EACH = [
 ]
 
 
-def updates(said, start: int, stop: int) -> list[float]:
-    """What each step of a run that starts at step `start` takes off a weight whose gradient is 1."""
-    optimizer = keras.optimizers.SGD(schedule.build(said, 4, 3))
+def updates(params, start: int, stop: int) -> list[float]:
+    """Return by how much each step, from `start` on, reduces a weight whose gradient is 1."""
+    optimizer = keras.optimizers.SGD(schedule.build(params, 4, 3))
     weight = keras.Variable([0.0])
     optimizer.build([weight])
     optimizer.iterations.assign(start)
@@ -76,26 +76,26 @@ def updates(said, start: int, stop: int) -> list[float]:
     return taken
 
 
-@pytest.mark.parametrize("said", ONE_OF_EACH, ids=lambda said: said.kind)
-def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(said):
-    whole = updates(said, 0, 12)
+@pytest.mark.parametrize("params", ONE_OF_EACH, ids=lambda params: params.kind)
+def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(params):
+    whole = updates(params, 0, 12)
     assert len(set(whole)) > 3
-    assert whole == pytest.approx([float(schedule.build(said, 4, 3)(step)) for step in range(12)])
+    assert whole == pytest.approx([float(schedule.build(params, 4, 3)(step)) for step in range(12)])
     for start in (1, 2, 5, 11):  # within and after the warm-up
-        assert updates(said, start, 12) == whole[start:]
+        assert updates(params, start, 12) == whole[start:]
 
 
 def test_the_optimizer_follows_it():
-    said = Exponential(kind="exponential", initial=0.1, rate=0.5, every_epochs=1.0, warmup_epochs=1.0)
+    params = Exponential(kind="exponential", initial=0.1, rate=0.5, every_epochs=1.0, warmup_epochs=1.0)
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
-    model.compile(keras.optimizers.SGD(schedule.build(said, 4, 3)), "mse", run_eagerly=True)
+    model.compile(keras.optimizers.SGD(schedule.build(params, 4, 3)), "mse", run_eagerly=True)
     model.fit(np.ones((8, 2)), np.ones(8), batch_size=2, verbose=0)  # an epoch of 4 steps
     assert float(model.optimizer.learning_rate) == pytest.approx(0.1 * 0.5)
 
 
-@pytest.mark.parametrize("said", ONE_OF_EACH, ids=lambda said: said.kind)
-def test_a_schedule_survives_being_saved(said):
-    built = schedule.ByBatch(schedule.build(said, 4, 3), 2)
+@pytest.mark.parametrize("params", ONE_OF_EACH, ids=lambda params: params.kind)
+def test_a_schedule_survives_being_saved(params):
+    built = schedule.ByBatch(schedule.build(params, 4, 3), 2)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(built))
     assert [float(again(step)) for step in range(24)] == [float(built(step)) for step in range(24)]

@@ -11,7 +11,7 @@ from pipeline.model import augment, warp_layer
 from pipeline.params.augment import Augment
 
 SIZE = 33
-# Shifts so far that whole pictures come from beyond the edge; the crop too.
+# Shifts so large that some pictures come wholly from beyond the edge; with crops.
 FAR = Augment(rotation=180.0, shift=0.9, shear=30.0, zoom=0.5, flip=True, channel_shift=60.0, crop=0.5)
 
 
@@ -39,30 +39,30 @@ def test_it_warps_as_augment_does(batch, kind, jit_compile):
     model = keras.Model(inputs, warp_layer.Warp()(inputs))
     model.compile(jit_compile=jit_compile)
     wanted = augment.apply(*batch)
-    found = model.predict([batch[0].astype(kind), *batch[1:]], batch_size=64, verbose=0)
-    assert found.dtype == np.float32
+    warped = model.predict([batch[0].astype(kind), *batch[1:]], batch_size=64, verbose=0)
+    assert warped.dtype == np.float32
     assert np.abs(wanted - batch[0]).mean() > 20  # it does something
-    np.testing.assert_allclose(found, wanted, atol=0.05)
+    np.testing.assert_allclose(warped, wanted, atol=0.05)
 
 
 def test_half_precision_around_it_does_not_blur_it(batch):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        found = warp_layer.Warp()(batch)
+        warped = warp_layer.Warp()(batch)
     finally:
         keras.config.set_dtype_policy("float32")
-    np.testing.assert_allclose(found, augment.apply(*batch), atol=0.05)
+    np.testing.assert_allclose(warped, augment.apply(*batch), atol=0.05)
 
 
 def test_behind_a_warp_a_model_says_what_it_says_of_warped_pictures(batch, small):
-    found = warp_layer.augmented(small).predict(batch, verbose=0)
-    np.testing.assert_allclose(found, small.predict(augment.apply(*batch), verbose=0), atol=1e-4)
+    warped = warp_layer.with_warp(small).predict(batch, verbose=0)
+    np.testing.assert_allclose(warped, small.predict(augment.apply(*batch), verbose=0), atol=1e-4)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_what_trains_behind_a_warp_is_the_model_itself(batch, small, jit_compile):
     before = small.get_weights()
-    trained = warp_layer.augmented(small)
+    trained = warp_layer.with_warp(small)
     assert [id(weight) for weight in trained.weights] == [id(weight) for weight in small.weights]
     trained.compile("sgd", "sparse_categorical_crossentropy", jit_compile=jit_compile)
     trained.train_on_batch(batch, np.arange(200) % 3)

@@ -1,4 +1,4 @@
-"""No loader may run while a bad file is looked at."""
+"""No loader may run while a bad file is inspected."""
 
 from contextlib import contextmanager
 

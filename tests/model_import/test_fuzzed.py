@@ -1,4 +1,4 @@
-"""Whatever a file of others says, the inspection gives a description or a refusal: never an exception of a library."""
+"""Whatever a file contains, its inspection gives a description or a refusal, never an exception of a library."""
 
 import copy
 import json
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import UserError
 from pipeline.model_import import loading, onnx_file, tfjs_weights
-from pipeline.model_import.inspection import Found, refusing
+from pipeline.model_import.inspection import ModelInfo, refuse_on_error
 from tests.support.foreign_models import save_keras, save_onnx, save_tfjs
 
 LIMIT = 2**22
@@ -33,13 +33,13 @@ def containers(node) -> list:
 
 
 def mutated(data, document):
-    """Return a copy with a few values replaced by odd ones, or taken out."""
+    """Return a copy with a few values replaced by odd ones, or removed."""
     document = copy.deepcopy(document)
     for _ in range(data.draw(st.integers(1, 3))):
-        places = containers(document)
-        if not places:
+        nodes = containers(document)
+        if not nodes:
             break
-        node = places[data.draw(st.integers(0, len(places) - 1))]
+        node = nodes[data.draw(st.integers(0, len(nodes) - 1))]
         key = data.draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))
         if data.draw(st.booleans()):
             node[key] = data.draw(ODD)
@@ -48,7 +48,7 @@ def mutated(data, document):
     return document
 
 
-def inspected(kind, path) -> Found | None:
+def inspected(kind, path) -> ModelInfo | None:
     """Any exception but a refusal fails the test."""
     try:
         return loading.inspect((kind, path, LIMIT))
@@ -150,10 +150,10 @@ def test_whatever_a_layers_models_manifest_says_its_weights_are_read_or_refused(
 
 
 def test_what_breaks_a_reader_is_refused_but_what_explains_itself_passes(tmp_path):
-    with pytest.raises(UserError, match=r"is refused.*KeyError: 'a'"), refusing(tmp_path / "x"):
+    with pytest.raises(UserError, match=r"is refused.*KeyError: 'a'"), refuse_on_error(tmp_path / "x"):
         raise KeyError("a")
-    with pytest.raises(UserError, match=r"^mine$"), refusing(tmp_path):
+    with pytest.raises(UserError, match=r"^mine$"), refuse_on_error(tmp_path):
         raise UserError("mine")
     for passing in (MemoryError(), PermissionError(13, "denied", "x")):
-        with pytest.raises(type(passing)), refusing(tmp_path):
+        with pytest.raises(type(passing)), refuse_on_error(tmp_path):
             raise passing

@@ -15,7 +15,7 @@ from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.images import sandbox
 from pipeline.model_import import importing
-from pipeline.model_import.options import Said
+from pipeline.model_import.options import ImportOptions
 from pipeline.params.root import Params, load_params
 from pipeline.registry.loading import open_model
 from pipeline.registry.package import Candidate, requirements
@@ -42,7 +42,7 @@ SAVE = {name: getattr(foreign_models, f"save_{name}") for name in ("tfjs", "kera
 
 @pytest.fixture
 def params(project) -> Params:
-    """Of a project that is the working directory, with three labels."""
+    """Params of a project in the working directory, with three labels."""
     document = yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8"))
     document["labels"] = {"names": list(CLASSES), "unsafe": ["porn"]}
     paths.PARAMS.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
@@ -51,7 +51,7 @@ def params(project) -> Params:
 
 @pytest.fixture
 def here(monkeypatch):
-    """Inspections run in this process, so that a loader that is called there is seen."""
+    """Inspections run in this process, so that a call of a loader is noticed."""
     monkeypatch.setattr(sandbox, "run", lambda function, items, limits: map(function, items))
 
 
@@ -64,33 +64,38 @@ def theirs(tmp_path) -> Path:
 
 @pytest.mark.parametrize("kind", SAVE)
 def test_a_sound_model_of_each_format_answers_like_its_source(kind, params, theirs, here):
-    found = importing.prepare(SAVE[kind](theirs), params, Said(rescaling="unit"))
-    assert (found.format, found.size, found.classes, found.stated) == (kind, SIZE, CLASSES, "params")
-    answer = load_network(found.model_file, found.adapter, found.size, 3)(pixels())
+    incumbent = importing.prepare(SAVE[kind](theirs), params, ImportOptions(rescaling="unit"))
+    assert (incumbent.format, incumbent.size, incumbent.classes, incumbent.class_source) == (
+        kind,
+        SIZE,
+        CLASSES,
+        "params",
+    )
+    answer = load_network(incumbent.model_file, incumbent.adapter, incumbent.size, 3)(pixels())
     unit = pixels().astype(np.float32) / 255
     wanted = onnx_answer(unit) if kind == "onnx" else network().predict(unit, verbose=0)
     np.testing.assert_allclose(answer, wanted, atol=1e-5)
-    record = RunRecord.load(found.folder)
+    record = RunRecord.load(incumbent.folder)
     assert (record.kind, record.status) == ("import", "FINISHED")
     assert run_tags(record)["mlflow.source.name"] == "nsfw import-model"
-    assert record.document["params"]["import.sha256"] == found.sha256
+    assert record.document["params"]["import.sha256"] == incumbent.sha256
     assert record.document["params"]["import.rescaling"] == "unit"
     if kind != "tfjs":
-        assert lineage.digest(found.model_file) == found.sha256
+        assert lineage.digest(incumbent.model_file) == incumbent.sha256
 
 
 def test_their_order_becomes_ours(params, theirs, here):
-    said = Said(rescaling="unit", classes=("porn", "drawings", "neutral"))
-    found = importing.prepare(save_onnx(theirs), params, said)
-    answer = load_network(found.model_file, found.adapter, SIZE, 3)(pixels())
+    options = ImportOptions(rescaling="unit", classes=("porn", "drawings", "neutral"))
+    incumbent = importing.prepare(save_onnx(theirs), params, options)
+    answer = load_network(incumbent.model_file, incumbent.adapter, SIZE, 3)(pixels())
     np.testing.assert_allclose(answer, onnx_answer(pixels() / 255)[:, [1, 2, 0]], atol=1e-5)
 
 
 def test_the_same_import_is_one_record_and_another_word_makes_another(params, theirs, here):
     path = save_onnx(theirs)
-    first = importing.prepare(path, params, Said(rescaling="unit"))
-    assert importing.prepare(path, params, Said(rescaling="unit")) == first
-    other = importing.prepare(path, params, Said(rescaling="symmetric"))
+    first = importing.prepare(path, params, ImportOptions(rescaling="unit"))
+    assert importing.prepare(path, params, ImportOptions(rescaling="unit")) == first
+    other = importing.prepare(path, params, ImportOptions(rescaling="symmetric"))
     assert other.folder != first.folder
     assert len(list(paths.RUNS.iterdir())) == 2
 
@@ -160,7 +165,7 @@ def test_a_bad_model_is_refused_before_it_is_loaded_and_leaves_nothing(name, par
     for loader in ("importing.load_network", "importing.register_with_evidence", "loading.convert"):
         monkeypatch.setattr(f"pipeline.model_import.{loader}", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(UserError, match=reason) as refusal:
-        importing.import_model(path, params, Said(**{"rescaling": "unit"} | words))
+        importing.import_model(path, params, ImportOptions(**{"rescaling": "unit"} | words))
     assert "theirs" in str(refusal.value)
     assert not paths.CACHE.exists()
 
@@ -172,10 +177,10 @@ def test_logits_must_be_said(params, theirs, here):
 
     path = save_onnx(theirs, edit=no_softmax)
     with pytest.raises(UserError, match=r"no probabilities\. If they are logits, say --outputs logits"):
-        importing.prepare(path, params, Said(rescaling="unit"))
+        importing.prepare(path, params, ImportOptions(rescaling="unit"))
     assert not list(paths.CACHE.rglob("*"))
-    found = importing.prepare(path, params, Said(rescaling="unit", outputs="logits"))
-    answer = load_network(found.model_file, found.adapter, SIZE, 3)(pixels())
+    incumbent = importing.prepare(path, params, ImportOptions(rescaling="unit", outputs="logits"))
+    answer = load_network(incumbent.model_file, incumbent.adapter, SIZE, 3)(pixels())
     np.testing.assert_allclose(answer, onnx_answer(pixels() / 255), atol=1e-5)
 
 
@@ -184,13 +189,13 @@ def test_a_model_that_gives_no_answer_is_refused(params, theirs, here):
         model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((4, 3), np.float32), "w"))
 
     with pytest.raises(UserError, match=r"theirs\.onnx is refused: "):
-        importing.prepare(save_onnx(theirs, edit=other_width), params, Said(rescaling="unit"))
+        importing.prepare(save_onnx(theirs, edit=other_width), params, ImportOptions(rescaling="unit"))
 
 
 def test_an_answer_that_is_not_finite_is_refused(params, theirs, here):
     path = save_onnx(theirs, edit=lambda model: model.graph.initializer[1].__setattr__("raw_data", b"\xff" * 12))
     with pytest.raises(UserError, match="finite"):
-        importing.prepare(path, params, Said(rescaling="unit"))
+        importing.prepare(path, params, ImportOptions(rescaling="unit"))
 
 
 def _dies(_: object) -> None:
@@ -202,22 +207,22 @@ def test_an_inspection_that_crashes_is_a_refusal(params, theirs, monkeypatch):
     path = save_onnx(theirs)
     monkeypatch.setattr("pipeline.model_import.loading.inspect", _dies)
     with pytest.raises(UserError, match="reading it ended in crashed"):
-        importing.prepare(path, params, Said(rescaling="unit"))
+        importing.prepare(path, params, ImportOptions(rescaling="unit"))
 
 
 @pytest.mark.parametrize(
     ("kind", "package"), [("keras", "keras"), ("saved_model", "tensorflow"), ("onnx", "onnxruntime")]
 )
 def test_a_version_needs_its_own_formats_library(kind, package, params, theirs, here):
-    found = importing.prepare(SAVE[kind](theirs), params, Said(rescaling="unit"))
-    asked = importing.candidate(found, params, {}, name=None)
-    names = [requirement.partition("==")[0] for requirement in requirements(asked)]
+    incumbent = importing.prepare(SAVE[kind](theirs), params, ImportOptions(rescaling="unit"))
+    request = importing.candidate(incumbent, params, {}, name=None)
+    names = [requirement.partition("==")[0] for requirement in requirements(request)]
     assert package in names
     assert ("tensorflow" in names) == (kind != "onnx")
     document = json.loads(
-        json.dumps({"request": asked.to_document(), "model_sha256": lineage.digest(asked.model_file)})
+        json.dumps({"request": request.to_document(), "model_sha256": lineage.digest(request.model_file)})
     )
-    assert Candidate.from_document(document, found.folder) == asked
+    assert Candidate.from_document(document, incumbent.folder) == request
 
 
 def test_a_document_of_before_is_read(tmp_path):
@@ -225,26 +230,26 @@ def test_a_document_of_before_is_read(tmp_path):
     request = {"name": "nsfw", "alias": "challenger", "labels": ["a"], "unsafe": ["a"], "size": 32}
     request |= {"rescaling": "unit", "evidence": {}}
     document = {"request": request, "model_sha256": lineage.digest(tmp_path / paths.MODEL_FILE)}
-    found = Candidate.from_document(document, tmp_path)
-    assert (found.model_file, found.adapter) == (tmp_path / paths.MODEL_FILE, None)
+    incumbent = Candidate.from_document(document, tmp_path)
+    assert (incumbent.model_file, incumbent.adapter) == (tmp_path / paths.MODEL_FILE, None)
 
 
 @pytest.mark.parametrize(
     "wrong", [["--format", "pickle"], ["--rescaling", "x"], ["--map", "a"], ["--channels", "grb"], ["--outputs", "x"]]
 )
 def test_a_wrong_word_is_wrong_usage(wrong, project, nsfw):
-    code, _, told = nsfw("import-model", "x.keras", *wrong)
+    code, _, errors = nsfw("import-model", "x.keras", *wrong)
     assert code == 2
-    assert wrong[0] in told
+    assert wrong[0] in errors
 
 
 def test_a_server_that_does_not_answer_is_told(project_copy, theirs, here, monkeypatch, nsfw):
     Path(".dvc").mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    code, _, told = nsfw("import-model", save_onnx(theirs), "--rescaling", "unit")
+    code, _, errors = nsfw("import-model", save_onnx(theirs), "--rescaling", "unit")
     assert code == 1
-    assert "not registered" in told
-    assert "Run the same command again" in told
+    assert "not registered" in errors
+    assert "Run the same command again" in errors
 
 
 @pytest.mark.slow
@@ -256,9 +261,9 @@ def test_every_format_becomes_a_version_that_answers_in_a_clean_process(
     for number, (kind, save) in enumerate(SAVE.items(), 1):
         (theirs / kind).mkdir()
         path = save(theirs / kind)
-        for _ in range(2):  # again it is the same version
-            code, out, told = nsfw("import-model", path, "--rescaling", "unit", "--json")
-            assert (code, json.loads(out)["version"]) == (0, number), told
+        for _ in range(2):  # the second import gives the same version
+            code, out, errors = nsfw("import-model", path, "--rescaling", "unit", "--json")
+            assert (code, json.loads(out)["version"]) == (0, number), errors
     judged = json.loads(nsfw("gates", "1", "--json")[1])
     rows = {row["gate"]: row for row in judged["gates"]}
     assert (rows["evidence"]["status"], rows["clean"]["status"]) == ("pass", "n/a")
@@ -267,8 +272,8 @@ def test_every_format_becomes_a_version_that_answers_in_a_clean_process(
     assert "nothing yet in production" in out
     over = [word for row in judged["gates"] if row["status"] == "fail" for word in ("--override", row["gate"])]
     assert nsfw("promote", "1", "--reason", "what runs today", *over)[0] == 0
-    code, out, told = nsfw("verify")
-    assert (code, "version 1 of nsfw is loaded" in out) == (0, True), told
+    code, out, errors = nsfw("verify")
+    assert (code, "version 1 of nsfw is loaded" in out) == (0, True), errors
     (tmp_path / "elsewhere").mkdir()
     np.save(tmp_path / "elsewhere" / "pixels.npy", pixels())
     code = """if True:

@@ -1,4 +1,4 @@
-"""Whatever a .keras file may hide is refused with the reason; conftest's fixture fails a test that loads anything."""
+"""Harmful .keras files are refused with the reason; conftest's fixture fails a test that loads anything."""
 
 import pickle
 import zipfile
@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.model_import import keras_file
-from pipeline.model_import.inspection import Found
+from pipeline.model_import.inspection import ModelInfo
 from tests.support.foreign_models import SIZE, edit_config, edit_weights, network, rewrite, save_keras
 
 LIMIT = 64 * 2**20
@@ -30,7 +30,7 @@ def custom_activation(x):
 
 
 def with_layer(layer, nested: bool = False):
-    """Make a model with one more layer, in a model inside a model where nested."""
+    """Make a model with one more layer; with `nested`, in a model inside the model."""
 
     def make(folder: Path) -> Path:
         inputs = keras.Input((SIZE, SIZE, 3))
@@ -166,7 +166,10 @@ BAD = {
         edited(lambda c: dense(c)["config"].update(activation={"class_name": "__lambda__", "config": {}})),
         "holds a __lambda__",
     ),
-    "class name is a list": (edited(lambda config: dense(config).update(class_name=["Dense"])), "not among the layers"),
+    "class name is a list": (
+        edited(lambda config: dense(config).update(class_name=["Dense"])),
+        "not on the list of accepted layers",
+    ),
     "layer of texts": (edited(lambda config: dense(config).update(class_name="StringLookup")), "StringLookup"),
     "units": (edited(lambda config: dense(config)["config"].update(units=10**9)), "units 1000000000"),
     "no layers": (edited(lambda config: config["config"].pop("layers")), "no model with one input"),
@@ -185,7 +188,7 @@ BAD = {
     "weights cut": (cut_weights, "cut short or no HDF5"),
     "external link": (weights(outside), "is a link, which may lead to any file"),
     "soft link": (weights(soft), "is a link"),
-    "circle": (weights(circle), "by another name too"),
+    "circle": (weights(circle), "under another name, too"),
     "virtual dataset": (weights(virtual), "values in other files"),
     "external storage": (weights(stored_outside), "values in other files"),
     "huge dataset": (weights(huge), "the limit is"),
@@ -212,7 +215,7 @@ def test_the_size_limit_is_that_of_the_file(tmp_path, nothing_loads):
 def test_sound_files_are_let_in_with_their_shapes(tmp_path, nothing_loads):
     path = save_keras(tmp_path, network(classes=4, size=48))
     with nothing_loads():
-        assert keras_file.inspect(path, LIMIT) == Found("keras", 48, 4)
+        assert keras_file.inspect(path, LIMIT) == ModelInfo("keras", 48, 4)
 
 
 def test_keras_own_networks_and_compiled_ones_are_let_in(tmp_path):
@@ -223,10 +226,10 @@ def test_keras_own_networks_and_compiled_ones_are_let_in(tmp_path):
     outputs = keras.layers.Activation("softmax")(keras.layers.Dense(5, kernel_regularizer="l2")(features))
     model = keras.Model(inputs, outputs)
     model.compile("sgd", "categorical_crossentropy")
-    assert keras_file.inspect(save_keras(tmp_path, model), LIMIT) == Found("keras", SIZE, 5)
+    assert keras_file.inspect(save_keras(tmp_path, model), LIMIT) == ModelInfo("keras", SIZE, 5)
 
 
 def test_a_size_that_is_left_open_is_none(tmp_path):
     inputs = keras.Input((None, None, 3))
     outputs = keras.layers.Dense(3, "softmax")(keras.layers.GlobalMaxPooling2D()(inputs))
-    assert keras_file.inspect(save_keras(tmp_path, keras.Model(inputs, outputs)), LIMIT) == Found("keras", None, 3)
+    assert keras_file.inspect(save_keras(tmp_path, keras.Model(inputs, outputs)), LIMIT) == ModelInfo("keras", None, 3)

@@ -1,4 +1,4 @@
-"""nsfwjs' kind of file: pipeline.model_import.layers_model."""
+"""pipeline.model_import.layers_model: TensorFlow.js layers models, as nsfwjs has them."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.model_import import layers_model
 from pipeline.model_import import tfjs_weights as read
-from pipeline.model_import.inspection import Found
+from pipeline.model_import.inspection import ModelInfo
 from tests.support.foreign_models import SIZE, network, pixels, save_tfjs
 
 LIMIT = 2**20
@@ -98,7 +98,7 @@ def test_a_sound_model_comes_out_the_same(tmp_path, nothing_loads):
     model = network()
     path = save_tfjs(tmp_path, model)
     with nothing_loads():
-        assert layers_model.inspect(path, LIMIT) == Found("tfjs", SIZE, 3)
+        assert layers_model.inspect(path, LIMIT) == ModelInfo("tfjs", SIZE, 3)
     batch = pixels().astype(np.float32) / 255
     answer = layers_model.build(path, LIMIT).predict(batch, verbose=0)
     assert np.ptp(answer) > 0.1
@@ -143,7 +143,7 @@ def test_a_sequential_model_and_one_called_twice_come_out_the_same(tmp_path):
 
 
 def test_nsfwjs_network_comes_out_the_same(tmp_path):
-    """MobileNetV2, whose weights pipeline.model_import.tfjs_weights takes by their names."""
+    """MobileNetV2, whose weights pipeline.model_import.tfjs_weights finds by name."""
     keras.utils.set_random_seed(1)
     model = keras.applications.MobileNetV2(weights=None, input_shape=(SIZE, SIZE, 3), alpha=0.35, classes=5)
     for layer in model.layers:
@@ -152,7 +152,7 @@ def test_nsfwjs_network_comes_out_the_same(tmp_path):
     path = save_tfjs(tmp_path, model)
     batch = pixels().astype(np.float32) / 255
     built = layers_model.build(path, 2**24)
-    assert layers_model.inspect(path, 2**24) == Found("tfjs", SIZE, 5)
+    assert layers_model.inspect(path, 2**24) == ModelInfo("tfjs", SIZE, 5)
     np.testing.assert_allclose(built.predict(batch, verbose=0), model.predict(batch, verbose=0), atol=1e-6)
     other = read.mobilenet_v2_backbone(read.read_weights(path), 0.35, SIZE)
     assert np.array_equal(other.get_layer("Conv_1").kernel, built.get_layer("Conv_1").kernel)

@@ -76,7 +76,7 @@ def test_what_would_block_a_reader_is_refused(tmp_path):
 
 
 def test_a_files_words_cannot_command_the_terminal(tmp_path):
-    message = str(inspection.refused(tmp_path, "layer '\x1b]0;evil\x07'"))
+    message = str(inspection.refusal(tmp_path, "layer '\x1b]0;evil\x07'"))
     assert message.endswith("layer '?]0;evil?'")
 
 

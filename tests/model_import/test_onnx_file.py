@@ -1,4 +1,4 @@
-"""An ONNX file may name other files and other people's operators: none is let in."""
+"""An ONNX file may refer to other files and to custom operators: neither is accepted."""
 
 import json
 
@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from pipeline.core.errors import UserError
 from pipeline.model_import import onnx_file
-from pipeline.model_import.inspection import Found
+from pipeline.model_import.inspection import ModelInfo
 from tests.support.foreign_models import SIZE, save_onnx
 
 LIMIT = 2**20
@@ -127,7 +127,7 @@ def test_a_large_file_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
 @pytest.mark.parametrize("text", ['["a", "b", "c"]', "a,b, c", "{0: 'a', 2: 'c', 1: 'b'}"])
 def test_the_classes_that_a_file_names_are_read(tmp_path, text):
     path = save_onnx(tmp_path, edit=lambda model: model.metadata_props.add(key="names", value=text))
-    assert onnx_file.inspect(path, LIMIT) == Found("onnx", SIZE, 3, "nchw", ("a", "b", "c"))
+    assert onnx_file.inspect(path, LIMIT) == ModelInfo("onnx", SIZE, 3, "nchw", ("a", "b", "c"))
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A SavedModel's graph may hold Python calls and file operations: none is let in."""
+"""A SavedModel's graph may contain Python calls and file operations: neither is accepted."""
 
 import shutil
 from pathlib import Path
@@ -10,14 +10,14 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from pipeline.core.errors import UserError
 from pipeline.model_import import saved_model
-from pipeline.model_import.inspection import Found
+from pipeline.model_import.inspection import ModelInfo
 from tests.support.foreign_models import SIZE, network, save_calls, save_saved_model
 
 LIMIT = 64 * 2**20
 
 
 def file_sum(x):
-    """Something of a file's bytes, as a number."""
+    """A number that depends on a file's bytes."""
     return x + tf.cast(tf.strings.length(tf.io.read_file("/etc/passwd")), tf.float32)
 
 
@@ -43,7 +43,7 @@ def writes_checkpoint(x):
 
 
 class Forgets(tf.Module):
-    """Answers otherwise each time."""
+    """Gives another output each time."""
 
     def __init__(self):
         super().__init__()
@@ -74,7 +74,7 @@ def calling(within):
 
 
 def edited(edit):
-    """Make a sound one and edit its graph."""
+    """Make a valid SavedModel and edit its graph."""
 
     def make(folder: Path) -> Path:
         path = save_calls(folder)
@@ -169,7 +169,7 @@ BAD = {
     "an answer that changes the model": (forgetful, "AssignVariableOp"),
     "ReadFile in the graph": (edited(read_in_graph), "its graph uses the operation ReadFile"),
     "an answer that restores": (edited(asks_the_saver), "saves or restores files"),
-    "the saver is served": (edited(saver_is_served), "which is not among those that are let in"),
+    "the saver is served": (edited(saver_is_served), "which is not on the list of accepted ones"),
     "the saver is the model's": (edited(saver_is_a_function_of_the_model), "RestoreV2"),
     "the saver reads files": (edited(saver_reads), "ReadFile"),
     "custom saver": (edited(custom_saver), "code of its own"),
@@ -202,15 +202,15 @@ def test_a_bad_folder_is_refused_with_its_reason_before_anything_is_loaded(name,
 def test_sound_folders_are_let_in_with_their_shapes(tmp_path, nothing_loads):
     paths = {"keras": save_saved_model(tmp_path, network(classes=4)), "tf": save_calls(tmp_path / "tf")}
     with nothing_loads():
-        assert saved_model.inspect(paths["keras"], LIMIT) == Found("saved_model", SIZE, 4)
-        assert saved_model.inspect(paths["tf"], LIMIT) == Found("saved_model", SIZE, 3)
+        assert saved_model.inspect(paths["keras"], LIMIT) == ModelInfo("saved_model", SIZE, 4)
+        assert saved_model.inspect(paths["tf"], LIMIT) == ModelInfo("saved_model", SIZE, 3)
 
 
 def test_keras_own_networks_are_let_in(tmp_path):
     import keras
 
     model = keras.applications.MobileNetV2(weights=None, input_shape=(SIZE, SIZE, 3), alpha=0.35, classes=5)
-    assert saved_model.inspect(save_saved_model(tmp_path, model), LIMIT) == Found("saved_model", SIZE, 5)
+    assert saved_model.inspect(save_saved_model(tmp_path, model), LIMIT) == ModelInfo("saved_model", SIZE, 5)
 
 
 def test_the_size_limit_is_that_of_all_files(tmp_path):

@@ -26,10 +26,10 @@ def write(folder: Path, model, shards: int = 2) -> tuple[Path, dict[str, float]]
     weights = [(layer.name, weight) for layer in model.layers for weight in layer.weights]
     for shard in range(shards):
         entries, data = [], b""
-        for place, (layer, weight) in enumerate(weights[shard::shards]):
+        for i, (layer, weight) in enumerate(weights[shard::shards]):
             depthwise = layer.endswith("depthwise") and weight.name == "kernel"
             entry = {"name": f"{layer}/{'depthwise_kernel' if depthwise else weight.name}", "dtype": "float32"}
-            values, bits = weight.numpy(), (0, 8, 0, 16)[place % 4]
+            values, bits = weight.numpy(), (0, 8, 0, 16)[i % 4]
             entry["shape"] = list(values.shape)
             if bits:
                 low, scale = float(values.min()), float(np.ptp(values)) / (2**bits - 1) or 1.0
@@ -54,9 +54,9 @@ def change(path: Path, edit) -> None:
 
 def test_a_model_comes_through_within_its_quantization(original, tmp_path):
     path, errors = write(tmp_path, original)
-    found = tfjs_weights.mobilenet_v2_backbone(tfjs_weights.read_weights(path), 0.35, 32)
+    backbone = tfjs_weights.mobilenet_v2_backbone(tfjs_weights.read_weights(path), 0.35, 32)
     assert sum(error == 0 for error in errors.values()) > 50
-    for layer, wanted in zip(found.layers[1:], original.layers[1:], strict=True):
+    for layer, wanted in zip(backbone.layers[1:], original.layers[1:], strict=True):
         assert layer.name == wanted.name
         for ours, theirs in zip(layer.weights, wanted.weights, strict=True):
             allowed = errors[f"{layer.name}/{ours.name}"]

@@ -17,7 +17,7 @@ from pipeline.params.root import load_params, parse_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 DOCUMENT = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-# What the cases below start from, whatever the project is set to today.
+# The cases below start from these, independently of the project's own params.
 DOCUMENT["labels"] = {"names": ["drawings", "hentai", "neutral", "porn", "sexy"], "unsafe": ["hentai", "porn", "sexy"]}
 DOCUMENT["backbone"] |= {"name": "mobilenet_v2", "alpha": 0.35, "weights": "imagenet", "size": 96}
 DOCUMENT["split"]["fractions"] = {"train": 0.7, "val": 0.15, "test": 0.15}
@@ -173,7 +173,7 @@ def test_odd_values_are_named_too(changes, words):
     assert len(str(caught.value)) < 400
 
 
-# What somebody may write in place of anything.
+# Values that may be written in place of any other.
 ODD = st.one_of(
     st.sampled_from(
         [None, True, -1, 0, 2**53, -0.0, 1e308, "", "\ud800", "a.b", "imagenet", dt.date(2024, 1, 1), {}, []]
@@ -210,7 +210,7 @@ def test_whatever_a_document_holds_only_our_own_message_comes_out(data):
     outcome(lambda: parse_params(document))
 
 
-# A part of the file that has every form of value in it; the whole takes PyYAML long.
+# A part of the file with every form of value; PyYAML is slow on the whole file.
 LINES = yaml.safe_dump({key: DOCUMENT[key] for key in ("seed", "labels", "split", "finetune", "validate")}).encode()
 BITS = [
     b"&a ",
@@ -234,13 +234,13 @@ BITS = [
 @given(st.lists(st.tuples(st.integers(0, len(LINES)), st.integers(0, 9), st.sampled_from([b"", *BITS])), max_size=4))
 def test_whatever_the_file_holds_only_our_own_message_comes_out(tmp_path, edits):
     content = LINES
-    for place, length, bit in edits:
-        content = content[:place] + bit + content[place + length :]
+    for offset, length, bit in edits:
+        content = content[:offset] + bit + content[offset + length :]
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
 
     def load() -> None:
-        document = yaml_document.read(path, way_out="")
+        document = yaml_document.read(path, remedy="")
         parse_params(DOCUMENT | document if isinstance(document, dict) else document)
 
     outcome(load)

@@ -14,6 +14,7 @@ from pipeline.registry.model_versions import register
 from pipeline.registry.package import Candidate
 from pipeline.registry.sync import sync
 from pipeline.stages.register import document
+from tests.support.evidence_documents import complete
 from tests.support.tracking_helpers import begin
 
 
@@ -27,13 +28,13 @@ def build(params):
         record.copy_to(paths.FINETUNED)
         labels = list(params.labels.names)
         points = {"unsafe": {"classes": ["porn"], "threshold": threshold}}
-        evidence = {
+        part = {
             "labels": labels,
             "unsafe": ["porn"],
             "calibration": {"temperature": 1.1},
             "operating_points": points,
         }
-        write_json(evidence, paths.EVIDENCE / "evidence.json")
+        write_json(complete(part), paths.EVIDENCE / "evidence.json")
         decision = {"labels": labels, "unsafe": ["porn"], "temperature": 1.1, "threshold": threshold}
         names = {"name": "nsfw", "alias": "challenger", "labels": params.labels.names, "unsafe": params.labels.unsafe}
         return Candidate(paths.FINETUNED, **names, size=32, rescaling="unit", evidence={}, decision=decision)
@@ -60,9 +61,9 @@ def give_back(files: dict[str, bytes]) -> None:
 
 
 def test_after_a_registration_they_agree(client, params, build):
-    assert agreement.standing(client, params.register_) is None
+    assert agreement.build_status(client, params.register_) is None
     registered(build(b"one"))
-    assert agreement.standing(client, params.register_) == agreement.Standing(1, 1)
+    assert agreement.build_status(client, params.register_) == agreement.BuildStatus(1, 1)
     agreement.check(client, params.register_, None)
 
 
@@ -72,7 +73,7 @@ def test_a_restored_registration_is_not_the_challenger(client, params, build, ns
     before = keep()
     registered(build(b"two"))
     give_back(before)  # `params.yaml` put back, `dvc repro`: nothing runs
-    now = agreement.standing(client, params.register_)
+    now = agreement.build_status(client, params.register_)
     assert (now.version, now.aliased) == (1, 2)
     for command in (["gates"], ["promote", "--reason", "x"], ["gates", "challenger"], ["compare", "1", "challenger"]):
         code, out, err = nsfw(*command)
@@ -82,7 +83,7 @@ def test_a_restored_registration_is_not_the_challenger(client, params, build, ns
         assert f"`{agreement.MOVE}`" in err
     assert "holds version" not in nsfw("gates", "2")[2]  # by its number it is meant
     registered(one)  # as the command that is named does
-    assert agreement.standing(client, params.register_) == agreement.Standing(1, 1)
+    assert agreement.build_status(client, params.register_) == agreement.BuildStatus(1, 1)
 
 
 def test_another_operating_point_is_another_version(client, params, build):
@@ -90,7 +91,7 @@ def test_another_operating_point_is_another_version(client, params, build):
     before = keep()
     registered(build(b"one", 0.3))
     give_back(before)
-    now = agreement.standing(client, params.register_)
+    now = agreement.build_status(client, params.register_)
     assert now.aliased == 2 != now.version
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.params.root import load_params
-from pipeline.promotion import promoting
+from pipeline.promotion import moves, promoting
 from pipeline.promotion.history import history
 from pipeline.registry import ledger
 from tests.support import versions
@@ -33,10 +33,10 @@ RACER = """if True:
         version = line.strip()
         try:
             done = promoting.promote(params, version, reason="race")
-            told = {"entry": done.entry and done.entry.number, "lost": done.lost, "findings": list(done.findings)}
+            result = {"entry": done.entry and done.entry.number, "lost": done.lost, "findings": list(done.findings)}
         except UserError as error:
-            told = {"entry": None, "lost": 0, "error": str(error), "findings": []}
-        print(json.dumps(told), flush=True)
+            result = {"entry": None, "lost": 0, "error": str(error), "findings": []}
+        print(json.dumps(result), flush=True)
 """
 
 
@@ -59,7 +59,7 @@ class Racer:
                 env=os.environ | {"PYTHONPATH": root},
             )
 
-    def told(self):
+    def read_result(self):
         line = self.process.stdout.readline()
         assert line, "the racer has died; its stderr.txt says why"
         return json.loads(line)
@@ -74,23 +74,23 @@ class Racer:
         self.process.stdout.close()
 
 
-def sneak(monkeypatch, act):
-    """Let somebody else act once, between what a promoter read and what he enters."""
-    enter, todo = promoting._enter, [act]
+def act_before_entry(monkeypatch, act):
+    """Let another process act once, after a promoter has read the ledger and before its entry."""
+    enter, pending = moves.enter, [act]
 
     def late(*arguments):
-        if todo:
-            todo.pop()()
+        if pending:
+            pending.pop()()
         return enter(*arguments)
 
-    monkeypatch.setattr(promoting, "_enter", late)
+    monkeypatch.setattr(moves, "enter", late)
 
 
 def test_two_who_take_back_the_same_do_not_go_two_steps_back(makes, params, monkeypatch):
     for number in range(3):
         makes.version()
         promoting.promote(params, None, reason=f"{number}")
-    sneak(monkeypatch, lambda: promoting.rollback(params, None, reason="I too"))
+    act_before_entry(monkeypatch, lambda: promoting.rollback(params, None, reason="I too"))
     with pytest.raises(UserError, match="somebody else moved production away from version 3"):
         promoting.rollback(params, None, reason="3 is bad")
     assert makes.production() == 2
@@ -103,7 +103,7 @@ def test_who_rolls_back_does_not_take_back_what_another_has_promoted_meanwhile(m
         makes.version()
         if number < 2:
             promoting.promote(params, None, reason=f"{number}")
-    sneak(monkeypatch, lambda: promoting.promote(params, "3", reason="mends it"))
+    act_before_entry(monkeypatch, lambda: promoting.promote(params, "3", reason="mends it"))
     with pytest.raises(UserError, match="See `nsfw history`, then say where to"):
         promoting.rollback(params, None, reason="2 is bad")
     assert makes.production() == 3
@@ -113,7 +113,7 @@ def test_who_says_where_to_gets_there_after_a_lost_race(makes, params, monkeypat
     for number in range(3):
         makes.version()
         promoting.promote(params, None, reason=f"{number}")
-    sneak(monkeypatch, lambda: promoting.rollback(params, "2", reason="I too"))
+    act_before_entry(monkeypatch, lambda: promoting.rollback(params, "2", reason="I too"))
     done = promoting.rollback(params, "1", reason="3 is bad")
     assert (done.version, done.previous, done.lost) == (1, 2, 1)
     assert makes.production() == 1
@@ -124,7 +124,7 @@ def test_who_loses_a_race_is_judged_against_the_winner(makes, params, monkeypatc
     promoting.promote(params, None, reason="base")
     makes.version({"porn": 5})
     makes.version({"porn": 8})
-    sneak(monkeypatch, lambda: promoting.promote(params, "2", reason="better"))
+    act_before_entry(monkeypatch, lambda: promoting.promote(params, "2", reason="better"))
     outcome = promoting.promote(params, "3", reason="worse than 2, better than 1")
     assert (outcome.entry, outcome.previous, outcome.lost) == (None, 2, 1)
     assert "drop_unsafe_recall" in outcome.failed
@@ -193,32 +193,34 @@ def test_races_on_a_server_without_any_lock_never_leave_the_worse_model(mlflow_s
     import mlflow
 
     client = mlflow.MlflowClient(mlflow_server.uri)
-    makes = versions.Makes(client)
+    makes = versions.VersionMaker(client)
     base = makes.version({"drawings": 30, "porn": 15})
     good, bad = makes.version({"porn": 2}), makes.version({"porn": 12})
     promoting.promote(params, str(base), reason="base")
-    crew = [Racer(tmp_path / f"racer{version}", project / "params.yaml", version) for version in (good, bad)]
-    assert [racer.told() for racer in crew] == ["ready", "ready"]
+    racers = [Racer(tmp_path / f"racer{version}", project / "params.yaml", version) for version in (good, bad)]
+    assert [racer.read_result() for racer in racers] == ["ready", "ready"]
     lost, alarms = 0, []
     for number in range(rounds):
-        for racer in crew if number % 2 else crew[::-1]:
+        for racer in racers if number % 2 else racers[::-1]:
             racer.go()
-        told = [racer.told() for racer in crew]
-        assert makes.production() == good, told
+        results = [racer.read_result() for racer in racers]
+        assert makes.production() == good, results
         assert ledger.read(client, "nsfw").production == good
-        assert told[0]["entry"] is not None, told
-        lost += sum(row["lost"] for row in told)
-        alarms += [finding for row in told for finding in row["findings"] if "PAST" in finding or "BROKEN" in finding]
+        assert results[0]["entry"] is not None, results
+        lost += sum(row["lost"] for row in results)
+        alarms += [
+            finding for row in results for finding in row["findings"] if "PAST" in finding or "BROKEN" in finding
+        ]
         promoting.rollback(params, str(base), reason="next race")
-    for racer in crew:
+    for racer in racers:
         racer.end()
-    kept = ledger.read(client, "nsfw")
-    assert [entry.number for entry in kept.entries] == list(range(1, len(kept.entries) + 1))
-    assert (kept.missing, kept.unhinged, kept.unreadable, kept.broken) == ((), (), (), False)
+    entries = ledger.read(client, "nsfw")
+    assert [entry.number for entry in entries.entries] == list(range(1, len(entries.entries) + 1))
+    assert (entries.missing, entries.invalidated, entries.unreadable, entries.broken) == ((), (), (), False)
     assert alarms == []
-    void = len(kept.entries) - len(kept.effective)
+    void = len(entries.entries) - len(entries.effective)
     assert void == lost
-    print(f"{rounds} races: {lost} judged again against the winner, {void} void entries of {len(kept.entries)}")
+    print(f"{rounds} races: {lost} judged again against the winner, {void} void entries of {len(entries.entries)}")
 
 
 def promote_for_ever(ready):
@@ -239,7 +241,7 @@ def test_killed_at_any_moment_it_is_old_or_new_and_the_next_command_says_and_set
     makes.version()
     promoting.promote(params, "1", reason="first")
     context, moments = multiprocessing.get_context("spawn"), random.Random(5)
-    found = []
+    interrupted = []
     for _ in range(kills):
         ready = context.Event()
         process = context.Process(target=promote_for_ever, args=(ready,), daemon=True)
@@ -254,11 +256,11 @@ def test_killed_at_any_moment_it_is_old_or_new_and_the_next_command_says_and_set
         assert now.production in {1, 2}
         assert now.aliased in {now.production, now.ledger.last.draft.previous}
         assert not now.ledger.broken
-        assert (now.ledger.missing, now.ledger.unreadable, now.ledger.unhinged) == ((), (), ())
+        assert (now.ledger.missing, now.ledger.unreadable, now.ledger.invalidated) == ((), (), ())
         expected = [] if now.aliased == now.production else ["was cut short"]
         assert [("was cut short" in finding) for finding in now.findings()] == [True] * len(expected)
-        found.append(len(expected))
+        interrupted.append(len(expected))
         other = 3 - now.production
         assert promoting.promote(params, str(other), reason="after the kill").entry is not None
         assert (makes.production(), history(params).now.findings()) == (other, [])
-    print(f"{kills} kills, {sum(found)} of them between entry and alias")
+    print(f"{kills} kills, {sum(interrupted)} of them between entry and alias")

@@ -6,47 +6,48 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.promotion import comparison, judging, promoting
-from pipeline.promotion.comparison import MOVED, compare
-from pipeline.promotion.judging import Sides
-from pipeline.registry.evidence_store import Dossier
+from pipeline.promotion.comparison import MOVED_COLUMNS, compare
+from pipeline.promotion.judging import PairedAnswers
+from pipeline.registry.evidence_store import Evidence
+from tests.support import evidence_documents
 from tests.support.versions import NAMES, predictions
 
 
-def dossier(frame: pd.DataFrame, version: int = 1, labels=NAMES) -> Dossier:
-    document = {"labels": list(labels), "unsafe": ["porn"], "test": {"digest": "d" * 64}}
-    return Dossier(version, "e" * 64, "a" * 64, document, {}, frame)
+def evidence_of(frame: pd.DataFrame, version: int = 1, labels=NAMES) -> Evidence:
+    document = evidence_documents.evidence(labels=list(labels), unsafe=["porn"])
+    return Evidence(version, "e" * 64, "a" * 64, document, {}, frame)
 
 
-def row(found, figure):
-    return next(row for row in found["recall"] if row["figure"] == figure)
+def row(report, figure):
+    return next(row for row in report["recall"] if row["figure"] == figure)
 
 
 def test_two_versions_side_by_side(makes, params):
     makes.version({"drawings": 20, "porn": 10})
     makes.version({"drawings": 20, "porn": 4, "neutral": 7})
-    found = compare(params, "1", "challenger")
-    assert (found["before"], found["after"], found["findings"]) == (1, 2, [])
-    porn = row(found, "recall porn")
+    report = compare(params, "1", "challenger")
+    assert (report["before"], report["after"], report["findings"]) == (1, 2, [])
+    porn = row(report, "recall porn")
     assert (porn["before"], porn["after"], porn["pictures"]) == (0.9, 0.96, 100)
     assert porn["change"] == pytest.approx(0.06)
     assert porn["interval"][0] <= porn["change"] <= porn["interval"][1]
-    assert row(found, "recall drawings")["interval"] == [0.0, 0.0]
-    assert [each["figure"] for each in found["recall"]][:2] == ["unsafe recall", "macro recall"]
-    assert {each["figure"] for each in found["other"]} >= {"calibration error", "size, MB"}
-    json.dumps(found, allow_nan=False)
+    assert row(report, "recall drawings")["interval"] == [0.0, 0.0]
+    assert [each["figure"] for each in report["recall"]][:2] == ["unsafe recall", "macro recall"]
+    assert {each["figure"] for each in report["other"]} >= {"calibration error", "size, MB"}
+    json.dumps(report, allow_nan=False)
 
 
 def test_what_changed_sides_the_newly_missed_first(makes, params):
     """Wrong pictures of a class go to the next one: porn to drawings (missed), neutral to porn (withheld)."""
     makes.version({"porn": 2, "neutral": 3})
     makes.version({"porn": 5, "neutral": 1})
-    found = compare(params, "1", "2")
-    assert [each["side"] for each in found["moved"]] == ["newly missed"] * 3 + ["newly let through"] * 2
-    assert list(found["moved"][0]) == list(MOVED)
-    first = found["moved"][0]
+    report = compare(params, "1", "2")
+    assert [each["side"] for each in report["moved"]] == ["newly missed"] * 3 + ["newly let through"] * 2
+    assert list(report["moved"][0]) == list(MOVED_COLUMNS)
+    first = report["moved"][0]
     assert (first["label"], first["said_before"], first["said_after"]) == ("porn", "porn", "drawings")
     assert (first["unsafe_before"], first["unsafe_after"]) == (0.9, 0.05)
-    text = "\n".join(comparison.lines(found))
+    text = "\n".join(comparison.lines(report))
     assert "pictures whose likeliest class changed sides: 2 newly let through, 3 newly missed" in text
     back = compare(params, "2", "1")
     assert [each["side"] for each in back["moved"]] == ["newly withheld"] * 2 + ["newly caught"] * 3
@@ -58,8 +59,8 @@ def test_it_tells_what_each_threshold_flags(makes, params):
     point |= {"threshold": 0.1, "recall": 0.99, "false_positive_rate": 0.25}
     point["at_prevalence"] = {"flagged_per_100000": 28700.4}
     makes.version(document_more={"operating_points": {"unsafe": point}})
-    found = compare(params, "1", "2")
-    shown = {" ".join(line.split()) for line in comparison.lines(found)}
+    report = compare(params, "1", "2")
+    shown = {" ".join(line.split()) for line in comparison.lines(report)}
     assert {
         "threshold 0.4 0.1",
         "flagged, of unsafe 0.96 0.99",
@@ -73,15 +74,15 @@ def test_many_are_cut_on_the_terminal(makes, params):
     makes.version({"porn": 30})
     lines = comparison.lines(compare(params, "1", "2"))
     assert lines[-1] == "  and 10 more: --json, or --out FILE.csv"
-    assert sum(line.startswith("  newly missed") for line in lines) == comparison.SHOWN
+    assert sum(line.startswith("  newly missed") for line in lines) == comparison.MOST_SHOWN
 
 
 def test_a_version_with_itself_changes_nothing(makes, params):
     makes.version({"porn": 10})
-    found = compare(params, "1", "1")
-    assert found["moved"] == []
-    assert all(each["change"] == 0 for each in found["recall"])
-    assert comparison.lines(found)[-1] == "pictures whose likeliest class changed sides: none"
+    report = compare(params, "1", "1")
+    assert report["moved"] == []
+    assert all(each["change"] == 0 for each in report["recall"])
+    assert comparison.lines(report)[-1] == "pictures whose likeliest class changed sides: none"
 
 
 def test_past_the_gates_it_warns_first(makes, params, client):
@@ -89,11 +90,11 @@ def test_past_the_gates_it_warns_first(makes, params, client):
     promoting.promote(params, None, reason="r")
     makes.version()
     client.set_registered_model_alias("nsfw", "production", "2")
-    found = compare(params, "1", "2")
-    assert comparison.lines(found)[0].startswith(
+    report = compare(params, "1", "2")
+    assert comparison.lines(report)[0].startswith(
         "WARNING: WENT PAST THE GATES: the alias production points at version 2"
     )
-    assert found["findings"]
+    assert report["findings"]
 
 
 @pytest.mark.parametrize("why", ["no evidence", "incomparable"])
@@ -112,8 +113,8 @@ def test_past_the_gates_and_with_nothing_to_compare_it_warns_all_the_same(makes,
 def test_pictures_that_the_first_was_not_shown_are_asked_for(makes, params):
     makes.version()
     makes.version(frame=predictions({"porn": 3}, first=200))
-    found = compare(params, "1", "2", lambda before, after: predictions(first=200))
-    assert (row(found, "recall porn")["before"], row(found, "recall porn")["after"]) == (1.0, 0.97)
+    report = compare(params, "1", "2", lambda before, after: predictions(first=200))
+    assert (row(report, "recall porn")["before"], row(report, "recall porn")["after"]) == (1.0, 0.97)
 
 
 def test_no_such_version(makes, params):
@@ -128,8 +129,8 @@ def test_sides_are_joined_by_picture_and_by_class_name_not_by_place(rng):
     before = predictions({"neutral": 3}, each=8)
     turned = ("porn", "drawings", "neutral")
     mixed = before.iloc[rng.permutation(len(before))][["label", "split", "sha256", *(f"p_{name}" for name in turned)]]
-    plain = judging.sides(dossier(before), dossier(after))
-    both = judging.sides(dossier(mixed, labels=turned), dossier(after))
+    plain = judging.pair_answers(evidence_of(before), evidence_of(after))
+    both = judging.pair_answers(evidence_of(mixed, labels=turned), evidence_of(after))
     pd.testing.assert_frame_equal(both.frame, plain.frame)
     arrays = both.arrays()
     np.testing.assert_array_equal(arrays[0], before[[f"p_{name}" for name in NAMES]].to_numpy())
@@ -141,14 +142,14 @@ def test_pictures_of_val_do_not_count_but_answers_on_them_do():
     """What was val for one and is test for the other: it was shown to both."""
     after = predictions(each=4)
     before = after.assign(split="val")
-    assert len(judging.sides(dossier(before), dossier(after)).frame) == 12
-    assert len(judging.sides(dossier(after), dossier(before)).frame) == 0
+    assert len(judging.pair_answers(evidence_of(before), evidence_of(after)).frame) == 12
+    assert len(judging.pair_answers(evidence_of(after), evidence_of(before)).frame) == 0
 
 
 def test_other_classes_cannot_be_compared():
     frame = predictions(each=2)
     with pytest.raises(judging.IncomparableError, match=r"version 1 knows other classes \(a, b\)"):
-        judging.sides(dossier(frame, labels=("a", "b")), dossier(frame))
+        judging.pair_answers(evidence_of(frame, labels=("a", "b")), evidence_of(frame))
 
 
 def test_moved_names_all_four_sides():
@@ -161,8 +162,10 @@ def test_moved_names_all_four_sides():
         ["d", "neutral", *unsafe, *safe],
         ["e", "neutral", *unsafe, *unsafe],
     ]
-    found = comparison.moved(Sides(pd.DataFrame(rows, columns=["sha256", "label", *columns]), NAMES), ["porn"])
-    assert dict(zip(found["sha256"], found["side"], strict=True)) == {
+    rows_moved = comparison.moved_pictures(
+        PairedAnswers(pd.DataFrame(rows, columns=["sha256", "label", *columns]), NAMES), ["porn"]
+    )
+    assert dict(zip(rows_moved["sha256"], rows_moved["side"], strict=True)) == {
         "a": "newly missed",
         "b": "newly caught",
         "c": "newly withheld",

@@ -7,8 +7,10 @@ import yaml
 from pipeline.evaluation.paired_comparison import Difference
 from pipeline.params.register import Gates
 from pipeline.promotion import gates
-from pipeline.promotion.gates import Case
-from pipeline.promotion.gates import TestSets as Sets  # pytest would collect a Test...
+from pipeline.promotion.case import Case
+from pipeline.promotion.case import TestSetChange as Change  # pytest would collect a Test...
+from pipeline.promotion.gate_table import failed_gates, format_rows
+from tests.support import evidence_documents
 
 EVIDENCE = {
     "unsafe": ["porn"],
@@ -62,12 +64,12 @@ def differences(unsafe: float = 0.0, macro: float = 0.0, neutral: float = 0.0, p
 def case(**more) -> Case:
     """A sound challenger against version 3; `evidence` and `facts` are added to what is above."""
     evidence, facts = EVIDENCE | more.pop("evidence", {}), FACTS | more.pop("facts", {})
-    made = {"production": 3, "differences": differences(), "test_sets": Sets(0, 0, 0), "reports": 2}
-    return Case(evidence, facts, **made | more)
+    made = {"production": 3, "differences": differences(), "test_sets": Change(0, 0, 0), "reports": 2}
+    return Case(evidence_documents.evidence(**evidence), facts, **made | more)
 
 
-def judged(name: str, found: Case, **limits):
-    (row,) = [gate for gate in gates.judge(Gates(**LIMITS | limits), found) if gate.gate == name]
+def judged(name: str, judged_case: Case, **limits):
+    (row,) = [gate for gate in gates.judge(Gates(**LIMITS | limits), judged_case) if gate.gate == name]
     return row
 
 
@@ -92,7 +94,7 @@ PASSES = [
     ("latency_ms", case(), 20.0, 100.0, "95th percentile, a machine"),
     ("size_mb", case(), 12.0, 100.0, "MB of the model file"),
     ("test_set", case(), 0.0, None, "the same pictures and labels"),
-    ("test_set", case(test_sets=Sets(9, 1, 2), test_change="October"), None, None, "named: October (9 pictures"),
+    ("test_set", case(test_sets=Change(9, 1, 2), test_change="October"), None, None, "named: October (9 pictures"),
     ("leaks", case(), 0.05, 0.1, "5 of 100 test pictures"),
     ("clean", case(), None, None, "from commit cccccccccccc"),
     ("clean", case(facts={"git_dirty": True}, committed="d" * 40), None, None, "that commit dddddddddddd holds"),
@@ -146,7 +148,13 @@ FAILS = [
     ("latency_ms", case(facts={"speed": None}), None, 100.0, "not measured"),
     ("size_mb", case(facts={"size_mb": 100.5}), 100.5, 100.0, "MB of the model file"),
     ("size_mb", case(facts={"size_mb": None}), None, 100.0, "not measured"),
-    ("test_set", case(test_sets=Sets(9, 1, 2)), None, None, "9 pictures more, 1 fewer, 2 relabelled. Name the change"),
+    (
+        "test_set",
+        case(test_sets=Change(9, 1, 2)),
+        None,
+        None,
+        "9 pictures more, 1 fewer, 2 relabelled. Name the change",
+    ),
     ("test_set", case(test_sets=None, incomparable="no evidence of 3"), None, None, "not known (no evidence of 3)"),
     ("leaks", case(evidence=leaks(near=20, share=0.2)), 0.2, 0.1, "20 of 100 test pictures"),
     ("leaks", case(evidence=leaks(straddling=3)), 3.0, 0.0, "clusters lie in train and in test"),
@@ -183,27 +191,27 @@ def test_every_gate_has_all_three():
     assert {row[0] for row in NOT_APPLICABLE} | ALWAYS == set(OFF)
 
 
-@pytest.mark.parametrize(("name", "found", "value", "limit", "reason"), PASSES)
-def test_it_passes(name, found, value, limit, reason):
-    row = judged(name, found)
+@pytest.mark.parametrize(("name", "judged_case", "value", "limit", "reason"), PASSES)
+def test_it_passes(name, judged_case, value, limit, reason):
+    row = judged(name, judged_case)
     assert (row.status, row.limit) == ("pass", limit), row.reason
     assert row.value == (None if value is None else pytest.approx(value))
     assert reason in row.reason
 
 
-@pytest.mark.parametrize(("name", "found", "value", "limit", "reason"), FAILS)
-def test_it_fails_and_says_by_how_much_and_why(name, found, value, limit, reason):
-    table = gates.judge(Gates(**LIMITS), found)
+@pytest.mark.parametrize(("name", "judged_case", "value", "limit", "reason"), FAILS)
+def test_it_fails_and_says_by_how_much_and_why(name, judged_case, value, limit, reason):
+    table = gates.judge(Gates(**LIMITS), judged_case)
     (row,) = [gate for gate in table if gate.gate == name]
     assert (row.status, row.limit) == ("fail", limit), row.reason
     assert row.value == (None if value is None else pytest.approx(value))
     assert reason in row.reason
-    assert name in gates.failed(table)
+    assert name in failed_gates(table)
 
 
-@pytest.mark.parametrize(("name", "found", "limit", "reason"), NOT_APPLICABLE)
-def test_it_does_not_apply(name, found, limit, reason):
-    row = judged(name, found)
+@pytest.mark.parametrize(("name", "judged_case", "limit", "reason"), NOT_APPLICABLE)
+def test_it_does_not_apply(name, judged_case, limit, reason):
+    row = judged(name, judged_case)
     assert (row.status, row.value, row.limit) == ("n/a", None, limit), row.reason
     assert reason in row.reason
 
@@ -222,7 +230,7 @@ def test_what_params_do_not_ask_for_does_not_apply_and_names_the_key(name):
 def test_without_evidence_all_fail_even_those_that_are_off():
     off = {name: None if value is not True else False for name, value in LIMITS.items()}
     table = gates.judge(Gates(**off), dataclasses.replace(case(), evidence=None, doubt="it was changed"))
-    assert [gate.gate for gate in table] == list(gates.NAMES) == gates.failed(table)
+    assert [gate.gate for gate in table] == list(gates.NAMES) == failed_gates(table)
     assert [gate.reason for gate in table] == ["it was changed", *["there is no evidence"] * (len(table) - 1)]
 
 
@@ -230,7 +238,7 @@ def test_with_evidence_the_gate_of_that_name_passes_and_the_order_is_fixed():
     table = gates.judge(Gates(**LIMITS), case())
     assert [gate.gate for gate in table] == list(gates.NAMES)
     assert table[0].status == "pass"
-    assert gates.failed(table) == []
+    assert failed_gates(table) == []
 
 
 @pytest.mark.parametrize(("name", "at_the_limit"), [("class_recall", 0.85), ("robustness", 0.7), ("calibration", 0.03)])
@@ -264,10 +272,10 @@ def test_a_gain_is_no_drop():
 
 def test_rows_are_aligned_for_a_terminal():
     table = gates.judge(Gates(**LIMITS), case(evidence=summary(unsafe={"recall": 0.5})))
-    lines = gates.rows(table)
+    lines = format_rows(table)
     assert len(lines) == len(table)
-    places = {line.index(gate.reason) for line, gate in zip(lines, table, strict=True)}
-    assert len(places) == 1
+    columns = {line.index(gate.reason) for line, gate in zip(lines, table, strict=True)}
+    assert len(columns) == 1
     assert len({line.index(gate.status, 20) for line, gate in zip(lines, table, strict=True)}) == 1
     (unsafe,) = [line for line in lines if line.startswith("unsafe_recall")]
     assert "0.5 (wanted >= 0.8)" in unsafe

@@ -9,7 +9,7 @@ from pipeline.promotion.history import history
 from pipeline.registry import ledger
 
 
-def told(params) -> str:
+def history_text(params) -> str:
     return "\n".join(history(params).lines())
 
 
@@ -38,8 +38,8 @@ def test_who_when_why_from_and_to_the_latest_first(three, params):
 
 def test_before_the_first_promotion(makes, params):
     makes.version()
-    assert "nothing yet in production; challenger: version 1" in told(params)
-    assert "the ledger is empty" in told(params)
+    assert "nothing yet in production; challenger: version 1" in history_text(params)
+    assert "the ledger is empty" in history_text(params)
 
 
 def test_nothing_registered(client, params):
@@ -48,8 +48,8 @@ def test_nothing_registered(client, params):
 
 
 def test_a_plain_client_past_the_gates_is_told_first_and_loudly(three, params, client):
-    found = client.create_model_version("nsfw", "s3://somewhere/model")
-    client.set_registered_model_alias("nsfw", "production", found.version)
+    registered = client.create_model_version("nsfw", "s3://somewhere/model")
+    client.set_registered_model_alias("nsfw", "production", registered.version)
     lines = history(params).lines()
     assert lines[0].startswith("WARNING: WENT PAST THE GATES: the alias production points at version 4")
     assert "It has no evidence." in lines[0]
@@ -60,7 +60,7 @@ def test_a_plain_client_past_the_gates_is_told_first_and_loudly(three, params, c
 
 def test_the_ledger_deleted_as_a_whole_is_told(three, params, client):
     client.delete_registered_model("nsfw-ledger")
-    assert told(params).startswith(
+    assert history_text(params).startswith(
         "WARNING: WENT PAST THE GATES: the alias production points at version 3, but nothing"
     )
 
@@ -69,20 +69,20 @@ def test_an_entry_deleted_in_the_middle_is_told_and_the_next_decision_mends_it(t
     client.delete_model_version("nsfw-ledger", "2")
     lines = history(params).lines()
     assert lines[0].startswith("WARNING: THE LEDGER IS BROKEN: entry 2 deleted; entry 3 no longer in effect")
-    assert any(line.startswith("  #3") and "VOID: it stands on an entry that was altered" in line for line in lines)
+    assert any(line.startswith("  #3") and "VOID: it follows an entry that was altered" in line for line in lines)
     assert "  #2    DELETED from the registry" in lines
     assert history(params).now.production == 1
     outcome = promoting.promote(params, "3", reason="it was 3")
     assert outcome.findings[0].startswith("THE LEDGER IS BROKEN")
     assert history(params).now.findings() == []
     assert three.production() == 3
-    assert "#2    DELETED" in told(params)  # that stays to be seen
+    assert "#2    DELETED" in history_text(params)  # that stays to be seen
 
 
 def test_the_last_entry_deleted_is_told_and_rollback_to_what_is_left_confirms_it(three, params, client):
     client.delete_model_version("nsfw-ledger", "3")
     client.set_registered_model_alias("nsfw", "production", "2")
-    assert told(params).startswith("WARNING: THE LEDGER IS BROKEN: entry 3 deleted")
+    assert history_text(params).startswith("WARNING: THE LEDGER IS BROKEN: entry 3 deleted")
     promoting.rollback(params, "2", reason="2 it is")
     assert history(params).now.findings() == []
     with pytest.raises(UserError, match="is in production already"):

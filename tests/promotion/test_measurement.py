@@ -6,8 +6,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from pipeline.images.preprocessing import FrameSquares
-from pipeline.promotion import measurement
+from pipeline.images.preprocessing import FramePixels
+from pipeline.promotion import measured_pictures, measurement
 from pipeline.serving.decision import Decision
 from tests.support.pictures import png
 
@@ -28,7 +28,7 @@ def other_labels(makes, tmp_path, monkeypatch):
     spec = dict(SPEC)
     monkeypatch.setattr(measurement.verification, "fetch_model", lambda *_: (tmp_path, spec))
     monkeypatch.setattr(measurement.verification, "model_file", lambda *_: model)
-    monkeypatch.setattr(measurement, "digest", lambda _: sha256)
+    monkeypatch.setattr(measurement.verification, "digest", lambda _: sha256)
     monkeypatch.setattr(measurement, "load_network", lambda *_: network)
     return spec
 
@@ -45,10 +45,10 @@ def test_a_version_of_other_labels_is_measured_on_a_folder_of_its_labels(other_l
     folder = pictures(tmp_path / "traffic", rng, "cats", "dogs")
     code, out, err = nsfw("measure", folder, "--version", 1, "--json")
     assert code == 0, err
-    found = json.loads(out)
-    assert found["pictures"] == 4
-    assert found["said"] == {"cats": {"cats": 0, "dogs": 2}, "dogs": {"cats": 0, "dogs": 2}}
-    rates = {row["figure"].partition(":")[0]: row["rate"] for row in found["flagged"][:2]}
+    report = json.loads(out)
+    assert report["pictures"] == 4
+    assert report["said"] == {"cats": {"cats": 0, "dogs": 2}, "dogs": {"cats": 0, "dogs": 2}}
+    rates = {row["figure"].partition(":")[0]: row["rate"] for row in report["flagged"][:2]}
     assert rates == {"safe, flagged": 1.0, "unsafe, caught": 1.0}
 
 
@@ -87,7 +87,7 @@ def test_folders_however_deep_are_walked(tmp_path):
         deep.mkdir()
     (deep / "a.jpg").touch()
     try:
-        files, refused = measurement._files(tmp_path, ("cats",), "version 1")
+        files, refused = measured_pictures.list_files(tmp_path, ("cats",), "version 1")
         assert files == [("cats", str(deep / "a.jpg"))]
         assert refused == {"not_a_file": 1}  # the link
     finally:
@@ -105,10 +105,10 @@ def brightness(squares):
 
 def frames(*levels):
     squares = np.stack([np.full((4, 4, 3), value, np.uint8) for value in levels])
-    return FrameSquares(squares, tuple(range(len(squares))), len(squares))
+    return FramePixels(squares, tuple(range(len(squares))), len(squares))
 
 
 def test_an_animation_counts_as_its_worst_frame():
     pictures = [frames(51), frames(0, 204, 102), frames(255, 0), *(frames(153) for _ in range(40))]
-    answers = measurement._worst(brightness, DECISION, pictures)
+    answers = measured_pictures._worst(brightness, DECISION, pictures)
     np.testing.assert_allclose(answers[:, 1], [0.2, 0.8, 1.0, *[0.6] * 40])

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.evidence import collecting as collected
-from pipeline.promotion import model_card
+from pipeline.evidence.document import DOCUMENT, Document
+from pipeline.promotion import card_page, card_text, model_card
 
 HOSTILE = "<img src=x onerror=alert(1)> | [a](javascript:alert(2)) `x`\n# **b** &lt; ![p](http://evil/x.png) \u202e"
 FACTS = {
@@ -32,19 +32,23 @@ FACTS = {
 @pytest.fixture
 def document(in_project) -> dict:
     """A real one, with what the small project lacks: several slices, a gap, a wrong report, every class stated."""
-    found = json.loads((paths.EVIDENCE / collected.DOCUMENT).read_text(encoding="utf-8"))
-    night = found["slices"]["rows"][0] | {"family": "tag", "slice": HOSTILE, "unsafe_recall": 0.4321}
-    found["slices"]["rows"].append(night)
-    found["slices"]["gap"] = {"family": "tag", "best": "day", "worst": HOSTILE, "gap": 0.1234}
-    found["reports"] = {"cases": 3, "right": 1, "missing": 1, "wrong": [
+    document = json.loads((paths.EVIDENCE / DOCUMENT).read_text(encoding="utf-8"))
+    night = document["slices"]["rows"][0] | {"family": "tag", "slice": HOSTILE, "unsafe_recall": 0.4321}
+    document["slices"]["rows"].append(night)
+    document["slices"]["gap"] = {"family": "tag", "best": "day", "worst": HOSTILE, "gap": 0.1234}
+    document["reports"] = {"cases": 3, "right": 1, "missing": 1, "wrong": [
         {"sha256": "ab" * 32, "expected_label": "porn", "said": "neutral", "ticket": HOSTILE}]}  # fmt: skip
-    found["cleaned"]["summary"] = found["cleaned"]["summary"] | {"accuracy": 0.7777}
-    return found
+    document["cleaned"]["summary"] = document["cleaned"]["summary"] | {"accuracy": 0.7777}
+    return document
+
+
+def render(document: dict, facts: dict | None = None) -> str:
+    return model_card.render(Document.read(document), facts)
 
 
 def tables(text: str) -> dict[str, list[list[str]]]:
     """The card's tables, unescaped, by their header."""
-    found: dict[str, list[list[str]]] = {}
+    by_header: dict[str, list[list[str]]] = {}
     head = None
     for line in text.splitlines():
         if not line.startswith("|"):
@@ -53,10 +57,10 @@ def tables(text: str) -> dict[str, list[list[str]]]:
         cells = [re.sub(r"\\(.)", r"\1", cell).strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if head is None:
             head = " | ".join(cells)
-            found[head] = []
+            by_header[head] = []
         elif not all(re.fullmatch(r"-+:?", cell) for cell in cells):
-            found[head].append(cells)
-    return found
+            by_header[head].append(cells)
+    return by_header
 
 
 def number(cell: str) -> float | None:
@@ -75,8 +79,8 @@ def both(limits: list[float] | None) -> list[float] | None:
     return limits and [rounded(limit) for limit in limits]
 
 
-def near(found, expected) -> bool:
-    return found is expected is None or found == pytest.approx(expected, abs=0.1001)
+def near(actual, expected) -> bool:
+    return actual is expected is None or actual == pytest.approx(expected, abs=0.1001)
 
 
 def table(text: str, begins: str) -> list[list[str]]:
@@ -84,7 +88,7 @@ def table(text: str, begins: str) -> list[list[str]]:
 
 
 def test_every_number_of_the_metrics_is_the_evidences(document):
-    text = model_card.render(document, FACTS)
+    text = render(document, FACTS)
     summary, boot = document["summary"], document["bootstrap"]
     overall = {row[0]: row[1:] for row in table(text, "figure | of")}
     assert number(overall["unsafe recall"][0]) == document["test"]["by_label"]["porn"]
@@ -111,7 +115,7 @@ def test_every_number_of_the_metrics_is_the_evidences(document):
 
 
 def test_every_number_of_the_other_sections_is_the_evidences(document):
-    text = model_card.render(document, FACTS)
+    text = render(document, FACTS)
     for name, _, threshold, val, recall, interval, precision, *_, rate, _ in table(text, "roll-up | classes"):
         point = document["operating_points"][name]
         assert float(threshold) == pytest.approx(point["threshold"], abs=0.0005)
@@ -164,26 +168,26 @@ def test_every_number_of_the_other_sections_is_the_evidences(document):
 
 
 def test_what_decides_stands_first_and_parameters_last(document):
-    text = model_card.render(document, FACTS)
+    text = render(document, FACTS)
     assert "Gates: 1 of 3 failed (calibration)." in text.split("##")[0]
     sections = re.findall(r"(?m)^## (.+)$", text)
     assert sections[:3] == ["Gates", "Operating points and workload", "Metrics"]
     assert sections[-1] == "Model details"
     assert text.rstrip().splitlines()[-1].startswith("| finetune\\.epochs |")
-    unjudged = model_card.render(document, FACTS | {"gates": []})
+    unjudged = render(document, FACTS | {"gates": []})
     assert "Gates: not judged yet." in unjudged.split("##")[0]
-    passed = model_card.render(document, FACTS | {"gates": [FACTS["gates"][1]]})
+    passed = render(document, FACTS | {"gates": [FACTS["gates"][1]]})
     assert "Gates: none failed." in passed.split("##")[0]
 
 
 def test_a_fine_tuning_that_gained_nothing_is_said_first(document):
-    assert "Nothing was gained" not in model_card.render(document, FACTS)
-    head = model_card.render(document, FACTS | {"kept_start": True}).split("##")[0]
+    assert "Nothing was gained" not in render(document, FACTS)
+    head = render(document, FACTS | {"kept_start": True}).split("##")[0]
     assert "**Nothing was gained by fine-tuning**" in head
 
 
 def test_the_page_is_its_own_and_lets_nothing_in(document):
-    page = model_card.html(model_card.render(document, FACTS), "<b>")
+    page = card_page.html(render(document, FACTS), "<b>")
     assert "<title>&lt;b&gt;</title>" in page
     assert "default-src 'none'" in page
     for never in ("<img", "<script", "<a ", "onerror=alert(1)>\n", "style=", 'http://evil"'):
@@ -196,7 +200,7 @@ def test_the_page_is_its_own_and_lets_nothing_in(document):
 @given(st.text(max_size=300))
 def test_strangers_text_comes_out_as_it_is_and_as_nothing_else(text):
     """In a cell of a table: one cell, no markup, the same words."""
-    page = model_card.html(f"| head |\n| --- |\n| x{model_card.escape(text)}y |\n")
+    page = card_page.html(f"| head |\n| --- |\n| x{card_text.escape(text)}y |\n")
     body = page[page.index("<tbody>") : page.index("</table>")]
     assert re.findall(r"<[^>]*>", body) == ["<tbody>", "<tr>", "<td>", "</td>", "</tr>", "</tbody>"]
 
@@ -208,7 +212,7 @@ def test_what_is_not_known_is_not_made_up(document):
     bare["raw"]["summary"] = None
     for point in bare["operating_points"].values():
         point |= {key: None for key in point if key not in {"classes", "action"}}
-    text = model_card.render(bare)
+    text = render(bare)
     assert "is not stated" in text
     assert "No gate was asked yet" in text
     assert "The commit is not known" in text
@@ -221,18 +225,18 @@ def test_shares_by_class_are_repeated(document):
     for point in document["operating_points"].values():
         point["at_prevalence"].pop("unsafe_share")
         point["at_prevalence"]["shares"] = {"drawings": 0.2, "neutral": 0.7, "porn": 0.1}
-    assert "the classes' shares are drawings 20.0 %, neutral 70.0 %, porn 10.0 %" in model_card.render(document)
+    assert "the classes' shares are drawings 20.0 %, neutral 70.0 %, porn 10.0 %" in render(document)
 
 
 def test_a_missing_or_broken_template_and_other_evidence_are_named(document, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="schema 2"):
-        model_card.render(document | {"schema": 2})
+        render(document | {"schema": 2})
     with pytest.raises(ValueError, match="no such facts: colour"):
-        model_card.render(document, {"colour": "red"})
+        render(document, {"colour": "red"})
     monkeypatch.setattr(model_card, "TEMPLATE", tmp_path / "card.md.j2")
     with pytest.raises(UserError, match=r"card\.md\.j2 does not exist"):
-        model_card.render(document)
+        render(document)
     for broken, message in (("a\n{% if %}", "line 2"), ("{{ evidence.nothing }}", "nothing")):
         model_card.TEMPLATE.write_text(broken)
         with pytest.raises(UserError, match=message):
-            model_card.render(document)
+            render(document)

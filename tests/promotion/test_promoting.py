@@ -76,10 +76,10 @@ def test_an_override_is_recorded_as_such(makes, params, client):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"asked": "9", "reason": "x"}, "no version 9; there are: 1"),
-        ({"asked": "nonsense", "reason": "x"}, "no version nonsense"),
-        ({"asked": None, "reason": "  "}, "--reason is empty"),
-        ({"asked": None, "reason": "x", "overrides": ["speed"]}, "no such gate"),
+        ({"requested": "9", "reason": "x"}, "no version 9; there are: 1"),
+        ({"requested": "nonsense", "reason": "x"}, "no version nonsense"),
+        ({"requested": None, "reason": "  "}, "--reason is empty"),
+        ({"requested": None, "reason": "x", "overrides": ["speed"]}, "no such gate"),
     ],
 )
 def test_mistakes_are_told(makes, params, arguments, message):
@@ -171,13 +171,13 @@ def test_productions_evidence_that_cannot_be_fetched_is_named_once(makes, params
 
 def test_evidence_that_was_changed_is_not_believed(makes, params, client):
     version = makes.version({"porn": 50})
-    found = client.get_model_version("nsfw", str(version))
+    registered = client.get_model_version("nsfw", str(version))
     client.set_model_version_tag("nsfw", str(version), "nsfw.evidence_sha256", "0" * 64)
     assert "cannot be fetched" in by_name(promoting.judge(params))["evidence"].reason
     other = makes.version()
     of_other = client.get_model_version("nsfw", str(other)).tags["nsfw.evidence_sha256"]
     sound = client.download_artifacts(client.get_model_version("nsfw", str(other)).run_id, f"evidence/{of_other[:12]}")
-    client.log_artifacts(found.run_id, sound, f"evidence/{of_other[:12]}")
+    client.log_artifacts(registered.run_id, sound, f"evidence/{of_other[:12]}")
     client.set_model_version_tag("nsfw", str(version), "nsfw.evidence_sha256", of_other)
     assert "is about another model" in by_name(promoting.judge(params, str(version)))["evidence"].reason
 
@@ -206,21 +206,21 @@ def test_pictures_that_production_was_never_shown_are_asked_for(makes, params):
     outcome = promoting.promote(params, None, reason="x", test_change="other pictures")
     assert set(outcome.failed) == {"drop_unsafe_recall", "drop_macro_recall", "drop_class_recall"}
     assert "never shown 150 of 300 test pictures" in by_name(outcome)["drop_class_recall"].reason
-    asked = []
+    pairs = []
 
     def shown(before, after):
-        asked.append((before.version, after.version))
+        pairs.append((before.version, after.version))
         return predictions({"porn": 90}, each=150)
 
     assert promoting.promote(params, None, reason="x", test_change="others", rescore=shown).entry is not None
-    assert asked == [(1, 2)]
+    assert pairs == [(1, 2)]
 
 
 class Killed(BaseException):
     """Stands for a kill: nothing catches it."""
 
 
-@pytest.mark.parametrize("step", ["append", "settle"])
+@pytest.mark.parametrize("step", ["append", "sync_alias"])
 def test_killed_before_or_after_the_entry_it_is_old_or_new(makes, params, monkeypatch, step):
     old = makes.version()
     promoting.promote(params, None, reason="first")
@@ -267,10 +267,10 @@ def test_races_of_two_processes_never_leave_the_worse_model(makes, params, clien
     assert promoting.promote(params, str(base), reason="base").entry is not None
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(3), context.Queue()
-    crew = [
+    processes = [
         context.Process(target=race, args=(barrier, version, results, rounds), daemon=True) for version in (good, bad)
     ]
-    for process in crew:
+    for process in processes:
         process.start()
     lost = 0
     for _ in range(rounds):
@@ -279,14 +279,14 @@ def test_races_of_two_processes_never_leave_the_worse_model(makes, params, clien
         barrier.wait(timeout=120)
         barrier.wait(timeout=120)
         assert makes.production() == good
-        told = [results.get(timeout=60) for _ in range(2)]
-        (winner,) = [row for row in told if row[2] == good]
+        outcomes = [results.get(timeout=60) for _ in range(2)]
+        (winner,) = [row for row in outcomes if row[2] == good]
         assert winner[3] is not None
-        lost += sum(row[4] for row in told if isinstance(row[4], int))
-    for process in crew:
+        lost += sum(row[4] for row in outcomes if isinstance(row[4], int))
+    for process in processes:
         process.join(timeout=60)
         assert process.exitcode == 0
-    kept = ledger.read(client, "nsfw")
-    assert [entry.number for entry in kept.entries] == list(range(1, len(kept.entries) + 1))
-    assert kept.production == good
-    print(f"{rounds} races, {lost} re-evaluated, {len(kept.entries) - len(kept.effective)} void entries")
+    entries = ledger.read(client, "nsfw")
+    assert [entry.number for entry in entries.entries] == list(range(1, len(entries.entries) + 1))
+    assert entries.production == good
+    print(f"{rounds} races, {lost} re-evaluated, {len(entries.entries) - len(entries.effective)} void entries")

@@ -26,13 +26,13 @@ def contents() -> list[bytes]:
     """Pictures in every unusual form, and every broken kind."""
     from PIL import Image
 
-    found = []
+    pictures = []
     for seed, (_, make) in enumerate(UNUSUAL.values()):
         rng = np.random.default_rng(seed)
         small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-        found.append(make(small.resize((160, 120), Image.Resampling.BICUBIC)))
+        pictures.append(make(small.resize((160, 120), Image.Resampling.BICUBIC)))
     sound = encode(Image.linear_gradient("L").convert("RGB"), quality=85)
-    return found + [make(sound, np.random.default_rng(0)) for _, make in BROKEN.values()]
+    return pictures + [make(sound, np.random.default_rng(0)) for _, make in BROKEN.values()]
 
 
 def animations() -> list[bytes]:
@@ -48,7 +48,7 @@ def animations() -> list[bytes]:
     return [*moving, encode(white, "PNG", duration=100, **hidden), encode(picture, "PNG")]
 
 
-def told(decisions: pd.Series) -> list[str]:
+def filled(decisions: pd.Series) -> list[str]:
     """Decisions, "" where there is none."""
     return ["" if pd.isna(value) else value for value in decisions]
 
@@ -61,12 +61,12 @@ def by_score(params, folder: Path, out: Path) -> pd.DataFrame:
 
 def by_http(pictures: list[bytes], tmp_path: Path) -> pd.DataFrame:
     """The service's answers, asked seven at a time."""
-    with served(tmp_path) as found:
-        ready(found)
+    with served(tmp_path) as service:
+        ready(service)
         rows = []
         for start in range(0, len(pictures), 7):
             files = [("i", ("a", content)) for content in pictures[start : start + 7]]
-            answer = httpx.post(f"{found.url}/v1/classify", files=files, timeout=60)
+            answer = httpx.post(f"{service.url}/v1/classify", files=files, timeout=60)
             assert answer.status_code in {200, 422}
             body = answer.json()
             rows += body["pictures"]
@@ -98,7 +98,7 @@ def test_the_doors_agree_on_every_form_and_on_what_is_broken(one, tmp_path):
         np.testing.assert_allclose(
             other[NUMBERS].astype(float).to_numpy(), scored[NUMBERS].astype(float).to_numpy(), atol=1e-5
         )
-        assert told(other["decision"]) == told(scored["decision"])
+        assert filled(other["decision"]) == filled(scored["decision"])
         np.testing.assert_array_equal(other[FRAMES].astype(float).to_numpy(), scored[FRAMES].astype(float).to_numpy())
         assert other["threshold"].dropna().unique().tolist() == [0.4]
     assert scored["unsafe"].std() > 0.001  # they are not all alike: an order that was mixed up would show

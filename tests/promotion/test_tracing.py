@@ -31,22 +31,27 @@ def made(makes, client):
 
 
 def git(*arguments):
-    said = ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments]
-    return subprocess.run(said, check=True, capture_output=True, text=True).stdout.strip()
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_what_made_a_version_and_how_to_make_it_again(made, params):
-    found = trace(params, made())
-    assert (found["commit"], found["dirty"], found["data_md5"], found["record_id"]) == (COMMIT, False, "0123.dir", "r1")
-    assert found["params"] == {"backbone.name": "mobilenet_v2", "seed": 1}
-    assert found["figures"]["unsafe recall"] == 0.9
-    assert found["doubt"] == ""
-    assert f"git checkout {COMMIT}" in found["commands"]
-    assert "dvc repro evaluate" in found["commands"]
-    assert f"sha256sum build/splits.parquet   # {'d' * 64}" in found["commands"]
-    assert not any("build/packed" in line for line in found["commands"])  # a folder has no sha256sum
-    json.dumps(found, allow_nan=False)
-    text = "\n".join(tracing.lines(found))
+    report = trace(params, made())
+    assert (report["commit"], report["dirty"], report["data_md5"], report["record_id"]) == (
+        COMMIT,
+        False,
+        "0123.dir",
+        "r1",
+    )
+    assert report["params"] == {"backbone.name": "mobilenet_v2", "seed": 1}
+    assert report["figures"]["unsafe recall"] == 0.9
+    assert report["doubt"] == ""
+    assert f"git checkout {COMMIT}" in report["commands"]
+    assert "dvc repro evaluate" in report["commands"]
+    assert f"sha256sum build/splits.parquet   # {'d' * 64}" in report["commands"]
+    assert not any("build/packed" in line for line in report["commands"])  # a folder has no sha256sum
+    json.dumps(report, allow_nan=False)
+    text = "\n".join(tracing.lines(report))
     for part in ("nsfw version 1", COMMIT, "0123.dir", "unsafe recall 0.9", "seed=1", "rebuild:"):
         assert part in text
 
@@ -59,11 +64,11 @@ def test_by_alias_and_no_such_version(made, params):
 
 
 def test_uncommitted_changes_come_from_the_run(made, params):
-    found = trace(params, made(**{"nsfw.git_dirty": "true"}))
-    at = found["commands"].index(f"git checkout {COMMIT}")
-    assert found["commands"][at + 2].startswith(f"mlflow artifacts download --run-id {found['run_id']}")
-    assert found["commands"][at + 3] == "git apply ../code.diff"
-    assert "with uncommitted changes" in "\n".join(tracing.lines(found))
+    report = trace(params, made(**{"nsfw.git_dirty": "true"}))
+    at = report["commands"].index(f"git checkout {COMMIT}")
+    assert report["commands"][at + 2].startswith(f"mlflow artifacts download --run-id {report['run_id']}")
+    assert report["commands"][at + 3] == "git apply ../code.diff"
+    assert "with uncommitted changes" in "\n".join(tracing.lines(report))
 
 
 def test_changes_that_were_committed_since_are_checked_out(made, params, project):
@@ -74,10 +79,10 @@ def test_changes_that_were_committed_since_are_checked_out(made, params, project
     facts = {"nsfw.git_dirty": "true", "nsfw.git_tree": git("rev-parse", "HEAD^{tree}")}
     version = made(**facts)
     head = git("rev-parse", "HEAD")
-    found = trace(params, version)
-    assert found["committed_as"] == head
-    assert f"git checkout {head}" in found["commands"]
-    assert not any("code.diff" in line for line in found["commands"])
+    report = trace(params, version)
+    assert report["committed_as"] == head
+    assert f"git checkout {head}" in report["commands"]
+    assert not any("code.diff" in line for line in report["commands"])
     unseen = made(facts={"untracked": ["new.py"]}, **facts)  # a tree does not hold what git does not know
     assert trace(params, unseen)["committed_as"] is None
 
@@ -96,19 +101,19 @@ def test_imported_or_without_git_there_is_nothing_to_check_out(made, params, cli
 def test_without_evidence_the_doubt_and_the_runs_own_params_are_shown(made, params, client):
     version = made(with_evidence=False)
     client.log_param(client.get_model_version("nsfw", version).run_id, "seed", 7)
-    found = trace(params, version)
-    assert "registered past the pipeline" in found["doubt"]
-    assert found["params"] == {"seed": "7"}
-    assert found["figures"] == {}
-    assert "registered past the pipeline" in "\n".join(tracing.lines(found))
+    report = trace(params, version)
+    assert "registered past the pipeline" in report["doubt"]
+    assert report["params"] == {"seed": "7"}
+    assert report["figures"] == {}
+    assert "registered past the pipeline" in "\n".join(tracing.lines(report))
 
 
 def test_a_version_without_a_run(params, client):
     client.create_registered_model("nsfw")
     client.create_model_version("nsfw", "s3://bucket/model")
-    found = trace(params, "1")
-    assert (found["run_name"], found["commit"]) == (None, None)
-    assert tracing.lines(found)
+    report = trace(params, "1")
+    assert (report["run_name"], report["commit"]) == (None, None)
+    assert tracing.lines(report)
 
 
 def test_a_run_that_was_purged(params, client):
@@ -121,12 +126,12 @@ def test_what_stands_in_tags_is_quoted_for_the_shell(made, params):
     """The commands are there to be pasted."""
     evil = "x; touch owned #\n touch owned"
     facts = {"inputs": [{"name": "a.csv; touch owned", "digest": "x\ntouch owned"}]}
-    found = trace(params, made(facts=facts, **{"nsfw.git_commit": evil, "nsfw.data_md5": "x\ntouch owned"}))
-    for command in found["commands"]:
+    report = trace(params, made(facts=facts, **{"nsfw.git_commit": evil, "nsfw.data_md5": "x\ntouch owned"}))
+    for command in report["commands"]:
         words = shlex.split(command, comments=True)
         assert "touch" not in words
         assert ";" not in words
-    assert all("\n" not in line or shlex.quote(evil) in line for line in found["commands"])
+    assert all("\n" not in line or shlex.quote(evil) in line for line in report["commands"])
 
 
 @pytest.mark.parametrize(
@@ -141,6 +146,6 @@ def test_what_stands_in_tags_is_quoted_for_the_shell(made, params):
 def test_where_to_clone_from_without_a_password(project, remote, shown):
     git("init", "-q")
     git("remote", "add", "origin", remote)
-    found = {"imported": False, "commit": COMMIT, "committed_as": None, "dirty": False, "data_md5": "x", "inputs": {}}
-    found["model_sha256"] = "x"
-    assert tracing.commands(found)[0] == f"git clone {shown} rebuilt && cd rebuilt"
+    report = {"imported": False, "commit": COMMIT, "committed_as": None, "dirty": False, "data_md5": "x", "inputs": {}}
+    report["model_sha256"] = "x"
+    assert tracing.commands(report)[0] == f"git clone {shown} rebuilt && cd rebuilt"

@@ -7,10 +7,12 @@ import pytest
 
 from pipeline.core import paths, tables
 from pipeline.core.files import write_json
+from pipeline.evidence.document import DOCUMENT, FACTS, PREDICTIONS
 from pipeline.registry import evidence_store
-from pipeline.registry.evidence_store import DOCUMENT, EVALUATION_TAG, EVIDENCE_TAG, FACTS, PREDICTIONS, DoubtfulError
+from pipeline.registry.evidence_store import EVALUATION_TAG, EVIDENCE_TAG, EvidenceError
 from pipeline.tracking import server
 from pipeline.tracking.lineage import digest
+from tests.support.evidence_documents import complete
 
 MODEL, OTHER = "a" * 64, "b" * 64
 
@@ -20,10 +22,9 @@ def folder(project):
     """A folder of evidence, as `register` gathers it."""
     root = project / "gathered"
     (root / "plots").mkdir(parents=True)
-    parts = {key: {"any": 1.5} for key in ("summary", "calibration", "robustness", "slices", "reports", "leaks")}
     test = {"digest": "c" * 64}
     document = {"model_sha256": MODEL, "labels": ["x", "y"], "unsafe": ["y"], "size": 32, "test": test}
-    write_json(document | parts, root / DOCUMENT)
+    write_json(complete(document), root / DOCUMENT)
     write_json({"model_sha256": MODEL, "size_mb": 1.0}, root / FACTS)
     frame = pd.DataFrame({"sha256": ["d" * 64], "split": ["test"], "label": ["x"], "p_x": [0.75], "p_y": [0.25]})
     tables.write_parquet(frame, root / PREDICTIONS)
@@ -43,15 +44,15 @@ def version(client):
     run = client.create_run(server.experiment_id(client))
     client.create_registered_model("nsfw")
     source = f"runs:/{run.info.run_id}/model"
-    found = client.create_model_version("nsfw", source, run.info.run_id, tags={"nsfw.model_sha256": MODEL})
-    return int(found.version)
+    registered_version = client.create_model_version("nsfw", source, run.info.run_id, tags={"nsfw.model_sha256": MODEL})
+    return int(registered_version.version)
 
 
 def stored(client, version):
     """Where the version's evidence lies on disk."""
-    found = client.get_model_version("nsfw", str(version))
-    root = client.get_run(found.run_id).info.artifact_uri.removeprefix("file://")
-    return Path(root) / "evidence" / found.tags[EVIDENCE_TAG][:12]
+    registered_version = client.get_model_version("nsfw", str(version))
+    root = client.get_run(registered_version.run_id).info.artifact_uri.removeprefix("file://")
+    return Path(root) / "evidence" / registered_version.tags[EVIDENCE_TAG][:12]
 
 
 def fetch(client, version, sha256=None):
@@ -60,11 +61,15 @@ def fetch(client, version, sha256=None):
 
 def test_what_is_attached_is_fetched_as_it_was(client, version, folder):
     evidence_store.attach(client, "nsfw", version, folder, "e1")
-    found = fetch(client, version)
-    assert (found.version, found.sha256, found.model_sha256) == (version, digest(folder), MODEL)
-    assert found.document == json.loads((folder / DOCUMENT).read_text())
-    assert found.facts["size_mb"] == 1.0
-    pd.testing.assert_frame_equal(found.predictions, pd.read_parquet(folder / PREDICTIONS))
+    evidence = fetch(client, version)
+    assert (evidence.version, evidence.sha256, evidence.model_sha256) == (
+        version,
+        digest(folder),
+        MODEL,
+    )
+    assert evidence.document.to_json() == json.loads((folder / DOCUMENT).read_text())
+    assert evidence.facts["size_mb"] == 1.0
+    pd.testing.assert_frame_equal(evidence.predictions, pd.read_parquet(folder / PREDICTIONS))
 
 
 def test_it_is_kept_and_comes_from_the_cache_the_next_time(client, version, folder):
@@ -77,10 +82,10 @@ def test_it_is_kept_and_comes_from_the_cache_the_next_time(client, version, fold
 def test_a_cache_that_was_changed_is_fetched_anew(client, version, folder):
     evidence_store.attach(client, "nsfw", version, folder, "e1")
     sound = fetch(client, version)
-    kept = paths.EVIDENCE_CACHE / sound.sha256
-    change(kept / FACTS, size_mb=0.1)
+    cached = paths.EVIDENCE_CACHE / sound.sha256
+    change(cached / FACTS, size_mb=0.1)
     assert fetch(client, version).facts == sound.facts
-    (kept / PREDICTIONS).unlink()
+    (cached / PREDICTIONS).unlink()
     assert len(fetch(client, version).predictions) == 1
 
 
@@ -89,9 +94,9 @@ def test_another_process_that_fetched_it_first_is_no_trouble(client, version, fo
     download = type(client).download_artifacts
 
     def slow(self, *arguments):
-        found = download(self, *arguments)
-        shutil.copytree(found, paths.EVIDENCE_CACHE / digest(folder))
-        return found
+        downloaded = download(self, *arguments)
+        shutil.copytree(downloaded, paths.EVIDENCE_CACHE / digest(folder))
+        return downloaded
 
     monkeypatch.setattr(type(client), "download_artifacts", slow)
     assert fetch(client, version).sha256 == digest(folder)
@@ -133,36 +138,36 @@ def test_a_later_evaluation_that_was_cut_short_is_attached_by_the_next_try(clien
 
 
 def test_none_and_a_version_that_is_gone(client, version):
-    with pytest.raises(DoubtfulError, match=r"no evidence: it was registered past the pipeline.*nsfw import-model"):
+    with pytest.raises(EvidenceError, match=r"no evidence: it was registered past the pipeline.*nsfw import-model"):
         fetch(client, version)
     client.delete_model_version("nsfw", str(version))
-    with pytest.raises(DoubtfulError, match="has been deleted from the registry"):
+    with pytest.raises(EvidenceError, match="has been deleted from the registry"):
         fetch(client, version)
 
 
 @pytest.mark.parametrize("what", ["changed", "added", "removed", "plots"])
 def test_artifacts_that_were_changed_afterwards(client, version, folder, what):
     evidence_store.attach(client, "nsfw", version, folder, "e1")
-    place = stored(client, version)
+    stored_folder = stored(client, version)
     if what == "changed":
-        change(place / DOCUMENT, summary={"macro_recall": 1.0})
+        change(stored_folder / DOCUMENT, summary={"macro_recall": 1.0})
     elif what == "added":
-        (place / "more.txt").write_text("x")
+        (stored_folder / "more.txt").write_text("x")
     elif what == "removed":
-        (place / PREDICTIONS).unlink()
+        (stored_folder / PREDICTIONS).unlink()
     else:
-        (place / "plots" / "pr.png").write_bytes(b"nicer")
-    with pytest.raises(DoubtfulError, match="has been changed since it was registered"):
+        (stored_folder / "plots" / "pr.png").write_bytes(b"nicer")
+    with pytest.raises(EvidenceError, match="has been changed since it was registered"):
         fetch(client, version)
     assert list(paths.EVIDENCE_CACHE.iterdir()) == []
 
 
 def test_artifacts_that_are_gone_and_a_digest_of_something_else(client, version, folder):
     evidence_store.attach(client, "nsfw", version, folder, "e1")
-    with pytest.raises(DoubtfulError, match="cannot be fetched"):
+    with pytest.raises(EvidenceError, match="cannot be fetched"):
         fetch(client, version, OTHER)
     shutil.rmtree(stored(client, version))
-    with pytest.raises(DoubtfulError, match="cannot be fetched"):
+    with pytest.raises(EvidenceError, match="cannot be fetched"):
         fetch(client, version)
 
 
@@ -170,33 +175,33 @@ def test_evidence_of_another_model(client, version, folder):
     change(folder / DOCUMENT, model_sha256=OTHER)
     change(folder / FACTS, model_sha256=OTHER)
     evidence_store.attach(client, "nsfw", version, folder, "e1")
-    with pytest.raises(DoubtfulError, match=r"its evidence is about another model \(bbbbbbbbbbbb"):
+    with pytest.raises(EvidenceError, match=r"its evidence is about another model \(bbbbbbbbbbbb"):
         fetch(client, version)
 
 
 def test_a_model_tag_that_was_changed(client, version, folder):
     evidence_store.attach(client, "nsfw", version, folder, "e1")
     client.set_model_version_tag("nsfw", str(version), "nsfw.model_sha256", OTHER)
-    with pytest.raises(DoubtfulError, match="about another model"):
+    with pytest.raises(EvidenceError, match="about another model"):
         fetch(client, version)
 
 
-@pytest.mark.parametrize("place", ["../../precious", "/{root}/precious", "../" * 9, "x", "A" * 64])
-def test_a_digest_that_is_a_path_touches_nothing(client, version, folder, project, place):
+@pytest.mark.parametrize("digest_tag", ["../../precious", "/{root}/precious", "../" * 9, "x", "A" * 64])
+def test_a_digest_that_is_a_path_touches_nothing(client, version, folder, project, digest_tag):
     """It is a tag: whoever writes to the registry would choose a folder of ours to be deleted."""
     precious = project / "precious"
     precious.mkdir()
     (precious / "file").write_text("x")
-    place = place.replace("/{root}", str(project))
-    client.set_model_version_tag("nsfw", str(version), EVIDENCE_TAG, place)
-    with pytest.raises(DoubtfulError, match="has no digest"):
+    digest_tag = digest_tag.replace("/{root}", str(project))
+    client.set_model_version_tag("nsfw", str(version), EVIDENCE_TAG, digest_tag)
+    with pytest.raises(EvidenceError, match="has no digest"):
         fetch(client, version)
-    with pytest.raises(DoubtfulError, match="has no digest"):
-        fetch(client, version, place)
+    with pytest.raises(EvidenceError, match="has no digest"):
+        fetch(client, version, digest_tag)
     assert (precious / "file").read_text() == "x"
 
 
-def spoilt(folder, how):
+def damage(folder, how):
     if how in {DOCUMENT, FACTS, PREDICTIONS}:
         (folder / how).unlink()
     elif how == "json":
@@ -236,7 +241,7 @@ def spoilt(folder, how):
 )
 def test_a_part_that_is_missing_or_broken_is_named(folder, how, message):
     assert evidence_store.load(folder, 3, "f" * 64).version == 3
-    spoilt(folder, how)
-    with pytest.raises(DoubtfulError, match="version 3") as caught:
+    damage(folder, how)
+    with pytest.raises(EvidenceError, match="version 3") as caught:
         evidence_store.load(folder, 3, "f" * 64)
     assert message in str(caught.value)

@@ -24,7 +24,7 @@ def registered(client):
 
 
 def act(client, version: int, **more) -> Entry:
-    """Promote a version in the knowledge of all there is."""
+    """Promote a version, from the current state of the ledger."""
     known = ledger.read(client, "nsfw")
     return ledger.append(client, "nsfw", draft(version, known.production, **more), known)
 
@@ -36,13 +36,13 @@ def test_what_is_appended_is_read_back_as_it_was(registered):
         reason="zażółć \N{SNOWMAN} \x1b[31m",
         gates=({"gate": "g", "status": "pass", "reason": "", "value": 0.25, "limit": None, "test": ""},),
     )
-    found = ledger.read(registered, "nsfw")
-    assert found.entries == found.effective == (made,)
-    assert (found.last, found.production, found.unreadable, found.broken) == (made, 2, (), False)
-    kept = registered.get_model_version("nsfw-ledger", "1")
-    assert kept.tags["nsfw.to"] == "2"
-    assert "zażółć \N{SNOWMAN}" in kept.description
-    assert "\x1b" not in kept.description
+    current = ledger.read(registered, "nsfw")
+    assert current.entries == current.effective == (made,)
+    assert (current.last, current.production, current.unreadable, current.broken) == (made, 2, (), False)
+    entry_version = registered.get_model_version("nsfw-ledger", "1")
+    assert entry_version.tags["nsfw.to"] == "2"
+    assert "zażółć \N{SNOWMAN}" in entry_version.description
+    assert "\x1b" not in entry_version.description
 
 
 def test_no_ledger_is_an_empty_one(client):
@@ -55,9 +55,9 @@ def test_of_two_that_knew_the_same_the_first_wins_and_the_second_is_void(registe
     first = ledger.append(registered, "nsfw", draft(1), known)
     late = ledger.append(registered, "nsfw", draft(2), known)
     ledger.mark_void(registered, "nsfw", late)
-    found = ledger.read(registered, "nsfw")
-    assert (found.effective, found.entries, found.production) == ((first,), (first, late), 1)
-    assert not found.broken
+    current = ledger.read(registered, "nsfw")
+    assert (current.effective, current.entries, current.production) == ((first,), (first, late), 1)
+    assert not current.broken
 
 
 FOREIGN = [
@@ -76,9 +76,9 @@ def test_a_version_that_is_no_entry_counts_for_nothing(registered, tags):
     first = act(registered, 1)
     registered.create_model_version("nsfw-ledger", "s3://bucket/x", tags=tags)
     second = act(registered, 2)
-    found = ledger.read(registered, "nsfw")
-    assert (found.effective, found.unreadable, found.production) == ((first, second), (2,), 2)
-    assert not found.broken
+    current = ledger.read(registered, "nsfw")
+    assert (current.effective, current.unreadable, current.production) == ((first, second), (2,), 2)
+    assert not current.broken
 
 
 WRONG = {"version": "2", "previous": "1", "reason": 5, "act": "delete", "model_sha256": None, "gates": [5]}
@@ -93,8 +93,8 @@ def test_an_entry_with_a_field_of_another_type_counts_for_nothing(registered, fi
     assert len(ledger.read(registered, "nsfw").effective) == 2  # by the shape alone it would count
     sound["draft"][field] = value
     registered.set_model_version_tag("nsfw-ledger", "2", ENTRY_TAG, json.dumps(sound))
-    found = ledger.read(registered, "nsfw")
-    assert (found.effective, found.unreadable) == ((made,), (2,))
+    current = ledger.read(registered, "nsfw")
+    assert (current.effective, current.unreadable) == ((made,), (2,))
 
 
 def test_altered_or_deleted_in_the_registry(registered):
@@ -102,18 +102,18 @@ def test_altered_or_deleted_in_the_registry(registered):
     document = json.loads(registered.get_model_version("nsfw-ledger", "2").tags[ENTRY_TAG])
     document["draft"]["version"] = 1
     registered.set_model_version_tag("nsfw-ledger", "2", ENTRY_TAG, json.dumps(document))
-    found = ledger.read(registered, "nsfw")
-    assert (found.production, found.unhinged, found.missing, found.broken) == (1, (3,), (), True)
+    current = ledger.read(registered, "nsfw")
+    assert (current.production, current.invalidated, current.missing, current.broken) == (1, (3,), (), True)
     registered.delete_model_version("nsfw-ledger", "2")
-    found = ledger.read(registered, "nsfw")
-    assert (found.effective, found.unhinged, found.missing, found.broken) == ((made[0],), (3,), (2,), True)
-    assert found.highest == 3
+    current = ledger.read(registered, "nsfw")
+    assert (current.effective, current.invalidated, current.missing, current.broken) == ((made[0],), (3,), (2,), True)
+    assert current.highest == 3
     registered.delete_model_version("nsfw-ledger", "3")
-    found = ledger.read(registered, "nsfw")
-    assert (found.production, found.unhinged, found.missing, found.broken) == (1, (), (2, 3), True)
+    current = ledger.read(registered, "nsfw")
+    assert (current.production, current.invalidated, current.missing, current.broken) == (1, (), (2, 3), True)
     assert act(registered, 2).number == 4  # the store gives no number twice
-    found = ledger.read(registered, "nsfw")
-    assert (found.production, found.missing, found.broken) == (2, (2, 3), False)
+    current = ledger.read(registered, "nsfw")
+    assert (current.production, current.missing, current.broken) == (2, (2, 3), False)
 
 
 def test_more_entries_than_a_page_while_others_append(registered, monkeypatch):
@@ -121,8 +121,8 @@ def test_more_entries_than_a_page_while_others_append(registered, monkeypatch):
     made = [act(registered, 1 + number % 3) for number in range(5)]
     search, late = type(registered).search_model_versions, []
 
-    def between(self, said, **named):
-        page = search(self, said, **named)
+    def between(self, filter_string, **named):
+        page = search(self, filter_string, **named)
         if not late:
             late.append(ledger.Ledger())
             late.append(act(registered, 3))
@@ -130,32 +130,32 @@ def test_more_entries_than_a_page_while_others_append(registered, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(type(registered), "search_model_versions", between)
-        found = ledger.read(registered, "nsfw")
-    assert found.entries == found.effective == (*made, late[1])
+        current = ledger.read(registered, "nsfw")
+    assert current.entries == current.effective == (*made, late[1])
 
 
 @pytest.mark.slow
 def test_more_than_two_hundred_entries(registered):
     for number in range(205):
         act(registered, 1 + number % 3)
-    found = ledger.read(registered, "nsfw")
-    assert [each.number for each in found.effective] == list(range(1, 206))
-    assert not found.broken
+    current = ledger.read(registered, "nsfw")
+    assert [each.number for each in current.effective] == list(range(1, 206))
+    assert not current.broken
 
 
 def test_settle_sets_the_alias_and_leaves_an_empty_ledger_alone(registered):
     registered.set_registered_model_alias("nsfw", "production", "3")
-    ledger.settle(registered, "nsfw", "production")
-    assert ledger.aliased(registered, "nsfw", "production") == 3
+    ledger.sync_alias(registered, "nsfw", "production")
+    assert ledger.alias_version(registered, "nsfw", "production") == 3
     act(registered, 1)
-    assert ledger.settle(registered, "nsfw", "production").production == 1
-    assert ledger.aliased(registered, "nsfw", "production") == 1
-    assert ledger.aliased(registered, "nsfw", "none") is None
-    assert ledger.aliased(registered, "nobody", "production") is None
+    assert ledger.sync_alias(registered, "nsfw", "production").production == 1
+    assert ledger.alias_version(registered, "nsfw", "production") == 1
+    assert ledger.alias_version(registered, "nsfw", "none") is None
+    assert ledger.alias_version(registered, "nobody", "production") is None
 
 
 class Meddling:
-    """A client at whose first moves of an alias somebody else does something first."""
+    """A client that lets somebody else act before it first moves an alias."""
 
     def __init__(self, client, *before):
         self._client, self._before = client, list(before)
@@ -174,11 +174,11 @@ def test_settle_looks_again_after_it_wrote_what_it_read_earlier(registered):
 
     def other():
         act(registered, 2)
-        ledger.settle(registered, "nsfw", "production")
-        assert ledger.aliased(registered, "nsfw", "production") == 2
+        ledger.sync_alias(registered, "nsfw", "production")
+        assert ledger.alias_version(registered, "nsfw", "production") == 2
 
-    assert ledger.settle(Meddling(registered, other), "nsfw", "production").production == 2
-    assert ledger.aliased(registered, "nsfw", "production") == 2
+    assert ledger.sync_alias(Meddling(registered, other), "nsfw", "production").production == 2
+    assert ledger.alias_version(registered, "nsfw", "production") == 2
 
 
 def test_an_alias_that_somebody_moves_all_the_time_is_told(registered, monkeypatch):
@@ -192,7 +192,7 @@ def test_an_alias_that_somebody_moves_all_the_time_is_told(registered, monkeypat
             back()
 
     with pytest.raises(UserError, match=r"does not stay where the ledger says \(version 1\)"):
-        ledger.settle(Fought(registered), "nsfw", "production")
+        ledger.sync_alias(Fought(registered), "nsfw", "production")
 
 
 def test_threads_that_append_at_once_get_numbers_of_their_own(registered, store):
@@ -208,12 +208,12 @@ def test_threads_that_append_at_once_get_numbers_of_their_own(registered, store)
         for _ in range(3):
             ledger.append(client, "nsfw", draft(version), known)
 
-    crew = [threading.Thread(target=enter, args=(1 + number % 3,)) for number in range(4)]
-    for thread in crew:
+    threads = [threading.Thread(target=enter, args=(1 + number % 3,)) for number in range(4)]
+    for thread in threads:
         thread.start()
-    for thread in crew:
+    for thread in threads:
         thread.join(timeout=60)
-    found = ledger.read(registered, "nsfw")
-    assert [each.number for each in found.entries] == list(range(1, 14))
-    assert [each.number for each in found.effective] == [1]
-    assert not found.broken
+    current = ledger.read(registered, "nsfw")
+    assert [each.number for each in current.entries] == list(range(1, 14))
+    assert [each.number for each in current.effective] == [1]
+    assert not current.broken

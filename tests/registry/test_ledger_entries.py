@@ -58,7 +58,7 @@ def test_one_entry_takes_effect_for_each_predecessor_the_first_and_all_make_one_
 @given(histories())
 def test_an_honest_ledger_is_not_broken_however_many_came_too_late(entries):
     made = build(entries, counted=len(entries))
-    assert (made.missing, made.unhinged, made.spoilt, made.broken) == ((), (), (), False)
+    assert (made.missing, made.invalidated, made.damaged, made.broken) == ((), (), (), False)
     assert made.production == (made.effective[-1].draft.version if entries else None)
     assert made.highest == len(entries)
 
@@ -73,26 +73,26 @@ def test_who_alters_an_entry_unhinges_all_that_followed(entries, pick):
     assert made.last == forged
     assert made.effective[:-1] == tuple(each for each in effective if each.number < altered.number)
     followers = {each.number for each in effective if each.number > altered.number}
-    assert followers <= set(made.unhinged)
+    assert followers <= set(made.invalidated)
     assert made.broken
 
 
 @given(histories(), st.sets(st.integers(1, 25)), st.sets(st.integers(1, 25)))
-def test_what_is_deleted_or_spoilt_is_seen_and_brings_no_loser_of_a_race_to_power(entries, gone, spoilt):
-    """The counter-example that made `seen`: 1, 2 after 1, and 3, late, which knew of nothing; 1 is deleted."""
+def test_what_is_deleted_or_spoilt_is_seen_and_brings_no_loser_of_a_race_to_power(entries, gone, damaged):
+    """The counter-example that led to `seen`: 1, 2 after 1, and a late 3 that expected an empty ledger; 1 deleted."""
     honest = build(entries).effective
     numbers = {each.number for each in entries}
-    gone, spoilt = gone & numbers, (spoilt - gone) & numbers
-    left = [each for each in entries if each.number not in gone | spoilt]
-    made = build(left, tuple(spoilt), counted=len(entries))
+    gone, damaged = gone & numbers, (damaged - gone) & numbers
+    left = [each for each in entries if each.number not in gone | damaged]
+    made = build(left, tuple(damaged), counted=len(entries))
     assert made.effective == honest[: len(made.effective)]
-    assert (made.missing, made.spoilt) == (tuple(sorted(gone)), tuple(sorted(spoilt)))
+    assert (made.missing, made.damaged) == (tuple(sorted(gone)), tuple(sorted(damaged)))
     if len(made.effective) < len(honest):
         assert made.broken
     elif honest:
-        assert made.broken == any(number > honest[-1].number for number in gone | spoilt)
-    # Who reads it and decides anew mends it; what is missing stays to be seen.
-    mended = build([*left, entry(len(entries) + 1, known_of(made))], tuple(spoilt), counted=len(entries) + 1)
+        assert made.broken == any(number > honest[-1].number for number in gone | damaged)
+    # An author who reads it and decides anew repairs it; missing entries stay visible.
+    mended = build([*left, entry(len(entries) + 1, known_of(made))], tuple(damaged), counted=len(entries) + 1)
     assert mended.last.number == len(entries) + 1
     assert not mended.broken
     assert mended.missing == made.missing
@@ -116,14 +116,14 @@ def test_deleting_the_last_entry_is_seen_by_the_count_alone():
 
 def test_somebody_elses_version_after_the_last_entry_breaks_nothing():
     made = build([entry(1)], unreadable=[2], counted=1)
-    assert (made.unreadable, made.spoilt, made.broken, made.production) == ((2,), (), False, 1)
+    assert (made.unreadable, made.damaged, made.broken, made.production) == ((2,), (), False, 1)
 
 
 def test_a_request_that_was_sent_twice_is_one_entry():
     first = entry(1)
     made = build([first, dataclasses.replace(first, number=2), entry(3, after(first, seen=2))])
     assert [each.number for each in made.effective] == [1, 3]
-    assert made.unhinged == ()
+    assert made.invalidated == ()
 
 
 @settings(max_examples=50)

@@ -20,22 +20,22 @@ def registered(client, params, model_bytes):
     return params
 
 
-@pytest.mark.parametrize("asked", ["models:/nsfw/1", "models:/nsfw@challenger", "1", "challenger"])
-def test_a_version_by_any_of_its_names(registered, asked):
-    found = open_model(registered, asked)
-    assert (found.version, title(found), found.classifier().labels) == (1, "nsfw/1", NAMES)
+@pytest.mark.parametrize("requested", ["models:/nsfw/1", "models:/nsfw@challenger", "1", "challenger"])
+def test_a_version_by_any_of_its_names(registered, requested):
+    opened = open_model(registered, requested)
+    assert (opened.version, title(opened), opened.classifier().labels) == (1, "nsfw/1", NAMES)
 
 
-@pytest.mark.parametrize("asked", [None, "production", "models:/nsfw@production"])
-def test_production_is_what_may_serve(registered, asked, monkeypatch):
+@pytest.mark.parametrize("requested", [None, "production", "models:/nsfw@production"])
+def test_production_is_what_may_serve(registered, requested, monkeypatch):
     with pytest.raises(UserError, match="nothing of nsfw is in production"):
-        open_model(registered, asked)
+        open_model(registered, requested)
     monkeypatch.setattr(verification, "verify", lambda _, *, allow_unverified: f"verified, {allow_unverified}")
-    assert open_model(registered, asked, allow_unverified=True) == "verified, True"
+    assert open_model(registered, requested, allow_unverified=True) == "verified, True"
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("requested", "message"),
     [
         ("models:/other/1", "another registered model's"),
         ("models:/nsfw", "no model's address"),
@@ -43,17 +43,17 @@ def test_production_is_what_may_serve(registered, asked, monkeypatch):
         ("a/b.keras", "no folder, and no version"),
     ],
 )
-def test_what_is_no_model_is_said(registered, asked, message):
+def test_what_is_no_model_is_said(registered, requested, message):
     with pytest.raises(UserError, match=message):
-        open_model(registered, asked)
+        open_model(registered, requested)
 
 
 def test_a_folder_of_a_version_works_without_the_registry(registered, tmp_path):
-    place = open_model(registered, "1").folder
-    shutil.copytree(place, tmp_path / "model" / "artifacts")
+    artifacts = open_model(registered, "1").folder
+    shutil.copytree(artifacts, tmp_path / "model" / "artifacts")
     for folder in ("model", "model/artifacts"):
-        found = open_model(registered, str(tmp_path / folder))
-        assert (found.classifier().labels, title(found)) == (NAMES, found.spec["model_sha256"])
+        opened = open_model(registered, str(tmp_path / folder))
+        assert (opened.classifier().labels, title(opened)) == (NAMES, opened.spec["model_sha256"])
     (tmp_path / "model/artifacts/model.keras").write_bytes(b"another")
     with pytest.raises(UserError, match="its file has changed"):
         open_model(registered, str(tmp_path / "model"))

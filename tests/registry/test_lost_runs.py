@@ -1,4 +1,4 @@
-"""Runs that somebody deletes in MLflow, and what `mlflow gc` takes."""
+"""Runs that somebody deletes in MLflow, also with `mlflow gc`."""
 
 import json
 import shutil

@@ -25,23 +25,23 @@ __all__ = ["model_bytes"]  # a fixture
 
 
 def versions(client) -> list:
-    return sorted(client.search_model_versions("name = 'nsfw'"), key=lambda found: int(found.version))
+    return sorted(client.search_model_versions("name = 'nsfw'"), key=lambda version: int(version.version))
 
 
 def test_a_version_with_alias_evidence_and_lineage(client):
     done = register(made())
     assert (done.version, done.pending, done.uri, done.problem) == (1, False, "models:/nsfw/1", "")
-    found = client.get_model_version_by_alias("nsfw", "challenger")
-    assert found.version == "1" or found.version == 1
+    version = client.get_model_version_by_alias("nsfw", "challenger")
+    assert version.version == "1" or version.version == 1
     (run,) = runs(client)
-    assert found.run_id == run.info.run_id
+    assert version.run_id == run.info.run_id
     assert run.info.status == "FINISHED"
-    assert found.tags["nsfw.record_id"] == run.data.tags["nsfw.record_id"]
-    assert found.tags["nsfw.model_sha256"] == done.model_sha256
-    assert found.tags["nsfw.test_macro_recall"] == "0.9123"
-    assert len(found.tags) <= 12  # MLflow's list of versions has a line for each
+    assert version.tags["nsfw.record_id"] == run.data.tags["nsfw.record_id"]
+    assert version.tags["nsfw.model_sha256"] == done.model_sha256
+    assert version.tags["nsfw.test_macro_recall"] == "0.9123"
+    assert len(version.tags) <= 12  # MLflow's list of versions has a line for each
     for words in ("- classes: drawings, neutral, porn", "- input: ", "| recall/porn | 0.95 |"):
-        assert words in found.description
+        assert words in version.description
     assert "production" in client.get_registered_model("nsfw").description
     assert run.data.metrics["test_recall/porn"] == 0.95
     assert run.outputs.model_outputs[0].model_id
@@ -62,20 +62,22 @@ def test_the_same_model_at_another_operating_point_is_another_version(client):
     candidate = made()
     decision = {"labels": list(LABELS), "unsafe": ["porn"], "temperature": 1.1, "threshold": 0.4}
 
-    def asked(**change):
+    def with_decision(**change):
         return dataclasses.replace(candidate, decision=decision | change)
 
     assert register(candidate).version == 1
-    assert register(asked()).version == 2  # version 1 was made before anybody knew
-    assert register(asked(threshold=0.4 + 1e-9)).version == 2
-    assert register(asked(threshold=0.3)).version == 3
-    assert register(asked(threshold=None)).version == 4
-    assert register(asked()).version == 2
+    assert register(with_decision()).version == 2  # version 1 was made before anybody knew
+    assert register(with_decision(threshold=0.4 + 1e-9)).version == 2
+    assert register(with_decision(threshold=0.3)).version == 3
+    assert register(with_decision(threshold=None)).version == 4
+    assert register(with_decision()).version == 2
     assert register(candidate).version == 1
-    assert [model_versions.existing(client, one) for one in (candidate, asked(), asked(threshold=0.2))] == [1, 2, None]
-    found = versions(client)[2]
-    assert (found.tags["nsfw.temperature"], found.tags["nsfw.threshold"]) == ("1.1", "0.3")
-    folder = mlflow.artifacts.download_artifacts(found.source)
+    assert [
+        model_versions.find_version(client, one) for one in (candidate, with_decision(), with_decision(threshold=0.2))
+    ] == [1, 2, None]
+    version = versions(client)[2]
+    assert (version.tags["nsfw.temperature"], version.tags["nsfw.threshold"]) == ("1.1", "0.3")
+    folder = mlflow.artifacts.download_artifacts(version.source)
     held = json.loads((Path(folder) / "artifacts" / "model.json").read_text(encoding="utf-8"))
     assert held["decision"] == decision | {"threshold": 0.3}
 
@@ -115,12 +117,12 @@ def test_one_killed_before_the_alias_is_completed(client, monkeypatch):
 def test_only_forward_leaves_a_later_version_its_alias(client):
     old = made()
     register(old)
-    kept = dataclasses.replace(old, folder=paths.HEAD)
+    earlier = dataclasses.replace(old, folder=paths.HEAD)
     paths.FINETUNED.rename(paths.HEAD)
     register(made(b"later"))
-    assert register(kept, only_forward=True).version == 1
+    assert register(earlier, only_forward=True).version == 1
     assert int(client.get_model_version_by_alias("nsfw", "challenger").version) == 2
-    assert register(kept).version == 1
+    assert register(earlier).version == 1
     assert int(client.get_model_version_by_alias("nsfw", "challenger").version) == 1
 
 

@@ -28,7 +28,7 @@ def test_nothing_is_found_where_ledger_and_alias_agree():
 
 
 @pytest.mark.parametrize(
-    ("now", "said"),
+    ("now", "parts"),
     [
         (at(Ledger(), 2, bare=[2]), ["WENT PAST THE GATES", "version 2, but nothing was ever promoted", "no evidence"]),
         (at(build(chain(1, 2)), 3), ["WENT PAST THE GATES", "version 3, but the ledger says version 2", "--to 2"]),
@@ -39,26 +39,26 @@ def test_nothing_is_found_where_ledger_and_alias_agree():
         (at(build(chain(1), unreadable=[2]), 1), ["nsfw-ledger holds version 2, which no command of ours wrote"]),
     ],
 )
-def test_each_disagreement_is_told_once_with_a_way_out(now, said):
-    (found,) = now.findings()
-    assert all(part in found for part in said), found
-    assert "`nsfw" in found or "counts for nothing" in found
+def test_each_disagreement_is_told_once_with_a_way_out(now, parts):
+    (finding,) = now.findings()
+    assert all(part in finding for part in parts), finding
+    assert "`nsfw" in finding or "counts for nothing" in finding
 
 
 @pytest.mark.parametrize(
-    ("ledger", "said"),
+    ("ledger", "parts"),
     [
-        (build([chain(1, 2, 3)[place] for place in (0, 2)]), ["entry 2 deleted", "entry 3 no longer in effect"]),
+        (build([chain(1, 2, 3)[index] for index in (0, 2)]), ["entry 2 deleted", "entry 3 no longer in effect"]),
         (build(chain(1, 2), counted=4), ["entries 3, 4 deleted", "production is version 2"]),
-        (build(chain(1), unreadable=[2], counted=2), ["entry 2 spoilt"]),
+        (build(chain(1), unreadable=[2], counted=2), ["entry 2 damaged"]),
         (build([], counted=2), ["entries 1, 2 deleted", "nothing was ever promoted"]),
         (build([], counted=30), ["entries 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 20 more deleted"]),
     ],
 )
-def test_a_broken_ledger_is_told_first_and_loudest(ledger, said):
+def test_a_broken_ledger_is_told_first_and_loudest(ledger, parts):
     now = at(ledger, 3)
     assert now.findings()[0].startswith("THE LEDGER IS BROKEN")
-    assert all(part in now.findings()[0] for part in said), now.findings()[0]
+    assert all(part in now.findings()[0] for part in parts), now.findings()[0]
     assert "Decide anew: `nsfw promote VERSION --reason ...`" in now.findings()[0]
 
 
@@ -69,15 +69,15 @@ def test_a_broken_ledger_is_not_taken_for_a_command_that_was_cut_short():
     assert at(build(chain(1, 2)), 1).interrupted
 
 
-@pytest.mark.parametrize(("asked", "number"), [("2", 2), ("production", 1), ("challenger", 3), ("old", 2)])
-def test_a_version_by_number_or_alias(params, asked, number):
-    assert state.resolve(at(build(chain(1)), 2), asked, params.register_) == number
+@pytest.mark.parametrize(("requested", "number"), [("2", 2), ("production", 1), ("challenger", 3), ("old", 2)])
+def test_a_version_by_number_or_alias(params, requested, number):
+    assert state.resolve(at(build(chain(1)), 2), requested, params.register_) == number
 
 
-@pytest.mark.parametrize("asked", ["4", "0", "-1", "latest", "", "1.0", "9" * 5000])
-def test_a_version_that_is_not_there(params, asked):
+@pytest.mark.parametrize("requested", ["4", "0", "-1", "latest", "", "1.0", "9" * 5000])
+def test_a_version_that_is_not_there(params, requested):
     with pytest.raises(UserError, match="there are: 1, 2, 3, challenger, old, production"):
-        state.resolve(at(build(chain(1)), 1), asked, params.register_)
+        state.resolve(at(build(chain(1)), 1), requested, params.register_)
 
 
 def test_production_is_no_version_before_there_is_one(params):
@@ -95,10 +95,10 @@ class Moving:
         return getattr(self._client, name)
 
     def get_registered_model(self, name):
-        found = self._client.get_registered_model(name)
+        registered = self._client.get_registered_model(name)
         if self._acts and name == "nsfw":
             self._acts.pop(0)()
-        return found
+        return registered
 
 
 def test_who_reads_while_others_promote_is_not_alarmed(makes, params, client):

@@ -10,10 +10,10 @@ from PIL import Image
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
+from pipeline.evidence.document import DOCUMENT, FACTS
 from pipeline.images.limits import Limits
 from pipeline.promotion import promoting
 from pipeline.registry import ledger, verification
-from pipeline.registry.evidence_store import DOCUMENT, FACTS
 from pipeline.registry.model_versions import register
 from pipeline.serving.decision import Decision
 from tests.support.registered_models import DECISION, artifacts, made, model_bytes, registered
@@ -33,20 +33,20 @@ def promoted(client, params, project, model_bytes):
 
 def test_evidence_that_cannot_be_reached_is_to_be_brought_back_and_no_doubt_to_pass_over(promoted, project):
     shutil.rmtree(paths.EVIDENCE_CACHE)
-    (found,) = [path.parent for path in (project / "mlartifacts").rglob(DOCUMENT)]
-    away = found.rename(project / "away")
+    (evidence_folder,) = [path.parent for path in (project / "mlartifacts").rglob(DOCUMENT)]
+    away = evidence_folder.rename(project / "away")
     with pytest.raises(UserError, match="bring these files back") as caught:
         verification.verify(promoted)
     assert "--allow-unverified" not in str(caught.value)
     assert verification.verify(promoted, allow_unverified=True).doubts
-    away.rename(found)
+    away.rename(evidence_folder)
     assert verification.verify(promoted).doubts == ()
 
 
 def test_production_is_verified_and_answers(promoted):
-    found = verification.verify(promoted)
-    assert (found.model, found.version, found.doubts) == ("nsfw", 1, ())
-    classifier = found.classifier()
+    opened = verification.verify(promoted)
+    assert (opened.model, opened.version, opened.doubts) == ("nsfw", 1, ())
+    classifier = opened.classifier()
     assert (classifier.labels, classifier.size) == (NAMES, 32)
     picture = io.BytesIO()
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(picture, "PNG")
@@ -64,11 +64,11 @@ def test_a_plain_client_past_the_gates_is_refused_and_served_only_by_override(pr
         verification.verify(promoted)
     for part in ("version 2 of nsfw is not served", "WENT PAST THE GATES", "no evidence", "--allow-unverified"):
         assert part in str(caught.value)
-    found = verification.verify(promoted, allow_unverified=True)
-    assert found.version == 2
-    (doubt,) = found.doubts
+    opened = verification.verify(promoted, allow_unverified=True)
+    assert opened.version == 2
+    (doubt,) = opened.doubts
     assert "WENT PAST THE GATES" in doubt
-    assert found.classifier().labels == NAMES
+    assert opened.classifier().labels == NAMES
 
 
 def test_past_the_gates_before_anything_was_promoted(client, params, project, model_bytes):
@@ -83,7 +83,7 @@ def test_nothing_of_what_went_past_the_gates_is_fetched_before_it_is_refused(pro
     client.create_model_version("nsfw", "s3://somebody/elses")
     client.set_registered_model_alias("nsfw", "production", "2")
     fetched = []
-    monkeypatch.setattr("mlflow.artifacts.download_artifacts", lambda *said: fetched.append(said))
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", lambda *arguments: fetched.append(arguments))
     with pytest.raises(UserError, match="WENT PAST THE GATES"):
         verification.verify(promoted)
     assert fetched == []
@@ -95,9 +95,9 @@ def test_an_override_cannot_serve_what_is_no_model_of_ours(promoted, client, pro
     (plain / "artifacts" / "model.keras").write_bytes(b"x")
     client.create_model_version("nsfw", plain.as_uri())
     client.set_registered_model_alias("nsfw", "production", "2")
-    found = verification.verify(promoted, allow_unverified=True)
+    opened = verification.verify(promoted, allow_unverified=True)
     with pytest.raises(UserError, match=r"cannot be served: its model.json is missing.*nsfw import-model"):
-        found.classifier()
+        opened.classifier()
     client.create_model_version("nsfw", (project / "nowhere").as_uri())
     client.set_registered_model_alias("nsfw", "production", "3")
     with pytest.raises(UserError, match="the files of version 3 of nsfw cannot be fetched"):
@@ -148,9 +148,9 @@ def decided(client, params, project, model_bytes):
 
 
 def test_a_version_decides_as_its_evidence_says(decided):
-    found = verification.verify(decided)
-    classifier = found.classifier()
-    assert (found.doubts, found.decision, classifier.decision) == ((), DECISION, DECISION)
+    opened = verification.verify(decided)
+    classifier = opened.classifier()
+    assert (opened.doubts, opened.decision, classifier.decision) == ((), DECISION, DECISION)
     scores = classifier.classify(np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8))
     assert scores.decisions == ["unsafe" if score >= 0.4 else "safe" for score in scores.probabilities[:, 2]]
 
@@ -169,22 +169,24 @@ def test_a_version_of_before_decisions_loads_without_one(promoted, client):
     file = artifacts(client) / "model.json"
     spec = json.loads(file.read_text())
     file.write_text(json.dumps({key: value for key, value in spec.items() if key not in {"decision", "limits"}}))
-    found = verification.verify(promoted)
-    assert found.decision == Decision(NAMES, ("porn",))
+    opened = verification.verify(promoted)
+    assert opened.decision == Decision(NAMES, ("porn",))
     squares = np.zeros((2, 32, 32, 3), np.uint8)
-    scores = found.classifier().classify(squares)
+    scores = opened.classifier().classify(squares)
     assert scores.decisions == [None, None]
     np.testing.assert_allclose(scores.unsafe, scores.probabilities[:, 2])
-    assert found.limits(Limits(min_side=3)) == Limits(min_side=3)
+    assert opened.limits(Limits(min_side=3)) == Limits(min_side=3)
 
 
 def test_limits_are_the_versions_own(promoted):
-    found = verification.verify(promoted)
+    opened = verification.verify(promoted)
     stored = {"max_pixels": 100, "min_side": 2, "max_aspect": 3.0, "formats": ["PNG", "TIFF"]}
-    assert replace(found, spec=found.spec | {"limits": stored}).limits(Limits()) == Limits(100, 2, 3.0, ("PNG", "TIFF"))
+    assert replace(opened, spec=opened.spec | {"limits": stored}).limits(Limits()) == Limits(
+        100, 2, 3.0, ("PNG", "TIFF")
+    )
     for odd in ({"max_pixels": "x"}, stored | {"formats": ["ICO"]}, stored | {"formats": 3}, "x"):
         with pytest.raises(UserError, match="odd limits"):
-            replace(found, spec=found.spec | {"limits": odd}).limits(Limits())
+            replace(opened, spec=opened.spec | {"limits": odd}).limits(Limits())
 
 
 @pytest.mark.parametrize("name", ["../../../secret.keras", "/etc/passwd", "..", "", "a/b"])
@@ -195,10 +197,10 @@ def test_a_spec_that_names_a_file_elsewhere_is_refused(tmp_path, name):
 
 
 def test_evidence_that_was_changed_is_refused(promoted, client):
-    found = client.get_model_version("nsfw", "1")
-    root = Path(client.get_run(found.run_id).info.artifact_uri.removeprefix("file://")) / "evidence"
-    (place,) = root.iterdir()
-    (place / FACTS).write_text("{}")
+    registered_version = client.get_model_version("nsfw", "1")
+    root = Path(client.get_run(registered_version.run_id).info.artifact_uri.removeprefix("file://")) / "evidence"
+    (folder,) = root.iterdir()
+    (folder / FACTS).write_text("{}")
     shutil.rmtree(paths.EVIDENCE_CACHE)
     with pytest.raises(UserError, match="its evidence has been changed since it was registered"):
         verification.verify(promoted)
@@ -225,12 +227,12 @@ def test_an_interrupted_promotion_serves_what_the_ledger_says(promoted, client, 
         def kill(*_):
             raise KeyboardInterrupt
 
-        patch.setattr(ledger, "settle", kill)
+        patch.setattr(ledger, "sync_alias", kill)
         with pytest.raises(KeyboardInterrupt):
             promoting.promote(promoted, str(second), reason="second")
-    assert ledger.aliased(client, "nsfw", "production") == 1
-    found = verification.verify(promoted)
-    assert (found.version, found.doubts) == (second, ())
+    assert ledger.alias_version(client, "nsfw", "production") == 1
+    opened = verification.verify(promoted)
+    assert (opened.version, opened.doubts) == (second, ())
 
 
 def test_a_broken_ledger_serves_nothing_without_override(promoted, client):

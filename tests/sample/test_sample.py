@@ -33,7 +33,7 @@ def contents(out: Path) -> dict[str, tuple[str, int]]:
 
 
 def opens(data: bytes) -> bool:
-    """Say whether a careful reader takes it: known format, at least 32 px, at most 10 : 1 and 50 MP, pixels whole."""
+    """Return whether a picture is usable: a known format, at least 32 px, at most 10 : 1 and 50 MP, complete."""
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP", "GIF", "BMP")) as image:
             if min(image.size) < 32 or max(image.size) > 10 * min(image.size) or np.prod(image.size) > 50_000_000:
@@ -146,7 +146,7 @@ def test_pictures_have_modest_and_varied_sizes(label):
 
 @pytest.mark.parametrize("transform", NEAR)
 def test_near_copies_look_like_their_source_yet_differ(transform):
-    # Large shapes: a border moves narrow bands out of phase, which correlation takes for another picture.
+    # Large shapes, because a border shifts narrow bands, which then do not correlate.
     source = encode(DRAW["drawings"](np.random.default_rng(3)), quality=90)
     copy = Image.open(io.BytesIO(near_copy(source, transform, np.random.default_rng(4))))
     seen = ImageOps.mirror(copy) if transform == "mirrored" else copy

@@ -33,8 +33,8 @@ def refused(check, *arguments, **named) -> Refused:
     ],
 )
 def test_a_head_that_is_not_served(more, status, code):
-    found = refused(admission().check, GOOD | more)
-    assert (found.status, found.code, found.close) == (status, code, True)
+    refusal = refused(admission().check, GOOD | more)
+    assert (refusal.status, refusal.code, refusal.close) == (status, code, True)
 
 
 def test_a_head_that_is_served():
@@ -47,16 +47,16 @@ def test_before_and_after_its_life_a_service_says_when_to_come_back():
     waiting, leaving = admission(), admission()
     waiting.ready, leaving.draining = False, True
     for one, code in ((waiting, "not_ready"), (leaving, "shutting_down")):
-        found = refused(one.check, GOOD)
-        assert (found.status, found.code, found.retry_after) == (503, code, 5)
+        refusal = refused(one.check, GOOD)
+        assert (refusal.status, refusal.code, refusal.retry_after) == (503, code, 5)
 
 
 def test_the_queue_takes_a_request_while_there_is_room_for_one_picture_and_counts_all_of_it():
     one = admission(queue=4)
     with one.enter(3):
         with one.enter(16):
-            found = refused(one.check, GOOD)
-            assert (found.status, found.code, found.retry_after, found.close) == (429, "busy", 1, False)
+            refusal = refused(one.check, GOOD)
+            assert (refusal.status, refusal.code, refusal.retry_after, refusal.close) == (429, "busy", 1, False)
             assert refused(one.check, GOOD | {b"content-length": b"1000000"}).close  # not worth reading past
             with pytest.raises(Refused), one.enter(1):
                 pass
@@ -66,13 +66,13 @@ def test_the_queue_takes_a_request_while_there_is_room_for_one_picture_and_count
 
 def test_bodies_are_counted_one_by_one_and_together():
     one = admission(request_mb=20.0, bodies_mb=30.0)
-    with one.holding() as first, one.holding() as second:
+    with one.counting_body() as first, one.counting_body() as second:
         first.grow(20 * MB)
         assert refused(first.grow, 1).status == 413
         second.grow(9 * MB)
-        found = refused(second.grow, MB)
-        assert (found.status, found.retry_after, found.close) == (429, 1, True)
-    assert one.held == 0
+        refusal = refused(second.grow, MB)
+        assert (refusal.status, refusal.retry_after, refusal.close) == (429, 1, True)
+    assert one.body_bytes == 0
 
 
 def test_a_refusal_says_what_and_when_and_nothing_else():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.service import bodies
 from pipeline.service.admission import Admission
-from pipeline.service.bodies import GoneError, take_apart
+from pipeline.service.bodies import DisconnectedError, parse
 from pipeline.service.refusals import Refused
 from tests.support.http_fakes import limits
 
@@ -20,9 +20,11 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 @given(st.lists(st.tuples(st.none() | TEXT, st.binary(min_size=1, max_size=100)), min_size=1, max_size=5))
 def test_json_comes_out_as_it_went_in(posted):
     images = [{"image": base64.b64encode(data).decode(), "name": name} for name, data in posted]
-    found = take_apart(json.dumps({"images": images}).encode(), "application/json", LIMITS)
-    assert [(picture.name, picture.data) for picture in found] == [(name and name[:200], data) for name, data in posted]
-    assert [picture.sha256 for picture in found] == [hashlib.sha256(data).hexdigest() for _, data in posted]
+    pictures = parse(json.dumps({"images": images}).encode(), "application/json", LIMITS)
+    assert [(picture.name, picture.data) for picture in pictures] == [
+        (name and name[:200], data) for name, data in posted
+    ]
+    assert [picture.sha256 for picture in pictures] == [hashlib.sha256(data).hexdigest() for _, data in posted]
 
 
 @given(
@@ -35,13 +37,13 @@ def test_multipart_comes_out_as_it_went_in(posted):
         b'--frontier\r\nContent-Disposition: form-data; name="i"; filename="%s"\r\n\r\n%s\r\n' % (name.encode(), data)
         for name, data in posted
     )
-    found = take_apart(body + b"--frontier--\r\n", "multipart/form-data; boundary=frontier", LIMITS)
-    assert [(picture.name, picture.data) for picture in found] == posted
+    pictures = parse(body + b"--frontier--\r\n", "multipart/form-data; boundary=frontier", LIMITS)
+    assert [(picture.name, picture.data) for picture in pictures] == posted
 
 
 def status(body: bytes, content_type: str) -> int:
     try:
-        return 200 if take_apart(body, content_type, LIMITS) else 0
+        return 200 if parse(body, content_type, LIMITS) else 0
     except Refused as refused:
         return refused.status
 
@@ -69,7 +71,7 @@ def test_pieces_of_multipart_are_pictures_or_a_4xx(pieces):
 def test_a_picture_that_is_too_large_is_named():
     images = [{"image": base64.b64encode(b"x" * size).decode()} for size in (10, 2000)]
     with pytest.raises(Refused, match=r"413 too_large: picture 1 has 2000 bytes; a picture may have 1048"):
-        take_apart(json.dumps({"images": images}).encode(), "application/json", LIMITS)
+        parse(json.dumps({"images": images}).encode(), "application/json", LIMITS)
 
 
 def receiving(*messages):
@@ -87,13 +89,13 @@ def read(*messages, seconds=0.1):
     admission = Admission(LIMITS)
 
     async def run():
-        with admission.holding() as held:
-            return await bodies.read(receiving(*messages), held, seconds)
+        with admission.counting_body() as counted:
+            return await bodies.read(receiving(*messages), counted, seconds)
 
     try:
         return asyncio.run(run())
     finally:
-        assert admission.held == 0
+        assert admission.body_bytes == 0
 
 
 def chunk(data: bytes, more: bool) -> dict:
@@ -110,5 +112,5 @@ def test_a_body_that_is_late_too_large_or_abandoned_is_not_kept():
     assert late.value.close
     with pytest.raises(Refused, match="413 too_large"):
         read(*[chunk(b"x" * 1000, True)] * 20)
-    with pytest.raises(GoneError):
+    with pytest.raises(DisconnectedError):
         read(chunk(b"ab", True), {"type": "http.disconnect"})

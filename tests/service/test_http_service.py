@@ -24,7 +24,7 @@ def service():
 
 
 def post(run, *contents, **more):
-    files = [("image", (f"{place}.png", content)) for place, content in enumerate(contents)]
+    files = [("image", (f"{i}.png", content)) for i, content in enumerate(contents)]
     return httpx.post(f"{run.url}/v1/classify", files=files, timeout=30, **more)
 
 
@@ -161,10 +161,11 @@ def test_malformed_multipart_is_a_400(service, body):
 
 
 @pytest.mark.parametrize(
-    "said", ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "x" * 1000]
+    "content_type",
+    ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "x" * 1000],
 )
-def test_a_boundary_that_is_none(service, said):
-    assert multipart(service, PART + WHITE + b"\r\n--x--\r\n", said).status_code == 400
+def test_a_boundary_that_is_none(service, content_type):
+    assert multipart(service, PART + WHITE + b"\r\n--x--\r\n", content_type).status_code == 400
 
 
 def test_hostile_names_come_back_as_plain_text(service):
@@ -218,7 +219,7 @@ def test_openapi_tells_all(service):
 
 
 def slow_reader(port: int) -> socket.socket:
-    """A connection with a tiny buffer that asks for much and reads nothing."""
+    """A connection with a tiny buffer that sends many requests and reads no answer."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     connection.connect(("127.0.0.1", port))
@@ -239,8 +240,8 @@ def test_those_who_do_not_read_their_answers_lock_nobody_out(monkeypatch):
             stack.enter_context(slow_reader(run.port))
         time.sleep(2.5)
         begun = time.monotonic()
-        while not answered(run):  # refused while the slow ones hold every place, for `answer_seconds` at most
-            assert time.monotonic() - begun < 10.0  # 20 s and more where nobody is cut off
+        while not answered(run):  # refused while the slow ones hold every connection, for `answer_seconds` at most
+            assert time.monotonic() - begun < 10.0  # 20 s and more if no connection is aborted
             time.sleep(0.1)
         assert time.monotonic() - begun < 10.0
         end = time.monotonic() + 30
@@ -259,7 +260,7 @@ def test_an_idle_connection_makes_room_for_a_new_one(monkeypatch):
 
 
 def talk(service, *parts, pause=0.0, wait=8.0) -> tuple[bytes, float]:
-    """Send parts with pauses over a plain socket; return the answer, and the seconds until the other side closed."""
+    """Send parts with pauses over a plain socket; return the answer, and the seconds until the server closed it."""
     begun = time.monotonic()
     with socket.create_connection(("127.0.0.1", service.port), timeout=wait) as connection:
         got = b""
@@ -277,19 +278,19 @@ HEAD = b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-d
 
 
 def test_two_gigabytes_are_refused_by_their_length_alone(service):
-    before = service.service.admission.held
+    before = service.service.admission.body_bytes
     got, seconds = talk(service, HEAD + b"Content-Length: 2147483648\r\n\r\n")
     assert got.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in got
     assert seconds < 3.0
-    assert service.service.admission.held == before
+    assert service.service.admission.body_bytes == before
 
 
 def test_a_chunked_body_is_cut_off_where_it_grows_too_large(service):
     chunk = b"100000\r\n" + b"x" * 2**20 + b"\r\n"
     got, _ = talk(service, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 34)
     assert got.startswith(b"HTTP/1.1 413 ")
-    assert service.service.admission.held == 0
+    assert service.service.admission.body_bytes == 0
 
 
 def test_a_client_that_waits_for_100_continue_is_refused_before_it_sends(service):
@@ -302,7 +303,7 @@ def test_a_body_that_trickles_is_a_408(service):
     got, seconds = talk(service, HEAD + b"Content-Length: 100\r\n\r\n", *[b"x"] * 8, pause=0.3)
     assert got.startswith(b"HTTP/1.1 408 ")
     assert seconds < 4.0
-    assert service.service.admission.held == 0
+    assert service.service.admission.body_bytes == 0
 
 
 def test_a_head_that_trickles_is_a_408(service):
@@ -347,11 +348,11 @@ def test_requests_in_one_line_are_answered_in_order(service):
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"), [("abc-1.2_3", True), ("a" * 65, False), ("a b", False), ('a"', False), ("", False)]
+    ("sent", "is_returned"), [("abc-1.2_3", True), ("a" * 65, False), ("a b", False), ('a"', False), ("", False)]
 )
-def test_a_request_id_is_the_clients_where_it_is_sane(service, said, kept):
-    answer = httpx.get(f"{service.url}/healthz", headers={"x-request-id": said})
-    assert (answer.headers["x-request-id"] == said) is kept
+def test_a_request_id_is_the_clients_where_it_is_sane(service, sent, is_returned):
+    answer = httpx.get(f"{service.url}/healthz", headers={"x-request-id": sent})
+    assert (answer.headers["x-request-id"] == sent) is is_returned
     assert answer.headers["x-request-id"]
 
 
@@ -396,10 +397,10 @@ def test_a_request_with_many_gets_in_where_there_is_room_for_one(monkeypatch):
 def test_a_promotion_loses_no_request_and_each_names_its_model(monkeypatch):
     source = Source(Model("1", seconds=0.01))
     with serving(monkeypatch, source, queue=100) as run, ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(lambda: [post(run, WHITE, BLACK) for _ in range(40)]) for _ in range(4)]
+        futures = [pool.submit(lambda: [post(run, WHITE, BLACK) for _ in range(40)]) for _ in range(4)]
         time.sleep(0.3)
         source.now = Model("2", size=8, seconds=0.01)
-        answers = [answer for future in asked for answer in future.result()]
+        answers = [answer for future in futures for answer in future.result()]
         assert {answer.status_code for answer in answers} == {200}
         versions = [answer.json()["model"]["version"] for answer in answers]
         assert set(versions) == {"1", "2"}
@@ -431,13 +432,13 @@ def test_nothing_to_serve_ends_it(monkeypatch):
 def test_a_stop_finishes_what_was_accepted_and_takes_no_more(monkeypatch):
     source = Source(Model(seconds=0.2))
     with serving(monkeypatch, source, batch=1, queue=50) as run, ThreadPoolExecutor(10) as pool:
-        asked = [pool.submit(post, run, WHITE) for _ in range(10)]
+        futures = [pool.submit(post, run, WHITE) for _ in range(10)]
         time.sleep(0.5)
         run.server.handle_exit(15, None)
         late = post(run, WHITE)
         assert (late.status_code, code(late), late.headers["retry-after"]) == (503, "shutting_down", "5")
         assert httpx.get(f"{run.url}/readyz").status_code == 503
-        assert [future.result().status_code for future in asked] == [200] * 10
+        assert [future.result().status_code for future in futures] == [200] * 10
         run.thread.join(10)
         assert run.problem == ""
 

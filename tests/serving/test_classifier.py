@@ -16,6 +16,7 @@ from pipeline.core.errors import UserError
 from pipeline.images.decode import decode
 from pipeline.images.resize import to_square
 from pipeline.serving.classifier import Classifier
+from pipeline.serving.columns import OUTPUTS, class_column
 from pipeline.serving.decision import Decision
 from pipeline.tracking.lineage import digest
 
@@ -24,7 +25,7 @@ LABELS = ("drawings", "neutral", "porn")
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
-    """A model whose answer is the softmax of a picture's mean red, green and blue, over 255."""
+    """A model whose output is the softmax of a picture's mean red, green and blue, over 255."""
     import keras
 
     inputs = keras.Input((32, 32, 3))
@@ -71,11 +72,11 @@ def test_a_rejected_picture_costs_its_own_row_alone(classifier):
 def test_batches_keep_the_order(classifier):
     pictures = [picture(seed) if seed % 7 else b"x" for seed in range(70)]
     probabilities, errors = classifier.predict(pictures)
-    for place, data in enumerate(pictures):
-        if place % 7:
-            np.testing.assert_allclose(probabilities[place], expected(data), atol=1e-5)
+    for i, data in enumerate(pictures):
+        if i % 7:
+            np.testing.assert_allclose(probabilities[i], expected(data), atol=1e-5)
         else:
-            assert errors[place]
+            assert errors[i]
 
 
 def test_no_pictures_are_no_rows(classifier):
@@ -84,13 +85,13 @@ def test_no_pictures_are_no_rows(classifier):
 
 
 def test_squares_become_calibrated_probabilities_scores_and_verdicts(model_file, classifier):
-    squares = np.stack([to_square(decode(picture(seed)).image, 32) for seed in range(70)])
-    raw = classifier.classify(squares)
+    pixels = np.stack([to_square(decode(picture(seed)).image, 32) for seed in range(70)])
+    raw = classifier.classify(pixels)
     assert set(raw.decisions) == {None}
-    assert raw.unsafe.tolist() == [0.0] * 70  # nothing is said to be unsafe
+    assert raw.unsafe.tolist() == [0.0] * 70  # no class is declared unsafe
     middle = float(np.median(raw.probabilities[:, 2] + raw.probabilities[:, 0]))
     decision = Decision(LABELS, ("drawings", "porn"), 0.5, middle)
-    scores = Classifier(model_file, LABELS, 32, decision=decision).classify(squares)
+    scores = Classifier(model_file, LABELS, 32, decision=decision).classify(pixels)
     np.testing.assert_allclose(scores.probabilities, decision.probabilities(raw.probabilities), atol=1e-6)
     np.testing.assert_allclose(scores.unsafe, scores.probabilities[:, [0, 2]].sum(axis=1))
     assert scores.decisions == ["unsafe" if score >= middle else "safe" for score in scores.unsafe]
@@ -98,19 +99,19 @@ def test_squares_become_calibrated_probabilities_scores_and_verdicts(model_file,
 
 
 def test_numbers_do_not_depend_on_the_batch(classifier):
-    squares = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
-    together = classifier.classify(squares).probabilities
-    alone = np.concatenate([classifier.classify(square[None]).probabilities for square in squares])
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    together = classifier.classify(pixels).probabilities
+    alone = np.concatenate([classifier.classify(picture_pixels[None]).probabilities for picture_pixels in pixels])
     np.testing.assert_allclose(alone, together, atol=1e-6)
-    assert classifier.classify(squares[:0]).probabilities.shape == (0, 3)
+    assert classifier.classify(pixels[:0]).probabilities.shape == (0, 3)
 
 
 def test_predict_gives_what_classify_gives(model_file):
     calibrated = Classifier(model_file, LABELS, 32, decision=Decision(LABELS, ("porn",), 0.5, 0.4))
     data = picture(3)
-    square = to_square(decode(data).image, 32)[None]
+    picture_pixels = to_square(decode(data).image, 32)[None]
     np.testing.assert_allclose(
-        calibrated.predict([data])[0], calibrated.classify(square).probabilities, rtol=0, atol=1e-7
+        calibrated.predict([data])[0], calibrated.classify(picture_pixels).probabilities, rtol=0, atol=1e-7
     )
 
 
@@ -162,7 +163,7 @@ def test_the_pyfunc_takes_bytes_and_base64_and_keeps_the_index(logged):
     data = picture(1)
     cells = [data, bytearray(data), base64.b64encode(data).decode(), None, "not base64!"]
     answer = pyfunc(logged).predict(pd.DataFrame({"image": cells}, index=list("abcde")))
-    assert list(answer.columns) == [*LABELS, *importlib.import_module("pipeline.serving.pyfunc_model").OUTPUTS]
+    assert list(answer.columns) == [*LABELS, *OUTPUTS]
     assert answer.loc["a", ["frames", "frames_scored", "deciding_frame"]].tolist() == [1, 1, 0]
     assert answer.loc["e", ["frames", "frames_scored", "deciding_frame"]].isna().all()
     assert list(answer.index) == list("abcde")
@@ -182,7 +183,7 @@ DECISION = Decision(LABELS, ("porn",), 0.5, 0.35)
 
 @pytest.fixture(scope="module")
 def decided(logged, tmp_path_factory):
-    """The model as versions are logged now: with a decision, and limits."""
+    """The model as versions are logged now, with a decision and limits."""
     spec = json.loads(Path(logged.artifacts["spec"]).read_text())
     spec |= {"unsafe": ["porn"], "decision": DECISION.to_document()}
     spec |= {"limits": {"max_pixels": 10_000, "min_side": 8, "max_aspect": 10.0}}
@@ -194,8 +195,8 @@ def decided(logged, tmp_path_factory):
 def test_the_pyfunc_says_what_every_door_says(decided, model_file):
     pictures = [picture(seed) for seed in range(4)] + [b"x", picture(0, size=(200, 200)), picture(0, size=(20, 20))]
     answer = decided.predict(pd.DataFrame({"image": pictures}))
-    squares = np.stack([to_square(decode(data).image, 32) for data in pictures[:4]])
-    wanted = Classifier(model_file, LABELS, 32, decision=DECISION).classify(squares)
+    pixels = np.stack([to_square(decode(data).image, 32) for data in pictures[:4]])
+    wanted = Classifier(model_file, LABELS, 32, decision=DECISION).classify(pixels)
     np.testing.assert_allclose(answer.loc[:3, list(LABELS)], wanted.probabilities, atol=1e-6)
     assert answer["decision"].tolist()[:4] == wanted.decisions
     assert answer["threshold"].tolist() == [0.35] * 7
@@ -234,5 +235,4 @@ def test_a_plain_script_is_not_run_again_by_workers(decided, monkeypatch):
 
 
 def test_a_class_of_an_outputs_name_keeps_apart():
-    module = importlib.import_module("pipeline.serving.pyfunc_model")
-    assert [module.column(label) for label in ("safe", "unsafe", "error")] == ["safe", "p_unsafe", "p_error"]
+    assert [class_column(label) for label in ("safe", "unsafe", "error")] == ["safe", "p_unsafe", "p_error"]

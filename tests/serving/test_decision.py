@@ -30,32 +30,32 @@ def shares(weights):
 )
 def test_a_threshold_means_here_what_it_meant_where_it_was_fitted(raw, temperature):
     decision = Decision(LABELS, UNSAFE, temperature, 0.5)
-    found, wanted = decision.probabilities(raw), calibration.apply(raw, temperature)
-    np.testing.assert_allclose(found, wanted, rtol=1e-12)
-    assert (found.argmax(axis=1) == wanted.argmax(axis=1)).all()
+    calibrated, wanted = decision.probabilities(raw), calibration.apply(raw, temperature)
+    np.testing.assert_allclose(calibrated, wanted, rtol=1e-12)
+    assert (calibrated.argmax(axis=1) == wanted.argmax(axis=1)).all()
     members = np.array([False, False, True, True])
-    np.testing.assert_allclose(decision.score(found), operating_point.score(wanted, members), rtol=1e-12)
+    np.testing.assert_allclose(decision.score(calibrated), operating_point.score(wanted, members), rtol=1e-12)
 
 
 def test_a_temperature_of_one_leaves_the_models_own_answer_alone():
     raw = np.array([[0.25, 0.25, 0.5, 0.0]], np.float32)
-    found = Decision(LABELS, UNSAFE).probabilities(raw)
-    assert found.dtype == np.float64
-    assert found.tolist() == raw.tolist()
+    calibrated = Decision(LABELS, UNSAFE).probabilities(raw)
+    assert calibrated.dtype == np.float64
+    assert calibrated.tolist() == raw.tolist()
 
 
 def test_the_threshold_itself_is_unsafe_and_what_has_no_score_has_no_verdict():
     scores = np.array([0.2, 0.5, 0.8, np.nan])
-    assert Decision(LABELS, UNSAFE, 1.0, 0.5).verdicts(scores) == ["safe", "unsafe", "unsafe", None]
-    assert Decision(LABELS, UNSAFE).verdicts(scores) == [None] * 4
+    assert Decision(LABELS, UNSAFE, 1.0, 0.5).outcomes(scores) == ["safe", "unsafe", "unsafe", None]
+    assert Decision(LABELS, UNSAFE).outcomes(scores) == [None] * 4
 
 
 def test_nan_stays_nan():
     decision = Decision(LABELS, UNSAFE, 2.0, 0.5)
-    found = decision.probabilities(np.array([[np.nan] * 4, [0.7, 0.1, 0.1, 0.1]]))
-    assert np.isnan(found[0]).all()
-    assert found[1].sum() == pytest.approx(1.0)
-    assert decision.verdicts(decision.score(found)) == [None, "safe"]
+    calibrated = decision.probabilities(np.array([[np.nan] * 4, [0.7, 0.1, 0.1, 0.1]]))
+    assert np.isnan(calibrated[0]).all()
+    assert calibrated[1].sum() == pytest.approx(1.0)
+    assert decision.outcomes(decision.score(calibrated)) == [None, "safe"]
 
 
 def test_the_evidences_temperature_and_threshold_of_all_unsafe_classes():

@@ -48,13 +48,13 @@ def test_channels_scale_and_offset_are_in_the_networks_order(tmp_path):
 
 
 def test_outputs_are_picked_and_added_up():
-    answer = Adapter(order=((2,), (0, 3), (1,))).out(np.array([[0.1, 0.2, 0.3, 0.4]]))
+    answer = Adapter(order=((2,), (0, 3), (1,))).to_labels(np.array([[0.1, 0.2, 0.3, 0.4]]))
     np.testing.assert_allclose(answer, [[0.3, 0.5, 0.2]])
 
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=3, max_size=3))
 def test_logits_become_shares_in_the_same_order(row):
-    (answer,) = Adapter(outputs="logits").out(np.array([row]))
+    (answer,) = Adapter(outputs="logits").to_labels(np.array([row]))
     assert answer.sum() == pytest.approx(1)
     assert np.isfinite(answer).all()
     assert answer[np.argmax(row)] == answer.max()

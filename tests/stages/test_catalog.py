@@ -1,4 +1,4 @@
-"""What is usable, what is not and why; and what a second batch costs."""
+"""Which contents are usable, the reasons why others are not, and the cost of a second batch."""
 
 import shutil
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.catalog import measure
+from pipeline.catalog import cached_results, measure
 from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
 from pipeline.data import folder as folders
@@ -54,7 +54,7 @@ def seen(rows) -> pd.DataFrame:
 
 
 def results(reasons: Mapping[str, str]) -> pd.DataFrame:
-    """Each content's outcome; each lies in two shards, as in a data/ that was put together by hand."""
+    """Each content's result; each is in two shards, as in a data/ that was assembled by hand."""
     fine = measure.Measure("PNG", "RGB", 48, 40, 1, 1, 1.0, 2.0, 0.5)
     rows = [
         (content, shard, 512, 7, reason, *fine, 0.1)
@@ -80,17 +80,17 @@ def test_every_sighting_is_in_the_catalog_or_in_quarantine_with_its_reason(rows,
     sightings = seen(rows)
     usable = {content for content, reason in reasons.items() if not reason} & set(sightings["sha256"].dropna())
 
-    found = catalog.catalog(sightings, results(reasons))
-    assert list(found.columns) == list(catalog.COLUMNS)
-    assert found["sha256"].tolist() == sorted(usable)
-    for row in found.itertuples():
+    table = catalog.catalog(sightings, results(reasons))
+    assert list(table.columns) == list(catalog.COLUMNS)
+    assert table["sha256"].tolist() == sorted(usable)
+    for row in table.itertuples():
         own = [(label, source, day) for content, label, source, day in rows if content == row.sha256]
         labels, sources, days = (set(column) for column in zip(*own, strict=True))
         assert (row.labels, row.sources, row.bytes) == (sorted(labels), sorted(sources), CONTENTS.index(row.sha256))
         assert row.first_seen == pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(days=min(days))
         assert (row.shard, row.offset, row.size, row.width, row.quality) == ("a.tar", 512, 7, 48, 0.5)
 
-    kept = catalog.quarantine(sightings, results(reasons))
+    quarantined = catalog.quarantine(sightings, results(reasons))
     expected = {
         f"{label}/{number}": REFUSED
         if content is None
@@ -98,10 +98,10 @@ def test_every_sighting_is_in_the_catalog_or_in_quarantine_with_its_reason(rows,
         for number, (content, label, _, _) in enumerate(rows)
         if content not in usable
     }
-    assert kept.set_index("origin")["reason"].to_dict() == expected
-    assert kept["origin"].is_unique
-    assert list(zip(kept["source"], kept["origin"], strict=True)) == sorted(
-        zip(kept["source"], kept["origin"], strict=True)
+    assert quarantined.set_index("origin")["reason"].to_dict() == expected
+    assert quarantined["origin"].is_unique
+    assert list(zip(quarantined["source"], quarantined["origin"], strict=True)) == sorted(
+        zip(quarantined["source"], quarantined["origin"], strict=True)
     )
 
 
@@ -128,17 +128,17 @@ def test_the_order_of_sightings_and_results_does_not_matter():
 )
 def test_results_are_kept_for_the_bytes_the_name_and_the_params_that_made_them(project, key, value):
     params = load_params().catalog
-    first, digest = Path("0001-a-00000.tar"), catalog.recipe(params)
+    first, digest = Path("0001-a-00000.tar"), cached_results.recipe(params)
     first.write_bytes(b"content")
-    place = catalog.kept_at(first, digest)
-    assert place == catalog.kept_at(first, catalog.recipe(params))
-    assert place.parent == paths.CATALOG_CACHE
-    others = [catalog.kept_at(first, catalog.recipe(params.model_copy(update={key: value})))]
+    path = cached_results.cache_path(first, digest)
+    assert path == cached_results.cache_path(first, cached_results.recipe(params))
+    assert path.parent == paths.CATALOG_CACHE
+    others = [cached_results.cache_path(first, cached_results.recipe(params.model_copy(update={key: value})))]
     renamed = first.rename("0002-a-00000.tar")  # a result names its shard
-    others.append(catalog.kept_at(renamed, digest))
+    others.append(cached_results.cache_path(renamed, digest))
     renamed.rename(first).write_bytes(b"Content")
-    others.append(catalog.kept_at(first, digest))
-    assert len({place, *others}) == 4
+    others.append(cached_results.cache_path(first, digest))
+    assert len({path, *others}) == 4
 
 
 def take(name: str, contents: Mapping[str, bytes]) -> None:
@@ -149,8 +149,8 @@ def outputs() -> list[bytes]:
     return [path.read_bytes() for path in OUTS]
 
 
-def kept() -> dict[str, tuple[int, int]]:
-    """Every file of the cache with what changes when it is written again."""
+def cache_files() -> dict[str, tuple[int, int]]:
+    """Every file of the cache, with its inode and time, which change when it is written again."""
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths.CATALOG_CACHE.iterdir()}
 
 
@@ -183,15 +183,15 @@ def test_a_batch_costs_its_own_shard_and_cached_results_are_no_other(project, rn
         "loose.jpg": "no_label",
     }
 
-    before = kept()
+    before = cache_files()
     assert len(before) == 1
     catalog.main()
-    assert (kept(), outputs()) == (before, whole)
+    assert (cache_files(), outputs()) == (before, whole)
 
     later = encode(draw(rng), "WEBP")
     take("later", {"porn/new.webp": later, "porn/half.webp": later[:-40]})
     catalog.main()
-    after = kept()
+    after = cache_files()
     assert before.items() < after.items()  # the first shard's results were read, not made again
     assert len(after) == 2
     grown = outputs()
@@ -199,21 +199,21 @@ def test_a_batch_costs_its_own_shard_and_cached_results_are_no_other(project, rn
     prints = tables.read_parquet(paths.FINGERPRINTS)
     assert sorted(prints["sha256"]) == sorted({*table["sha256"], sha(later)})
     for content in (*sound.values(), later):
-        kept_print = prints[prints["sha256"] == sha(content)].iloc[0, 1:]
-        assert tuple(kept_print) == fingerprint(decode_small(content).image)[:-1]  # the frame is in the catalog
+        row = prints[prints["sha256"] == sha(content)].iloc[0, 1:]
+        assert tuple(row) == fingerprint(decode_small(content).image)[:-1]  # the frame is in the catalog
 
     shutil.rmtree(paths.CACHE)
     catalog.main()
     assert outputs() == grown
-    assert kept().keys() == after.keys()
+    assert cache_files().keys() == after.keys()
 
 
 def test_what_load_did_to_a_worker_is_measured_again_and_nothing_else(project, rng, monkeypatch, caplog):
     heavy = encode(Image.new("RGB", (6000, 6000)), "PNG")  # 100 kB that take some 0.3 s of CPU
     take("first", {"neutral/a.jpg": jpeg(rng), "porn/heavy.png": heavy, "sexy/half.jpg": jpeg(rng)[:400]})
-    hurried = sandbox.Limits(0.1, 1024)
+    hurried = sandbox.WorkerLimits(0.1, 1024)
     with monkeypatch.context() as loaded:
-        loaded.setattr(catalog.sandbox, "Limits", lambda *_: hurried)
+        loaded.setattr(sandbox, "WorkerLimits", lambda *_: hurried)
         catalog.main()
         reasons = pd.read_csv(paths.QUARANTINE).set_index("origin")["reason"].str.partition(":")[0]
         assert reasons.to_dict() == {"porn/heavy.png": "timeout", "sexy/half.jpg": "broken"}

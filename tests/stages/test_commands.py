@@ -14,12 +14,12 @@ from pipeline.params.root import load_params
 
 def test_summary_reads_what_the_stages_wrote(in_project, nsfw):
     code, out, _ = nsfw("summary", "--json")
-    found = json.loads(out)
+    report = json.loads(out)
     assert code == 0
-    assert found["sighted"] == 3 * 36 + 3
-    assert (found["quarantined"], found["exact_copies"], found["conflicts"]) == (1, 2, 1)
-    assert found["kept"] == 3 * 36 - 1
-    assert found["model"] == {
+    assert report["sighted"] == 3 * 36 + 3
+    assert (report["quarantined"], report["exact_copies"], report["conflicts"]) == (1, 2, 1)
+    assert report["kept"] == 3 * 36 - 1
+    assert report["model"] == {
         "model": "nsfw",
         "alias": "challenger",
         "version": 1,
@@ -31,28 +31,28 @@ def test_summary_reads_what_the_stages_wrote(in_project, nsfw):
 
 def test_after_the_stages_there_is_nothing_left_to_sync(in_project, nsfw):
     code, out, _ = nsfw("sync", "--json")
-    found = json.loads(out)
+    report = json.loads(out)
     assert code == 0
-    assert found["problems"] == []
-    assert len(found["records"]) >= 2
-    assert all(record["complete"] for record in found["records"])
-    assert (found["registration"]["version"], found["registration"]["pending"]) == (1, False)
+    assert report["problems"] == []
+    assert len(report["records"]) >= 2
+    assert all(record["complete"] for record in report["records"])
+    assert (report["registration"]["version"], report["registration"]["pending"]) == (1, False)
 
 
 def test_with_a_dead_server_sync_says_so_and_fails(project_copy, nsfw):
     code, out, _ = nsfw("sync", "--json")
-    found = json.loads(out)
+    report = json.loads(out)
     assert code == 1
-    assert "127.0.0.1:9 does not answer" in found["problems"][0]
-    assert not any(record["complete"] for record in found["records"])
+    assert "127.0.0.1:9 does not answer" in report["problems"][0]
+    assert not any(record["complete"] for record in report["records"])
 
 
 def test_export_backbone_gives_back_the_fine_tuned_features(in_project, nsfw, tmp_path):
     out = tmp_path / "mine.weights.h5"
-    code, told, _ = nsfw("export-backbone", str(out), "--json")
+    code, output, _ = nsfw("export-backbone", str(out), "--json")
     assert code == 0
-    found = json.loads(told)
-    assert found == {"weights": str(out), "bytes": out.stat().st_size, "recipe": str(tmp_path / "mine.yaml")}
+    report = json.loads(output)
+    assert report == {"weights": str(out), "bytes": out.stat().st_size, "recipe": str(tmp_path / "mine.yaml")}
     params = load_params().backbone.model_copy(update={"weights": str(out)})
     tuned = network.load(paths.FINETUNED / "model.keras").get_layer(backbone.NAME)
     pixels = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")

@@ -28,17 +28,17 @@ def copied(project):
 
 
 def test_every_kind_of_copy_is_one_with_its_original_and_the_largest_is_kept(copied):
-    found = run()
-    assert set(found["deduped"]["sha256"]) == {LARGEST, *(sha(data) for data in others().values())}
-    copies = found["duplicates"]
+    outputs = run()
+    assert set(outputs["deduped"]["sha256"]) == {LARGEST, *(sha(data) for data in others().values())}
+    copies = outputs["duplicates"]
     near = copies[copies["kind"] == "near"]
     assert set(near["sha256"]) == {sha(ORIGINAL), *map(sha, VARIANTS.values())} - {LARGEST}
     assert set(near["kept"]) == {LARGEST}
     assert near["distance"].between(0, 80).all()
     exact = copies[copies["kind"] == "exact"]
     assert exact[["sha256", "kept", "distance"]].to_numpy().tolist() == [[sha(ORIGINAL), LARGEST, 0]]
-    assert found["conflicts"].empty
-    assert found["set_aside"].empty
+    assert outputs["conflicts"].empty
+    assert outputs["set_aside"].empty
     metrics = files.read_json(paths.METRICS / "dedupe.json")
     assert (metrics["catalogued"], metrics["kept"], metrics["near_copies"], metrics["exact_copies"]) == (14, 7, 7, 1)
     assert metrics["kept_by_label"] == {"neutral": 6, "porn": 1}
@@ -47,19 +47,19 @@ def test_every_kind_of_copy_is_one_with_its_original_and_the_largest_is_kept(cop
 def test_turned_and_flipped_copies_are_one_with_their_original(project):
     turns = {turn.name: encode(scene(1).transpose(turn), "JPEG", quality=85) for turn in Image.Transpose}
     ingest({"porn/original.png": ORIGINAL} | {f"porn/{name}.jpg": data for name, data in turns.items()} | others(2))
-    found = run()
-    assert len(found["deduped"]) == 3
-    assert {*found["duplicates"]["sha256"], *found["deduped"]["sha256"]} >= {sha(data) for data in turns.values()}
-    assert len(set(found["duplicates"]["cluster"])) == 1
+    outputs = run()
+    assert len(outputs["deduped"]) == 3
+    assert {*outputs["duplicates"]["sha256"], *outputs["deduped"]["sha256"]} >= {sha(data) for data in turns.values()}
+    assert len(set(outputs["duplicates"]["cluster"])) == 1
 
 
 def test_a_phones_screenshot_is_one_with_the_photograph_which_is_kept(project):
     photo = scene(1, (256, 192))
     shots = {f"porn/{ground}.jpg": encode(phone(photo, ground), "JPEG", quality=80) for ground in (0, 245)}
     ingest({"porn/photo.png": encode(photo, "PNG"), **shots, **others(2)})
-    found = run()
-    assert sha(encode(photo, "PNG")) in set(found["deduped"]["sha256"])
-    assert set(found["duplicates"]["sha256"]) == {sha(data) for data in shots.values()}
+    outputs = run()
+    assert sha(encode(photo, "PNG")) in set(outputs["deduped"]["sha256"])
+    assert set(outputs["duplicates"]["sha256"]) == {sha(data) for data in shots.values()}
 
 
 def test_screenshots_of_one_app_are_as_many_pictures_as_photographs(project):
@@ -73,15 +73,15 @@ def test_screenshots_of_one_app_are_as_many_pictures_as_photographs(project):
         f"porn/again-{at}.jpg": encode(app(scene(10 * at), box), "JPEG", quality=60) for at, box in enumerate(boxes)
     }
     ingest(shots | again)
-    found = run()
-    assert len(found["deduped"]) == len(shots)
-    assert len(found["duplicates"]) == len(again)
+    outputs = run()
+    assert len(outputs["deduped"]) == len(shots)
+    assert len(outputs["duplicates"]) == len(again)
 
 
 def test_what_a_frame_adds_does_not_count(project):
     ingest({"porn/a.png": ORIGINAL, "porn/b.jpg": VARIANTS["border"]})  # 200 x 160, and 216 x 176 with its frame
-    found = run()
-    assert found["deduped"]["sha256"].tolist() == [sha(ORIGINAL)]
+    outputs = run()
+    assert outputs["deduped"]["sha256"].tolist() == [sha(ORIGINAL)]
     assert "frame" in paths.DUPLICATES_REPORT.read_text(encoding="utf-8")
 
 
@@ -97,10 +97,10 @@ def test_shuffled_tables_give_identical_bytes(copied):
 
 def test_params_reorder_what_is_kept(copied):
     change(keep=["quality", "largest"])
-    kept = run()["deduped"]
+    canonical = run()["deduped"]
     catalog = pd.read_parquet(paths.CATALOG).set_index("sha256")
     cluster = [sha(ORIGINAL), *map(sha, VARIANTS.values())]
-    assert set(kept["sha256"]) & set(cluster) == {catalog.loc[cluster, "quality"].idxmax()}
+    assert set(canonical["sha256"]) & set(cluster) == {catalog.loc[cluster, "quality"].idxmax()}
     change(keep=["prettiest"])
     with pytest.raises(UserError, match=r"dedupe\.keep"):
         load_params()
@@ -108,9 +108,9 @@ def test_params_reorder_what_is_kept(copied):
 
 def test_without_near_a_content_is_its_own_cluster(copied):
     change(near=False)
-    found = run()
-    assert len(found["deduped"]) == 14
-    assert set(found["duplicates"]["kind"]) == {"exact"}
+    outputs = run()
+    assert len(outputs["deduped"]) == 14
+    assert set(outputs["duplicates"]["kind"]) == {"exact"}
 
 
 @pytest.fixture
@@ -121,25 +121,28 @@ def conflicting(project):
 
 
 def test_a_cluster_under_two_labels_is_a_conflict_as_a_whole(conflicting):
-    found = run()
-    assert set(found["conflicts"]["label"]) == {"porn", "sexy"}
-    assert set(found["conflicts"]["sha256"]) == {sha(ORIGINAL), *(sha(VARIANTS[n]) for n in ("jpeg", "half", "mirror"))}
-    assert set(found["deduped"]["label"]) == {"neutral"}
-    near = found["duplicates"]
+    outputs = run()
+    assert set(outputs["conflicts"]["label"]) == {"porn", "sexy"}
+    assert set(outputs["conflicts"]["sha256"]) == {
+        sha(ORIGINAL),
+        *(sha(VARIANTS[n]) for n in ("jpeg", "half", "mirror")),
+    }
+    assert set(outputs["deduped"]["label"]) == {"neutral"}
+    near = outputs["duplicates"]
     assert near["kept"].isna().all()
     assert len(set(near["cluster"])) == 1
 
 
 def test_a_decision_on_one_settles_those_that_it_confirms_and_is_offered_to_the_others(conflicting):
     decide((sha(VARIANTS["jpeg"]), "porn"))
-    found = run()
-    kept = found["deduped"].set_index("sha256")["label"]
-    assert kept[kept != "neutral"].to_dict() in ({sha(ORIGINAL): "porn"}, {sha(VARIANTS["jpeg"]): "porn"})
-    rest = found["conflicts"][["sha256", "label", "offered"]].to_numpy().tolist()
+    outputs = run()
+    canonical = outputs["deduped"].set_index("sha256")["label"]
+    assert canonical[canonical != "neutral"].to_dict() in ({sha(ORIGINAL): "porn"}, {sha(VARIANTS["jpeg"]): "porn"})
+    rest = outputs["conflicts"][["sha256", "label", "offered"]].to_numpy().tolist()
     assert rest == [[sha(VARIANTS["mirror"]), "sexy", "porn"]]
     decide((sha(VARIANTS["jpeg"]), "porn"), (sha(VARIANTS["mirror"]), "drop"))
-    found = run()
-    assert found["conflicts"].empty
+    outputs = run()
+    assert outputs["conflicts"].empty
     assert files.read_json(paths.METRICS / "dedupe.json")["dropped"] == 1
 
 
@@ -147,9 +150,9 @@ def test_a_content_under_two_labels_is_a_conflict_that_a_decision_settles(projec
     ingest({"porn/a.png": ORIGINAL, "sexy/a.png": ORIGINAL, **others(2)})
     assert run()["conflicts"]["label"].tolist() == ["porn", "sexy"]
     decide((sha(ORIGINAL), "drop"), (sha(ORIGINAL), "sexy"))  # the last row wins
-    found = run()
-    assert found["deduped"].set_index("sha256")["label"][sha(ORIGINAL)] == "sexy"
-    assert found["conflicts"].empty
+    outputs = run()
+    assert outputs["deduped"].set_index("sha256")["label"][sha(ORIGINAL)] == "sexy"
+    assert outputs["conflicts"].empty
 
 
 @pytest.mark.parametrize("row", [(sha("b"), "cats"), ("abc", "porn")])
@@ -170,28 +173,28 @@ def test_placeholders_and_blank_pictures_are_set_aside_unless_a_person_spoke_of_
     blank = encode(Image.new("RGB", (80, 80), (250, 250, 250)), "PNG")
     pictures = {f"{LABELS[n % 5]}/gone{n}.jpg": gone(60 + 3 * n) for n in range(10)}
     ingest(pictures | {"porn/blank.png": blank, **others(2)})
-    found = run()
-    aside = found["set_aside"].set_index("sha256")["reason"]
+    outputs = run()
+    aside = outputs["set_aside"].set_index("sha256")["reason"]
     assert aside[sha(blank)].startswith("blank: contrast 0")
     assert set(aside.drop(sha(blank))) == {"placeholder: nearly the same in 10 files"}
     assert len(aside) == 11
-    assert len(found["deduped"]) == 2
-    assert found["conflicts"].empty
+    assert len(outputs["deduped"]) == 2
+    assert outputs["conflicts"].empty
     decide((sha(blank), "neutral"))
-    found = run()
-    assert sha(blank) in set(found["deduped"]["sha256"])
-    assert len(found["set_aside"]) == 10
+    outputs = run()
+    assert sha(blank) in set(outputs["deduped"]["sha256"])
+    assert len(outputs["set_aside"]) == 10
 
 
 def test_a_reported_picture_stays_itself_and_its_cluster_is_test(copied):
     reported = sha(VARIANTS["crop"])
     report((reported, "porn"))
-    found = run()
-    assert reported in set(found["deduped"]["sha256"])
-    assert LARGEST not in set(found["deduped"]["sha256"])
-    copies = found["duplicates"]
+    outputs = run()
+    assert reported in set(outputs["deduped"]["sha256"])
+    assert LARGEST not in set(outputs["deduped"]["sha256"])
+    copies = outputs["duplicates"]
     held = split.held_out_clusters(
-        pd.concat([found["deduped"], copies]), sightings.load(paths.SIGHTINGS), (), {sha(ORIGINAL)}
+        pd.concat([outputs["deduped"], copies]), sightings.load(paths.SIGHTINGS), (), {sha(ORIGINAL)}
     )
     assert held == set(copies["cluster"])  # by a copy that is not kept, too
 
@@ -200,9 +203,9 @@ def test_a_later_batch_renames_no_cluster(project):
     ingest({"porn/a.png": VARIANTS["half"], **others(2)}, "first")
     before = run()["deduped"]
     ingest({"porn/b.png": ORIGINAL}, "second")
-    found = run()
-    assert found["deduped"].set_index("sha256")["cluster"][sha(ORIGINAL)] == sha(VARIANTS["half"])
-    assert set(found["deduped"]["cluster"]) == set(before["cluster"])
+    outputs = run()
+    assert outputs["deduped"].set_index("sha256")["cluster"][sha(ORIGINAL)] == sha(VARIANTS["half"])
+    assert set(outputs["deduped"]["cluster"]) == set(before["cluster"])
 
 
 def test_fingerprints_of_another_run_are_refused(copied):
@@ -219,8 +222,8 @@ def test_arrival_is_the_first_batch(tmp_path):
              "reason": "", "fetched_at": pd.Timestamp("2026-01-01", tz="UTC")} for name in names
         ]  # fmt: skip
         tables.write_parquet(sightings.frame(rows), tmp_path / f"{number:04}.parquet")
-    assert sightings.arrival(tmp_path).to_dict() == {"a": 0, "b": 1}
-    assert np.issubdtype(sightings.arrival(tmp_path).dtype, np.integer)
+    assert sightings.first_batches(tmp_path).to_dict() == {"a": 0, "b": 1}
+    assert np.issubdtype(sightings.first_batches(tmp_path).dtype, np.integer)
 
 
 def test_decisions_and_reports_that_change_nothing_are_counted_and_named(conflicting, caplog):
@@ -235,8 +238,8 @@ def test_decisions_and_reports_that_change_nothing_are_counted_and_named(conflic
     paths.DECISIONS.write_text(text, encoding="utf-8")
     report((sha("no one"), "porn"), (sha(ORIGINAL), "porn"), (broken, "porn"), (other, "neutral"))
     caplog.clear()
-    found = run()
-    assert found["deduped"].set_index("sha256")["label"][other] == "sexy"  # upper-case digits, the last row
+    outputs = run()
+    assert outputs["deduped"].set_index("sha256")["label"][other] == "sexy"  # upper-case digits, the last row
     counted = files.read_json(paths.METRICS / "dedupe.json")["annotations"]
     assert counted == {
         "decisions": {"rows": 4, "unknown": 1, "quarantined": 1, "old_label_differs": 1},

@@ -52,8 +52,8 @@ def test_every_view_of_every_picture_is_kept(parts):
     (folder,) = paths.EMBEDDINGS_CACHE.iterdir()
     rows = set()
     for path in folder.iterdir():
-        with np.load(path) as kept:
-            rows |= set(zip(kept["key"], kept["view"], strict=True))
+        with np.load(path) as cached:
+            rows |= set(zip(cached["key"], cached["view"], strict=True))
     assert len(rows) == sum(part.features.shape[0] * part.features.shape[1] for part in parts.values())
 
 
@@ -62,17 +62,17 @@ def test_again_gives_the_same_bytes_computed_or_kept(project_copy):
     def written() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in paths.EMBEDDINGS.iterdir()}
 
-    def kept() -> dict[str, int]:
+    def cache_files() -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in paths.EMBEDDINGS_CACHE.rglob("*.npz")}
 
     before = written()
-    assert not kept()
+    assert not cache_files()
     embed.main()
     assert written() == before
-    once = kept()
+    once = cache_files()
     embed.main()
     assert written() == before
-    assert kept() == once  # nothing was embedded: that writes a file
+    assert cache_files() == once  # nothing was embedded: that writes a file
 
 
 def test_without_packed_pictures_it_says_what_to_run(project_copy):

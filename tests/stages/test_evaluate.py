@@ -31,9 +31,9 @@ def test_predictions_are_of_val_and_test_and_sum_to_one(predictions):
     assert list(predictions.columns) == ["sha256", "split", "label", *(f"p_{name}" for name in NAMES)]
     splits = pd.read_parquet(paths.SPLITS)
     wanted = splits[splits["split"] != "train"].set_index("sha256")
-    found = predictions.set_index("sha256")
-    assert sorted(found.index) == sorted(wanted.index)
-    assert (found[["split", "label"]] == wanted.loc[found.index, ["split", "label"]]).all(axis=None)
+    indexed = predictions.set_index("sha256")
+    assert sorted(indexed.index) == sorted(wanted.index)
+    assert (indexed[["split", "label"]] == wanted.loc[indexed.index, ["split", "label"]]).all(axis=None)
     probabilities = predictions[[f"p_{name}" for name in NAMES]]
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
     assert probabilities.min(axis=None) >= 0
@@ -51,8 +51,8 @@ def test_a_prediction_is_the_fine_tuned_models_of_the_raw_picture(predictions, i
 def test_metrics_are_those_of_the_predictions(metrics, predictions):
     assert set(metrics) == {"frozen", "finetuned", "reports", "evidence"}
     test = predictions[predictions["split"] == "test"]
-    said = test[[f"p_{name}" for name in NAMES]].to_numpy().argmax(axis=1)
-    right = said == test["label"].map(NAMES.index).to_numpy()
+    predicted = test[[f"p_{name}" for name in NAMES]].to_numpy().argmax(axis=1)
+    right = predicted == test["label"].map(NAMES.index).to_numpy()
     tuned = metrics["finetuned"]
     assert tuned["pictures"] == metrics["frozen"]["pictures"] == len(test)
     assert tuned["accuracy"] == pytest.approx(right.mean())
@@ -110,11 +110,11 @@ def test_dvc_metrics_are_a_few_numbers_of_each_model_recall_first(in_project, me
 def test_what_is_not_known_is_no_metric():
     nothing = {"recall": None, "precision": None}
     measured = {"macro_recall": 0.5, "accuracy": 0.6, "recall": {"porn": None, "neutral": 0.5}, "unsafe": nothing}
-    found = {
+    evidence = {
         "operating_points": {"unsafe": {"recall": None, "threshold": 0.5, "false_positive_rate": 0.1}},
         "robustness": {"worst": None},
     }
-    assert headline_metrics.headline(measured, found) == {
+    assert headline_metrics.headline(measured, evidence) == {
         "recall.macro": 0.5,
         "recall.worst_class": 0.5,
         "top1_accuracy": 0.6,

@@ -87,9 +87,9 @@ def test_a_killed_run_goes_on_to_the_same_weights_under_the_same_record(project_
     while process.poll() is None and not list(paths.CHECKPOINTS.glob("finetune-*/previous.npz")):
         time.sleep(0.02)
     process.send_signal(how)
-    _, told = process.communicate()
+    _, output = process.communicate()
     assert process.returncode == (1 if how == signal.SIGTERM else -signal.SIGKILL)
-    assert ("`dvc repro` goes on" in told) == (how == signal.SIGTERM)
+    assert ("`dvc repro` goes on" in output) == (how == signal.SIGTERM)
     (folder,) = paths.RUNS.iterdir()
 
     finetune.main()
@@ -119,12 +119,12 @@ def test_a_course_that_forgets_ends_at_its_start_and_says_so(project_copy, caplo
 
 @pytest.mark.slow
 def test_other_params_start_afresh(project_copy, caplog):
-    place = paths.CHECKPOINTS / "finetune-0123456789abcdef"
-    place.mkdir(parents=True)
-    (place / "current.npz").write_bytes(b"of other params")
+    folder = paths.CHECKPOINTS / "finetune-0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "current.npz").write_bytes(b"of other params")
     with caplog.at_level(logging.WARNING):
         finetune.main()
-    assert "interrupted finetune of other params, data or code: starting afresh" in caplog.text
+    assert "interrupted finetune of other params, data or code: starting from the beginning" in caplog.text
     assert RunRecord.load(paths.FINETUNED).document["resumed"] == 0
 
 
@@ -160,7 +160,7 @@ def test_however_it_is_computed_the_model_is_the_same_kind(project_copy, options
 
 @pytest.mark.slow
 def test_from_scratch_the_head_begins_anew(project_copy):
-    """Over random features its L2 shrinks it to nothing, from where no gradient leads back."""
+    """Over random features its L2 penalty shrinks it to zero, where the gradient vanishes."""
     change("backbone", weights=None, batchnorm_momentum=0.9)
     change("finetune", unfreeze="all", epochs=1)
     dead = network.load(paths.HEAD / "model.keras")
@@ -190,9 +190,9 @@ def test_two_machines_train_one_model(project_copy):
 
     shutil.rmtree(paths.FINETUNED)
     workers = [begin(index) for index in range(2)]
-    told = [worker.communicate(timeout=240)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], told
-    assert "over 2 device(s)" in told[0]
+    outputs = [worker.communicate(timeout=240)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    assert "over 2 device(s)" in outputs[0]
     record = RunRecord.load(paths.FINETUNED)
     assert record.status == "FINISHED"
     assert [line["epoch"] for line in record.metrics()] == [None, 0, 1, None]  # the start, two epochs, the result

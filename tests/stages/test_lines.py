@@ -1,4 +1,4 @@
-"""Each stage says in one line what it did."""
+"""Each stage logs its result in one line."""
 
 import logging
 import re

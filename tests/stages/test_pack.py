@@ -1,4 +1,4 @@
-"""Which picture goes into which file, and that its pixels are the ones serving sees."""
+"""The file that each picture goes into, and that its pixels are the same as in serving."""
 
 import io
 from pathlib import Path
@@ -15,7 +15,7 @@ from pipeline.data import shards
 from pipeline.images import sandbox
 from pipeline.images.decode import decode
 from pipeline.images.limits import Limits
-from pipeline.images.packing import Packing
+from pipeline.images.packing import Packer
 from pipeline.images.resize import to_square
 from pipeline.params.root import load_params
 from pipeline.stages import pack
@@ -30,7 +30,7 @@ def table(splits: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["sha256", "label", "cluster", "split"]).sample(frac=1, random_state=2)
 
 
-def places(contents) -> pd.DataFrame:
+def catalog_rows(contents) -> pd.DataFrame:
     """A catalog's columns that pack reads, in no order, with a content that no split has."""
     rows = [(content, f"{number % 3}.tar", 512 * number, number) for number, content in enumerate(contents)]
     return pd.DataFrame([*rows, (sha("other"), "3.tar", 0, 1)], columns=list(shards.Member._fields))
@@ -39,29 +39,29 @@ def places(contents) -> pd.DataFrame:
 @pytest.mark.parametrize(("per_file", "sizes"), [(4, [1, 4, 4, 1, 4]), (9, [1, 9, 4]), (1, [1] * 14)])
 def test_a_file_holds_pictures_of_one_split_in_the_order_of_their_sha256(per_file, sizes):
     splits = {sha(f"{split} {number}"): split for split, many in SPLITS.items() for number in range(many)}
-    planned = list(pack.plan(table(splits), places(splits), per_file))
+    planned = list(pack.plan(table(splits), catalog_rows(splits), per_file))
     counts = {split: -(-many // per_file) for split, many in sorted(SPLITS.items())}
     assert [name for name, _ in planned] == [
         f"{split}-{number:05d}.tfrecord" for split, files in counts.items() for number in range(files)
     ]
     assert [len(rows) for _, rows in planned] == sizes
     for split in SPLITS:
-        found = [content for name, rows in planned if name.startswith(split) for content in rows["sha256"]]
-        assert found == sorted(content for content, own in splits.items() if own == split)
+        contents = [content for name, rows in planned if name.startswith(split) for content in rows["sha256"]]
+        assert contents == sorted(content for content, own in splits.items() if own == split)
 
 
 def test_a_row_of_the_plan_says_where_its_bytes_lie():
     splits = {sha(f"{number}"): "train" for number in range(5)}
-    ((_, rows),) = pack.plan(table(splits), places(splits), 10)
-    expected = {row[0]: shards.Member(*row) for row in places(splits).itertuples(index=False, name=None)}
-    assert pack.members(rows) == tuple(expected[content] for content in sorted(splits))
-    assert {type(part) for part in pack.members(rows)[0]} == {str, int}  # picklable and cheap, not numpy's
+    ((_, rows),) = pack.plan(table(splits), catalog_rows(splits), 10)
+    expected = {row[0]: shards.Member(*row) for row in catalog_rows(splits).itertuples(index=False, name=None)}
+    assert tuple(shards.members_of(rows)) == tuple(expected[content] for content in sorted(splits))
+    assert {type(part) for part in shards.members_of(rows)[0]} == {str, int}  # picklable and cheap, not numpy's
 
 
 def test_a_content_that_two_rows_place_is_an_error():
     splits = {sha("a"): "train"}
     with pytest.raises(pd.errors.MergeError):
-        list(pack.plan(table(splits), pd.concat([places(splits)] * 2), 10))
+        list(pack.plan(table(splits), pd.concat([catalog_rows(splits)] * 2), 10))
 
 
 def test_packing_takes_its_limits_from_the_catalogs_params(project):
@@ -75,15 +75,15 @@ def test_packing_takes_its_limits_from_the_catalogs_params(project):
             "pack": params.pack.model_copy(update={"encoding": "jpeg", "jpeg_quality": 80}),
         }
     )
-    assert pack.how(changed) == (
-        Packing(project / "data/shards", Limits(2_500_000, 40, 3.0), 64, "jpeg", 80),
-        sandbox.Limits(7.0, 512),
+    assert pack.packer_and_limits(changed) == (
+        Packer(project / "data/shards", Limits(2_500_000, 40, 3.0), 64, "jpeg", 80),
+        sandbox.WorkerLimits(7.0, 512),
     )
 
 
 @pytest.fixture
 def contents(project: Path, rng: np.random.Generator) -> dict[str, tuple[bytes, str, str]]:
-    """A project before `pack`: each content with its label and split, one turned, one grey, one seen through."""
+    """A project before `pack`: each content with its label and split, one rotated, one grey, one transparent."""
     exif = Image.Exif()
     exif[0x0112] = 6
     seen_through = np.dstack([np.asarray(draw(rng, (40, 33))), np.full((33, 40), 99, np.uint8)])

@@ -39,7 +39,7 @@ def params() -> Params:
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A finished run, its evaluation, and a server that refuses."""
+    """A finished run, its evaluation, and a server that refuses connections."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     Path("params.yaml").write_text(_PARAMS.read_text(encoding="utf-8"), encoding="utf-8")
@@ -47,13 +47,13 @@ def project(tmp_path, monkeypatch):
     with RunRecord.start("finetune", params={}, inputs=[]) as record:
         record.model_path.write_bytes(b"model")
     record.copy_to(paths.FINETUNED)
-    monkeypatch.setattr(register, "register_with_evidence", lambda asked, *_: (plainly(asked), []))
+    monkeypatch.setattr(register, "register_with_evidence", lambda candidate, *_: (plainly(candidate), []))
     return record
 
 
 def test_evidence_is_the_fine_tuned_models_numbers():
-    found = register.evidence(EVALUATION)
-    assert found == {
+    evidence = register.evidence(EVALUATION)
+    assert evidence == {
         "accuracy": 0.93,
         "macro_recall": 0.92,
         "recall/porn": 0.95,
@@ -69,15 +69,15 @@ def test_an_evaluation_without_it_is_refused(evaluation):
 
 
 def test_the_candidate_is_what_params_say(params):
-    asked = register.candidate(params, EVALUATION)
-    assert asked.folder == paths.FINETUNED
-    assert asked.labels == params.labels.names
-    assert (asked.size, asked.rescaling) == (params.backbone.size, "symmetric")
+    candidate = register.candidate(params, EVALUATION)
+    assert candidate.folder == paths.FINETUNED
+    assert candidate.labels == params.labels.names
+    assert (candidate.size, candidate.rescaling) == (params.backbone.size, "symmetric")
 
 
-@pytest.mark.parametrize(("said", "done"), [(None, "symmetric"), ("unit", "unit")])
-def test_the_rescaling_is_that_of_the_model(params, said, done):
-    changed = params.model_copy(update={"backbone": params.backbone.model_copy(update={"rescaling": said})})
+@pytest.mark.parametrize(("rescaling", "done"), [(None, "symmetric"), ("unit", "unit")])
+def test_the_rescaling_is_that_of_the_model(params, rescaling, done):
+    changed = params.model_copy(update={"backbone": params.backbone.model_copy(update={"rescaling": rescaling})})
     assert register.rescaling(changed) == done
 
 

@@ -43,11 +43,11 @@ def test_a_growing_test_fraction_never_takes_from_test(names, fractions, more):
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=40), shares, st.sets(st.sampled_from("abcdefgh")))
 def test_no_cluster_straddles_and_what_is_held_out_is_test(names, fractions, held_out):
-    found = assign(names, fractions, held_out=held_out)
-    split.check_no_cluster_straddles(pd.DataFrame({"cluster": names, "split": found}))
-    assert all(found[place] == "test" for place, name in enumerate(names) if name in held_out)
+    splits = assign(names, fractions, held_out=held_out)
+    split.check_no_cluster_straddles(pd.DataFrame({"cluster": names, "split": splits}))
+    assert all(splits[index] == "test" for index, name in enumerate(names) if name in held_out)
     free = assign(names, fractions)
-    assert all(found[place] == free[place] for place, name in enumerate(names) if name not in held_out)
+    assert all(splits[index] == free[index] for index, name in enumerate(names) if name not in held_out)
 
 
 def test_a_straddling_cluster_is_a_defect():
@@ -57,11 +57,11 @@ def test_a_straddling_cluster_is_a_defect():
 
 def test_fractions_are_met_and_another_salt_is_another_test_set():
     names = [sha(str(number)) for number in range(20_000)]
-    found = assign(names)
-    share = found.value_counts(normalize=True)
+    splits = assign(names)
+    share = splits.value_counts(normalize=True)
     assert share["train"] == pytest.approx(0.7, abs=0.015)
     assert share["val"] == pytest.approx(0.15, abs=0.01)
-    both = (found == "test") & (assign(names, salt="other") == "test")
+    both = (splits == "test") & (assign(names, salt="other") == "test")
     assert both.mean() == pytest.approx(0.15**2, abs=0.005)  # two independent draws
 
 

@@ -17,6 +17,7 @@ from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
 from pipeline.params.root import load_params
 from pipeline.stages import validate
+from pipeline.validation import aggregates
 from pipeline.validation.data_docs import facts, index_page, run_suites
 from pipeline.validation.suites import Check, Outcome, Suite
 
@@ -60,7 +61,7 @@ def make_quarantine(sightings: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project's root whose data keeps every rule but the shares, which are set loose."""
+    """A project whose data satisfies every rule; the limits of two shares are loosened for that."""
     monkeypatch.chdir(tmp_path)
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     document["validate"]["smallest_class"]["limit"] = PER_LABEL
@@ -256,13 +257,13 @@ def test_no_sightings_and_a_truncated_table_are_told(project: Path) -> None:
 
 def test_class_sizes_count_a_content_with_one_label_once_and_with_two_never() -> None:
     catalog = pd.DataFrame({"labels": [["a"], ["a"], ["a", "b"], ["c"], []]})
-    assert validate.class_sizes(catalog, ["a", "b", "d"]).to_dict() == {"a": 2, "b": 0, "d": 0}
+    assert aggregates.class_sizes(catalog, ["a", "b", "d"]).to_dict() == {"a": 2, "b": 0, "d": 0}
 
 
 def test_locate_follows_the_content_and_not_the_name() -> None:
     sightings = pd.DataFrame({"sha256": ["a", "b", "c", "d", None], "status": ["stored"] * 4 + ["refused"]})
-    found = validate.locate(sightings, pd.Series(["a", "d"]), pd.Series(["b", "d", ""]))
-    assert found.tolist() == ["catalog", "quarantine", "neither", "both", "refused"]
+    outcome = aggregates.locate(sightings, pd.Series(["a", "d"]), pd.Series(["b", "d", ""]))
+    assert outcome.tolist() == ["catalog", "quarantine", "neither", "both", "refused"]
 
 
 def test_what_was_taken_down_is_accounted_for_and_not_broken():
@@ -273,16 +274,16 @@ def test_what_was_taken_down_is_accounted_for_and_not_broken():
     row = {"sha256": gone, "origin": "a", "reason": "removed: ticket 1", "label": "neutral", "source": "web"}
     quarantine = pd.concat([make_quarantine(sightings), pd.DataFrame([row])])
     counts = validate.build_suites(sightings, catalog, quarantine, load_params())[1]
-    kept = make_sightings()
-    before = validate.build_suites(kept, make_catalog(kept), make_quarantine(kept), load_params())[1]
+    untouched = make_sightings()
+    before = validate.build_suites(untouched, make_catalog(untouched), make_quarantine(untouched), load_params())[1]
     for label, part in before["label"].items():
         assert counts["label"][label]["broken"] == part["broken"]
-    assert sum(part["files"] for part in counts["label"].values()) == len(kept["label"].dropna()) - 1
+    assert sum(part["files"] for part in counts["label"].values()) == len(untouched["label"].dropna()) - 1
 
 
 def test_shares_of_a_label_that_nobody_saw_are_undefined_not_zero() -> None:
     sightings = pd.DataFrame({"label": ["a", "a", None], "found_in": ["catalog", "quarantine", "neither"]})
-    shares = validate.broken_shares(sightings, "label", ["a", "b"])
+    shares = aggregates.broken_shares(sightings, "label", ["a", "b"])
     assert shares.to_dict("list") == {
         "label": ["a", "b"], "files": [2, 0], "broken": [1, 0],
         "broken_share": [0.5, pytest.approx(np.nan, nan_ok=True)],

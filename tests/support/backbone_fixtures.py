@@ -1,4 +1,4 @@
-"""Fixtures: a small backbone, its weights on disk, and what varies one of its params."""
+"""Fixtures: a small backbone, with params that a test can vary, and its weights on disk."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +13,13 @@ from pipeline.params.root import Params, load_params
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    """The project's own."""
+    """The project's own params."""
     return load_params(Path(__file__).parents[2] / "params.yaml")
 
 
 @pytest.fixture(scope="session")
 def backbone_params() -> Callable[..., Backbone]:
-    """MobileNetV2 0.35 at 32 px from scratch, but for what is said."""
+    """Return params of MobileNetV2 0.35 at 32 px from scratch, with the given changes."""
 
     def make(**changes) -> Backbone:
         plain = {
@@ -38,7 +38,7 @@ def backbone_params() -> Callable[..., Backbone]:
 
 @pytest.fixture(scope="session")
 def weights_file(tmp_path_factory, backbone_params) -> Path:
-    """Random weights that stand for learned ones: BatchNorm's statistics fit, or the features would vanish."""
+    """Random weights in place of learned ones. BatchNorm's statistics fit them, else the features would vanish."""
     from pipeline.model import backbone
 
     path = tmp_path_factory.mktemp("weights") / "random.weights.h5"
@@ -52,5 +52,5 @@ def weights_file(tmp_path_factory, backbone_params) -> Path:
 
 @pytest.fixture
 def no_augmentation() -> Augment:
-    """Ranges that leave a picture as it is."""
+    """Ranges that do not change a picture."""
     return Augment(rotation=0.0, shift=0.0, shear=0.0, zoom=0.0, flip=False, channel_shift=0.0, crop=0.0)

@@ -1,4 +1,4 @@
-"""Pictures in detail enough to be told apart, what a scrape makes of them, and a project that holds them."""
+"""Pictures with enough detail to be distinguished, copies as in a scrape, and a project that contains them."""
 
 import io
 from pathlib import Path
@@ -25,7 +25,7 @@ def scene(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
     return Image.fromarray(np.clip((pixels - 128) * 1.6 + 128, 0, 255).astype(np.uint8))
 
 
-def cropped(image: Image.Image, share: float = 0.08) -> Image.Image:
+def crop(image: Image.Image, share: float = 0.08) -> Image.Image:
     width, height = image.size
     return image.crop((round(width * share), round(height * share / 2), width, height))
 
@@ -34,7 +34,7 @@ COPIES = {
     "jpeg": lambda image: encode(image, "JPEG", quality=50),
     "half": lambda image: encode(image.resize((image.width // 2, image.height // 2)), "PNG"),
     "large": lambda image: encode(image.resize((image.width * 3 // 2, image.height * 3 // 2)), "JPEG", quality=90),
-    "crop": lambda image: encode(cropped(image), "JPEG", quality=85),
+    "crop": lambda image: encode(crop(image), "JPEG", quality=85),
     "mirror": lambda image: encode(ImageOps.mirror(image), "JPEG", quality=85),
     "border": lambda image: encode(ImageOps.expand(image, 8, (0, 0, 0)), "JPEG", quality=85),
     "bright": lambda image: encode(ImageEnhance.Brightness(image).enhance(1.2), "JPEG", quality=85),
@@ -71,7 +71,7 @@ def thumbnail(data: bytes) -> np.ndarray:
 
 
 def ingest(pictures: dict[str, bytes], batch: str = "batch") -> None:
-    """Take `label/name: bytes` into data/, and catalogue them; decisions and reports stay as they are."""
+    """Ingest `label/name: bytes` into data/, and run the catalog stage; decisions and reports do not change."""
     root = Path(f"raw-{batch}")
     for name, data in pictures.items():
         path = root / name

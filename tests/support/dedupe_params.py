@@ -9,3 +9,4 @@ from pipeline.params.dedupe import Dedupe
 PARAMS = Dedupe.model_validate(
     yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["dedupe"]
 )
+LIMITS = PARAMS.advanced

@@ -1,4 +1,4 @@
-"""Small models as others would bring them, sound and bad ones, in each format: 32 px, three classes, input 0 to 1."""
+"""Small models from elsewhere, valid and broken ones, in each format: 32 px, three classes, input 0 to 1."""
 
 import io
 import json
@@ -88,7 +88,7 @@ def save_onnx(
 
 
 def onnx_answer(unit: np.ndarray) -> np.ndarray:
-    """What save_onnx's model says, in numpy."""
+    """The outputs of save_onnx's model, computed with NumPy."""
     logits = unit.mean(axis=(1, 2)) @ np.linspace(-9, 9, 9).reshape(3, 3) + [1, 0, -1]
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
@@ -124,12 +124,12 @@ def _sources(model: keras.Model, layer: keras.layers.Layer) -> list[Any]:
     if isinstance(model, keras.Sequential):
         return []
     entry = next(entry for entry in model.get_config()["layers"] if entry["name"] == layer.name)
-    found: list[Any] = []
+    calls: list[Any] = []
 
     def walk(node: Any) -> None:
         if isinstance(node, dict):
             if "keras_history" in node:
-                found.append([node["keras_history"][0], 0, 0, {}])
+                calls.append([node["keras_history"][0], 0, 0, {}])
             for value in node.values():
                 walk(value)
         elif isinstance(node, list | tuple):
@@ -137,19 +137,19 @@ def _sources(model: keras.Model, layer: keras.layers.Layer) -> list[Any]:
                 walk(value)
 
     walk(entry["inbound_nodes"])
-    return found
+    return calls
 
 
 def weights_of(model: keras.Model) -> list[tuple[str, np.ndarray]]:
     """Every weight, named as Keras 2 named it."""
-    found = []
+    weights = []
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            found += weights_of(layer)
+            weights += weights_of(layer)
         for weight in [] if isinstance(layer, keras.Model) else layer.weights:
             depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) and weight.name == "kernel"
-            found.append((f"{layer.name}/{'depthwise_kernel' if depthwise else weight.name}", weight.numpy()))
-    return found
+            weights.append((f"{layer.name}/{'depthwise_kernel' if depthwise else weight.name}", weight.numpy()))
+    return weights
 
 
 def save_tfjs(

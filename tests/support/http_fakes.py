@@ -36,7 +36,7 @@ class Row:
 
 @dataclass
 class Model:
-    """Says how bright a picture is: [brightness, darkness]; `bad` lets it misbehave."""
+    """Scores how bright a picture is: [brightness, darkness]; `bad` makes it misbehave."""
 
     version: str = "1"
     name: str = "nsfw"
@@ -45,17 +45,17 @@ class Model:
     threshold: float | None = 0.5
     seconds: float = 0.0
     bad: str = ""
-    squaring: object = square
+    preprocess: object = square
     batches: list[int] = field(default_factory=list)
 
-    def score(self, squares):
-        self.batches.append(len(squares))
+    def score(self, pixels):
+        self.batches.append(len(pixels))
         time.sleep(self.seconds)
         if self.bad == "raises":
             raise ValueError("a shape of\nanother kind")
-        bright = squares.reshape(len(squares), -1).mean(axis=1) / 255
+        bright = pixels.reshape(len(pixels), -1).mean(axis=1) / 255
         if self.bad == "nan":
-            bright = np.full(len(squares), np.nan)
+            bright = np.full(len(pixels), np.nan)
         if self.bad == "restless":
             bright = bright / (len(self.batches) + 1)
         rows = [[float(share), 1 - float(share)] for share in bright]
@@ -68,7 +68,7 @@ class Model:
 
 @dataclass
 class Source:
-    """Whatever `now` is, is in production; an exception is raised."""
+    """`now` is the model in production; if it is an exception, it is raised."""
 
     now: object = field(default_factory=Model)
     loads: int = 0

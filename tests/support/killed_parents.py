@@ -12,11 +12,11 @@ from pipeline.core import executor, processes
 from pipeline.images import sandbox
 from tests.support.misbehaving import act
 
-LIMITS = sandbox.Limits(seconds=100.0, memory_mb=512, workers=2)
+LIMITS = sandbox.WorkerLimits(seconds=100.0, memory_mb=512, workers=2)
 
 
 def begin(kind: str) -> None:
-    """Start workers, say so, and wait for them."""
+    """Start workers, print a line, and wait for them."""
     if kind == "stdin":
         child = subprocess.Popen([sys.executable, __file__, "stubborn"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         futures = child.stdout.readline()
@@ -34,7 +34,7 @@ def begin(kind: str) -> None:
 
 
 def stubborn() -> None:
-    """Go on, whoever asks to stop, as a worker of a search does that is within a long batch."""
+    """Ignore requests to stop, like a worker of a search in a long batch."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     processes.stop_with_stdin(0.5)
     print("busy", flush=True)

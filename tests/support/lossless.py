@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 
-# The code of every category of difference, 0 ... 8, is its number in four bits: a sound, if long, Huffman table.
+# The code of each category of difference, 0 to 8, is its number in four bits: a valid Huffman table, though a long one.
 _TABLE = bytes([0, 0, 0, 9, *bytes(12)]) + bytes(range(9))
 
 
@@ -23,7 +23,7 @@ def _segment(marker: int, body: bytes) -> bytes:
 
 
 def _differences(planes: np.ndarray) -> np.ndarray:
-    """Return what each value has more than its left neighbour; in a row's first column, than the upper one."""
+    """Return each value's difference from its left neighbour; in the first column, from the upper neighbour."""
     left = np.roll(planes, 1, axis=1)
     left[1:, 0] = planes[:-1, 0]
     left[0, 0] = 128

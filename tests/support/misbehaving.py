@@ -1,4 +1,4 @@
-"""What a hostile picture may do to the worker that opens it; importable by workers, and cheap to import."""
+"""Actions of a hostile picture in the worker that opens it; importable by workers, and cheap to import."""
 
 import os
 import resource
@@ -9,7 +9,7 @@ from pipeline.images.limits import Rejected
 
 
 def act(what: str) -> object:
-    """Do it, or return `what` in capitals; `burn 0.4` takes so much CPU time."""
+    """Run the action `what`, or return it in capitals if there is none; `burn 0.4` uses 0.4 s of CPU time."""
     name, _, seconds = what.partition(" ")
     if name == "burn":
         burn(float(seconds))

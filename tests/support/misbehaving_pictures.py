@@ -1,4 +1,4 @@
-"""What a picture may do to the worker that decodes it; cheap to import there."""
+"""Pictures that misbehave in the worker that decodes them; cheap to import there."""
 
 import io
 import os
@@ -9,19 +9,19 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from pipeline.images.limits import Rejected
-from pipeline.images.preprocessing import FrameSquares
+from pipeline.images.preprocessing import FramePixels
 
 
-def square(data: bytes) -> FrameSquares:
-    """The picture's frames at 8 px; words instead of a picture, up to a comma, are acted upon."""
-    if (act := _ACTS.get(data.partition(b",")[0])) is not None:
-        act()
-        return FrameSquares(np.zeros((1, 8, 8, 3), np.uint8), (0,), 1)
+def square(data: bytes) -> FramePixels:
+    """The picture's frames at 8 px; the name of an action instead of a picture, up to a comma, runs that action."""
+    if (action := _ACTIONS.get(data.partition(b",")[0])) is not None:
+        action()
+        return FramePixels(np.zeros((1, 8, 8, 3), np.uint8), (0,), 1)
     if not data.startswith(b"\x89PNG"):
         raise Rejected("not_a_picture", "none of ours")
     image = Image.open(io.BytesIO(data))
     frames = [np.asarray(frame.convert("RGB").resize((8, 8))) for frame in ImageSequence.Iterator(image)]
-    return FrameSquares(np.stack(frames), tuple(range(len(frames))), len(frames))
+    return FramePixels(np.stack(frames), tuple(range(len(frames))), len(frames))
 
 
 def burn(seconds: float) -> None:
@@ -34,7 +34,7 @@ def _defect() -> None:
     raise ZeroDivisionError("a defect of ours")
 
 
-_ACTS = {
+_ACTIONS = {
     b"hang": lambda: sum(range(10**12)),  # in C, the interpreter's lock held
     b"heavy": lambda: burn(0.35),
     b"slow": lambda: time.sleep(0.5),

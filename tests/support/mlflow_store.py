@@ -12,22 +12,22 @@ from tests.support.tracking_helpers import Server
 
 @pytest.fixture(scope="session")
 def template(request, tmp_path_factory) -> Path:
-    """An empty store: MLflow takes seconds to make its schema, so it is kept for the next time."""
+    """An empty store: MLflow takes seconds to make its schema, so it is cached for the next run."""
     server.prepare_environment()
-    kept = request.config.cache.mkdir("mlflow-store") / f"{version('mlflow')}.db"
-    if not kept.is_file():
+    cached = request.config.cache.mkdir("mlflow-store") / f"{version('mlflow')}.db"
+    if not cached.is_file():
         import mlflow
 
         path = tmp_path_factory.mktemp("store") / "mlflow.db"
         mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
         shutil.copyfile(path, path.with_suffix(".copy"))
-        shutil.move(path.with_suffix(".copy"), kept)
-    return kept
+        shutil.move(path.with_suffix(".copy"), cached)
+    return cached
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A working directory with two inputs, where nothing says which server to use."""
+    """A working directory with two inputs, without any setting of a server."""
     root = tmp_path / "project"
     root.mkdir()
     monkeypatch.chdir(root)

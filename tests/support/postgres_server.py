@@ -13,8 +13,8 @@ import pytest
 @pytest.fixture
 def postgres(tmp_path):
     """A PostgreSQL server of its own, on loopback; its URL."""
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not places:
+    program_folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not program_folders:
         pytest.skip("no PostgreSQL here (Debian: postgresql)")
     with tempfile.TemporaryDirectory(prefix="pg-") as folder, socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -28,10 +28,10 @@ def postgres(tmp_path):
             subprocess.run([*as_user, *arguments], check=True, capture_output=True, cwd="/")
 
         data = f"{folder}/data"
-        control(str(places[-1] / "initdb"), "-D", data, "-U", "nsfw", "--auth=trust", "--no-sync")
+        control(str(program_folders[-1] / "initdb"), "-D", data, "-U", "nsfw", "--auth=trust", "--no-sync")
         server = f"-p {port} -k {folder} -h 127.0.0.1 -F"
-        control(str(places[-1] / "pg_ctl"), "-D", data, "-w", "-l", f"{folder}/log", "-o", server, "start")
+        control(str(program_folders[-1] / "pg_ctl"), "-D", data, "-w", "-l", f"{folder}/log", "-o", server, "start")
         try:
             yield f"postgresql+psycopg://nsfw:secret@127.0.0.1:{port}/postgres"
         finally:
-            control(str(places[-1] / "pg_ctl"), "-D", data, "-w", "-m", "immediate", "stop")
+            control(str(program_folders[-1] / "pg_ctl"), "-D", data, "-w", "-m", "immediate", "stop")

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core import paths, tables
 from pipeline.core.files import write_json
-from pipeline.registry.evidence_store import DOCUMENT, FACTS, PREDICTIONS
+from pipeline.evidence.document import DOCUMENT, FACTS, PREDICTIONS
 from pipeline.registry.model_versions import Bundle, register
 from pipeline.registry.package import Candidate
 from pipeline.serving.decision import Decision
@@ -20,7 +20,7 @@ LABELS = ("drawings", "neutral", "porn")
 
 @pytest.fixture(scope="session")
 def model_bytes(tmp_path_factory) -> bytes:
-    """A tiny model that knows nothing, of 32 px."""
+    """A tiny untrained model of 32 px."""
     import keras
 
     keras.utils.set_random_seed(1)
@@ -63,7 +63,7 @@ def registered(content: bytes, project: Path, carried: dict | None = None, **of_
 
 
 def artifacts(client, version=1) -> Path:
-    """Where a version's files lie."""
+    """The folder of a version's files."""
     import mlflow
 
     return (

@@ -46,27 +46,27 @@ class Served:
 
     def lines(self, message: str) -> list[dict]:
         text = self.log.read_text(encoding="utf-8")
-        found = [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
-        return [line for line in found if line["message"] == message]
+        records = [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+        return [line for line in records if line["message"] == message]
 
     def wait_for(self, message: str, count: int = 1, seconds: float = 120.0) -> dict:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if len(found := self.lines(message)) >= count:
-                return found[-1]
+            if len(records := self.lines(message)) >= count:
+                return records[-1]
             assert self.process.poll() is None, self.errors.read_text(encoding="utf-8")[-2000:]
             time.sleep(0.1)
         raise AssertionError(f"no {message}: {self.log.read_text(encoding='utf-8')[-2000:]}")
 
-    def gone_after_it_said_so(self) -> float:
-        """Wait for its end; return the seconds from its last line to that."""
-        said, end = 0.0, time.monotonic() + 30
+    def seconds_to_exit(self) -> float:
+        """Wait until the process ends; return the seconds from its last log line to that."""
+        stopped_at, end = 0.0, time.monotonic() + 30
         while self.process.poll() is None and time.monotonic() < end:
-            if not said and '"stopped"' in self.log.read_text(encoding="utf-8"):
-                said = time.monotonic()
+            if not stopped_at and '"stopped"' in self.log.read_text(encoding="utf-8"):
+                stopped_at = time.monotonic()
             time.sleep(0.01)
         assert self.lines("stopped")
-        return time.monotonic() - (said or time.monotonic())
+        return time.monotonic() - (stopped_at or time.monotonic())
 
     def post(self, *contents: bytes) -> httpx.Response:
         files = [("i", ("a", content)) for content in contents]
@@ -82,14 +82,14 @@ def served(tmp_path, *arguments: str):
             [sys.executable, "-c", "from pipeline.cli.console import main; main()", "serve", "--port", "0", *arguments],
             env=environment | {"PYTHONPATH": str(REPOSITORY)}, stdout=out, stderr=err,
         )  # fmt: skip
-    found = Served(process, log, errors)
+    service = Served(process, log, errors)
     try:
-        yield found
+        yield service
     finally:
         process.kill()
         process.wait()
 
 
-def ready(found: Served) -> None:
-    found.url = f"http://127.0.0.1:{found.wait_for('listening')['port']}"
-    found.wait_for("ready")
+def ready(service: Served) -> None:
+    service.url = f"http://127.0.0.1:{service.wait_for('listening')['port']}"
+    service.wait_for("ready")

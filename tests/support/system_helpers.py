@@ -18,7 +18,7 @@ DEAD = "http://127.0.0.1:9"
 
 
 def plain_environment() -> dict[str, str]:
-    """Return what a person's shell has: not what libraries have set in this process (jax: a level of TF's log)."""
+    """Return the environment of a person's shell, without what libraries have set in this process."""
     ours = ("MLFLOW_", "PYTEST_", "DVC_", "TF_")
     return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
 

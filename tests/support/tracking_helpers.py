@@ -1,4 +1,4 @@
-"""Records to publish, a server to publish them to, and what is there afterwards."""
+"""Records to publish, a server to publish them to, and queries of its contents."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.tracking import server
 from pipeline.tracking.run_record import RunRecord
+from pipeline.tracking.unreachable import Unreachable
 
 
 def begin(**more) -> RunRecord:
@@ -36,8 +37,8 @@ def finished(epochs: int = 3) -> RunRecord:
 
 
 def runs(client) -> list:
-    """Every run there is, in any experiment."""
-    return client.search_runs([found.experiment_id for found in client.search_experiments()])
+    """Every run of every experiment."""
+    return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
 
 
 def steps(client, run_id: str, name: str) -> list[int]:
@@ -86,7 +87,7 @@ class Server:
     def _answers(self) -> bool:
         try:
             server.check(self.uri)
-        except server.Unreachable:
+        except Unreachable:
             return False
         return True
 

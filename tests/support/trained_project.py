@@ -71,10 +71,10 @@ def scrape(root: Path) -> frozenset[str]:
         (root / label).mkdir(parents=True)
     for label in COLOURS:
         for number in range(EACH):
-            place = f"{MISLABELLED.get((label, number), label)}/{label}-{number}.jpg"
-            (root / place).write_bytes(picture(label, number))
+            name = f"{MISLABELLED.get((label, number), label)}/{label}-{number}.jpg"
+            (root / name).write_bytes(picture(label, number))
             if (label, number) in MISLABELLED:
-                wrong.add(place)
+                wrong.add(name)
     shutil.copyfile(root / "porn/porn-0.jpg", root / "porn/copy.jpg")
     shutil.copyfile(root / "porn/porn-1.jpg", root / "neutral/conflict.jpg")
     (root / "neutral/broken.jpg").write_bytes(picture("neutral", 0)[:300])
@@ -87,7 +87,7 @@ def parameters() -> dict:
     document["labels"] = {"names": sorted(COLOURS), "unsafe": ["porn"]}
     document["backbone"] |= {"alpha": 0.35, "weights": "tiny.weights.h5", "size": SIZE}
     document["validate"]["smallest_class"]["limit"] = 10
-    document["dedupe"] |= {"blank": 0.0, "near": False}  # all its pictures are nearly the same
+    document["dedupe"] |= {"blank_contrast": 0.0, "near": False}  # all its pictures are nearly the same
     document["split"] |= {"fractions": {"train": 0.5, "val": 0.25, "test": 0.25}, "min_per_split": 2}
     document["embed"] |= {"views": 1}
     document["train"] |= {"epochs": 3}
@@ -101,7 +101,7 @@ def parameters() -> dict:
 
 
 def save_weights(path: Path) -> None:
-    """Save random weights that stand for learned ones: what is alike stays alike.
+    """Save random weights that behave like learned ones: similar pictures get similar features.
 
     BatchNorm's statistics fit, or the features would vanish; ReLU6 works where it is linear, or noise would grow by
     each of its 35 layers.

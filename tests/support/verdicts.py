@@ -1,4 +1,4 @@
-"""What plain Pillow and our two ways of decoding say of a file: run in sandbox workers, so importable by name."""
+"""The verdicts of plain Pillow and of our two decoders on a file; run in sandbox workers, so importable by name."""
 
 import io
 import random
@@ -14,7 +14,7 @@ LIMITS = Limits(max_pixels=2_000_000, min_side=8, max_aspect=10.0, formats=FORMA
 OWN_LIMITS = {"too_many_pixels", "too_small", "too_elongated"}
 
 
-def plainly(data: bytes) -> str:
+def pillow_verdict(data: bytes) -> str:
     """Return `fine` where Pillow decodes the first frame, else `broken`."""
     try:
         with warnings.catch_warnings():
@@ -28,29 +28,29 @@ def plainly(data: bytes) -> str:
     return "fine"
 
 
-def wholly(data: bytes) -> str:
+def decode_verdict(data: bytes) -> str:
     """Return `fine`, or the code of `decode`."""
     return _code(lambda: decode(data, LIMITS))
 
 
-def in_small(data: bytes) -> str:
+def decode_small_verdict(data: bytes) -> str:
     """Return `fine`, or the code of `decode_small`."""
     return _code(lambda: decode_small(data, LIMITS))
 
 
-def all_three(data: bytes) -> tuple[str, str, str]:
-    """Return what plain Pillow, `decode` and `decode_small` say."""
-    return plainly(data), wholly(data), in_small(data)
+def all_verdicts(data: bytes) -> tuple[str, str, str]:
+    """Return the verdicts of plain Pillow, `decode` and `decode_small`."""
+    return pillow_verdict(data), decode_verdict(data), decode_small_verdict(data)
 
 
 def contradicts(plain: str, whole: str, small: str) -> bool:
-    """Whether the doors differ, or accept what Pillow does not decode, or refuse what it does but by a limit."""
+    """Whether our decoders differ, accept a file that Pillow rejects, or reject one it accepts without a limit."""
     if whole != small:
         return True
     return whole != "fine" and whole not in OWN_LIMITS if plain == "fine" else whole == "fine"
 
 
-def mutated(chance: random.Random, data: bytes) -> bytes:
+def mutate(chance: random.Random, data: bytes) -> bytes:
     """Return a file with one to eight damages: bytes changed, lost, added, repeated, or the end cut off."""
     damaged = bytearray(data)
     for _ in range(chance.choice((1, 1, 2, 3, 8))):

@@ -7,7 +7,7 @@ from pipeline.core import paths
 from pipeline.params.root import Params, load_params
 from tests.support.mlflow_store import client, mlflow_server, project, store, template
 from tests.support.postgres_server import postgres
-from tests.support.versions import PARAMS, Makes
+from tests.support.versions import PARAMS, VersionMaker
 
 __all__ = ["client", "mlflow_server", "postgres", "project", "store", "template"]  # fixtures
 
@@ -20,6 +20,6 @@ def params(project) -> Params:
 
 
 @pytest.fixture
-def makes(client, params) -> Makes:
+def makes(client, params) -> VersionMaker:
     """Makes versions of `nsfw` with evidence."""
-    return Makes(client)
+    return VersionMaker(client)

@@ -12,10 +12,11 @@ import yaml
 
 from pipeline.core import tables
 from pipeline.core.files import write_json
+from pipeline.evidence.document import DOCUMENT, FACTS, PREDICTIONS
 from pipeline.registry import evidence_store
-from pipeline.registry.evidence_store import DOCUMENT, FACTS, PREDICTIONS
 from pipeline.tracking import server
 from pipeline.tracking.lineage import digest
+from tests.support.evidence_documents import complete
 
 NAMES = ("drawings", "neutral", "porn")
 EACH = 100
@@ -29,13 +30,15 @@ def PARAMS() -> dict[str, Any]:  # noqa: N802 -- a document, made anew each time
     return document
 
 
-def predictions(wrong: dict[str, int] | None = None, each: int = EACH, first: int = 0, said: str = "") -> pd.DataFrame:
+def predictions(
+    wrong: dict[str, int] | None = None, each: int = EACH, first: int = 0, called: str = ""
+) -> pd.DataFrame:
     """Answers on a test set of `each` pictures a class: so many of a class are wrong, the rest right."""
     rows = []
-    for place, name in enumerate(NAMES):
+    for index, name in enumerate(NAMES):
         for number in range(first, first + each):
             right = number >= first + (wrong or {}).get(name, 0)
-            answer = place if right else (NAMES.index(said) if said else (place + 1) % len(NAMES))
+            answer = index if right else (NAMES.index(called) if called else (index + 1) % len(NAMES))
             probabilities = np.full(3, 0.05)
             probabilities[answer] = 0.9
             sha256 = hashlib.sha256(f"{name}{number}".encode()).hexdigest()
@@ -51,7 +54,6 @@ def document(frame: pd.DataFrame, model_sha256: str, **more: Any) -> dict[str, A
     labels = frame["label"].map(NAMES.index).to_numpy()
     lines = sorted(f"{sha}\t{label}\n" for sha, label in zip(frame["sha256"], frame["label"], strict=True))
     made = {
-        "schema": 1,
         "model_sha256": model_sha256,
         "labels": list(NAMES),
         "unsafe": ["porn"],
@@ -69,7 +71,7 @@ def document(frame: pd.DataFrame, model_sha256: str, **more: Any) -> dict[str, A
         "reports": {"cases": 0, "right": 0, "missing": 0, "wrong": []},
         "leaks": {"test_pictures": len(frame), "near": 0, "share": 0.0, "straddling": 0, "pairs": []},
     }
-    return made | more
+    return complete(made | more)
 
 
 def facts(model_sha256: str, **more: Any) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def facts(model_sha256: str, **more: Any) -> dict[str, Any]:
     return made | more
 
 
-class Makes:
+class VersionMaker:
     """Makes versions in a store."""
 
     def __init__(self, client: Any) -> None:
@@ -113,10 +115,10 @@ class Makes:
         run = self.client.create_run(server.experiment_id(self.client))
         if self.made == 1:
             self.client.create_registered_model("nsfw")
-        found = self.client.create_model_version(
+        registered = self.client.create_model_version(
             "nsfw", f"runs:/{run.info.run_id}/model", run_id=run.info.run_id, tags={"nsfw.model_sha256": model}
         )
-        number = int(found.version)
+        number = int(registered.version)
         if with_evidence:
             folder = Path(tempfile.mkdtemp()) / "evidence"
             folder.mkdir()
@@ -130,6 +132,6 @@ class Makes:
         return number
 
     def production(self) -> int | None:
-        """Where the alias points."""
-        found = self.client.get_registered_model("nsfw").aliases.get("production")
-        return None if found is None else int(found)
+        """The version that the alias points at."""
+        version = self.client.get_registered_model("nsfw").aliases.get("production")
+        return None if version is None else int(version)

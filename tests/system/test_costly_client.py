@@ -33,12 +33,12 @@ def url(tmp_path):
     script.write_text(SERVE.format(folder=str(ROOT)), encoding="utf-8")
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
     try:
-        found = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        address = f"http://127.0.0.1:{int(process.stdout.readline())}"
         end = time.monotonic() + 120
-        while httpx.get(f"{found}/readyz").status_code != 200:
+        while httpx.get(f"{address}/readyz").status_code != 200:
             assert time.monotonic() < end
             time.sleep(0.1)
-        yield found
+        yield address
     finally:
         process.terminate()
         process.wait(30)

@@ -83,7 +83,7 @@ def moment(project: Project, draw: random.Random, dvc: subprocess.Popen, begun: 
     written = project.root / ".cache/checkpoints"
 
     def under_way() -> bool:
-        """Whether this life has saved something."""
+        """Whether this process has saved something."""
         with suppress(FileNotFoundError):  # moved in between
             return any(path.stat().st_mtime > begun for path in written.glob("finetune-*/current.npz"))
         return False

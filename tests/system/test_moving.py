@@ -44,8 +44,8 @@ def test_a_copy_then_renamed_reruns_nothing_and_leaves_the_original_alone(synced
     shutil.rmtree(moved.root / ".cache/evidence")
     done = moved.nsfw("gates", "--json", check=False)
     assert "was moved or copied here from" in done.stderr
-    found = json.loads(done.stdout)
-    assert (found["unfetched"], found["gates"][0]["status"]) == ("", "pass")
+    outcome = json.loads(done.stdout)
+    assert (outcome["unfetched"], outcome["gates"][0]["status"]) == ("", "pass")
     assert "of nsfw is loaded" in moved.nsfw("verify").stdout
     assert digests(original) == before
 

@@ -42,8 +42,8 @@ def test_params_put_back_and_a_store_that_is_lost(project):
     shutil.rmtree(project.root / "mlartifacts")
     refused = project.nsfw("gates", check=False)
     assert "sqlite:///mlflow.db does not have: `nsfw sync` registers it there" in refused.stderr
-    told = project.nsfw("summary", check=False)
-    assert (told.returncode, "PROBLEM" in told.stdout) == (1, True)
+    done = project.nsfw("summary", check=False)
+    assert (done.returncode, "PROBLEM" in done.stdout) == (1, True)
     project.nsfw("sync")
     assert "nsfw version 1 against nothing" in project.nsfw("gates", check=False).stdout
     assert project.nsfw("summary").returncode == 0

@@ -16,31 +16,31 @@ def judged(synced):
 
 
 def test_the_version_that_sync_registered_has_its_evidence(judged):
-    project, done, found = judged
-    rows = {row["gate"]: row for row in found["gates"]}
-    assert (found["version"], found["previous"], found["done"]) == (1, None, False)
+    project, done, outcome = judged
+    rows = {row["gate"]: row for row in outcome["gates"]}
+    assert (outcome["version"], outcome["previous"], outcome["done"]) == (1, None, False)
     assert rows["evidence"]["status"] == "pass", rows["evidence"]
     assert rows["finished"]["status"] == "pass"
     measured = json.loads((project.root / "metrics/evaluate.json").read_text(encoding="utf-8"))
     assert rows["unsafe_recall"]["value"] == measured["finetuned"]["unsafe"]["recall"]
-    assert done.returncode == (1 if found["failed"] else 0)
+    assert done.returncode == (1 if outcome["failed"] else 0)
 
 
 def test_the_tour(judged):
-    project, _, found = judged
-    wanted = [word for gate in found["failed"] for word in ("--override", gate)]
-    if found["failed"]:
+    project, _, outcome = judged
+    wanted = [word for gate in outcome["failed"] for word in ("--override", gate)]
+    if outcome["failed"]:
         refused = project.nsfw("promote", "--reason", "first", check=False)
         assert refused.returncode == 1
         assert "refused: " in refused.stdout
-        assert all(gate in refused.stdout for gate in found["failed"])
+        assert all(gate in refused.stdout for gate in outcome["failed"])
     promoted = project.nsfw("promote", *wanted, "--reason", "the first there is")
     assert "promoted: nsfw - -> 1" in promoted.stdout
     history = json.loads(project.nsfw("history", "--json").stdout)
     assert (history["production"], history["alias"], history["findings"]) == (1, {"production": 1}, [])
     (entry,) = history["entries"]
     assert entry["draft"]["reason"] == "the first there is"
-    assert entry["draft"]["overrides"] == found["failed"]
+    assert entry["draft"]["overrides"] == outcome["failed"]
     assert "version 1 of nsfw is loaded" in project.nsfw("verify").stdout
     back = project.nsfw("rollback", "--reason", "x", check=False)
     assert (back.returncode, "nothing was in production before version 1" in back.stderr) == (1, True)
@@ -59,13 +59,13 @@ def test_measuring_on_a_folder_of_pictures(judged, sample, tmp_path):
     for path in names:
         (safe / path.name).write_bytes(path.read_bytes())
     (safe / "broken.jpg").write_bytes(b"no picture")
-    found = json.loads(project.nsfw("measure", str(safe.parent), "--version", "1", "--json").stdout)
-    assert sum(found["unreadable"].values()) >= 1
-    assert found["pictures"] + sum(found["unreadable"].values()) == len(names) + 1
-    said = found["said"]["neutral"]
-    assert sum(said.values()) == found["pictures"]
-    unsafe = sum(said[name] for name in ("hentai", "porn", "sexy"))
-    assert found["flagged"][0]["rate"] == pytest.approx(unsafe / found["pictures"])
+    measurement = json.loads(project.nsfw("measure", str(safe.parent), "--version", "1", "--json").stdout)
+    assert sum(measurement["unreadable"].values()) >= 1
+    assert measurement["pictures"] + sum(measurement["unreadable"].values()) == len(names) + 1
+    counts = measurement["said"]["neutral"]
+    assert sum(counts.values()) == measurement["pictures"]
+    unsafe = sum(counts[name] for name in ("hentai", "porn", "sexy"))
+    assert measurement["flagged"][0]["rate"] == pytest.approx(unsafe / measurement["pictures"])
     wrong = project.nsfw("measure", str(tmp_path), check=False)
     assert wrong.returncode == 1
     assert "its folders must be labels" in wrong.stderr

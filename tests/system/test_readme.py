@@ -39,15 +39,15 @@ ELSEWHERE = {
 
 def blocks() -> dict[str, list[str]]:
     """The commands of each section's code blocks, without comments; a line that ends in a backslash goes on."""
-    found: dict[str, list[str]] = {}
+    commands_by_title: dict[str, list[str]] = {}
     for section in re.split(r"(?m)^## ", README)[1:]:
         title, _, text = section.partition("\n")
         for language, block in re.findall(r"(?ms)^```(\w*)\n(.*?)^```", text):
             if not language and not block.startswith("params.yaml"):  # the last one is a list of files
                 lines = block.replace("\\\n", " ").splitlines()
                 commands = (re.sub(r"(^|\s+)#\s.*", "", line).strip() for line in lines)
-                found.setdefault(title, []).extend(command for command in commands if command)
-    return found
+                commands_by_title.setdefault(title, []).extend(command for command in commands if command)
+    return commands_by_title
 
 
 TOUR = "The second tour: into production and back"
@@ -166,17 +166,17 @@ def shell(whole_run, tmp_path_factory, sample) -> Shell:
 
 @pytest.fixture(scope="module")
 def tour(shell) -> dict[str, str]:
-    """What each line of the second tour tells."""
-    told = {}
+    """The output of each line of the second tour."""
+    outputs = {}
     for line in blocks()[TOUR]:
         if "--override latency_ms" in line:  # that gate fails or not, as the machine is
             text = (shell.project.root / "params.yaml").read_text(encoding="utf-8")
             slow = re.sub(r"latency_ms: .*", "latency_ms: 0.001", text)
             (shell.project.root / "params.yaml").write_text(slow, encoding="utf-8")
-        told[line] = shell.type(line)
+        outputs[line] = shell.type(line)
         if line.startswith("sed "):
             assert "target_recall: 0.97" in (shell.project.root / "params.yaml").read_text(encoding="utf-8")
-    return told
+    return outputs
 
 
 def test_the_second_tour(shell, tour):
@@ -202,7 +202,7 @@ def test_the_three_doors(shell, tour):
     lines = blocks()[DOORS]
     assert [line for line in lines if "8000" in line or "5055" in line]
     served = {"nsfw serve": ("8000", "/readyz"), "mlflow models serve": ("5055", "/ping")}
-    with_ports = [re.sub("8000|5055", lambda found: ports[found[0]], line) for line in lines]
+    with_ports = [re.sub("8000|5055", lambda match: ports[match[0]], line) for line in lines]
     answered = []
 
     def act(rest: list[str]) -> None:
@@ -236,8 +236,8 @@ def test_a_scrape_of_ones_own(shell, sample):
     (begin,) = re.findall(r"`(nsfw init [^`]+)`", README)
     shell.type(begin)
     lines = [line.replace("s3://...", str(home / "remote")) for line in blocks()[OWN] if line not in ELSEWHERE]
-    told = [shell.type(line) for line in lines]
-    assert any("reports/index.html" in text for text in told)
+    outputs = [shell.type(line) for line in lines]
+    assert any("reports/index.html" in text for text in outputs)
     assert list((home / "remote").rglob("*"))
     versions = shell.type("nsfw data versions")
     assert "Rebuilt" in versions

@@ -58,7 +58,7 @@ def trials(storage: str, name: str = "nsfw") -> list[optuna.trial.FrozenTrial]:
 
 @cache
 def connected(url: str) -> optuna.storages.RDBStorage:
-    """One connection for all looks: a server has a hundred."""
+    """One connection for all queries: a server has a hundred."""
     return optuna.storages.RDBStorage(url)
 
 
@@ -66,22 +66,22 @@ def runs(project: Project) -> dict[str, list]:
     """The study's run, and the trials' by number, in MLflow."""
     client = MlflowClient(f"sqlite:///{project.root}/mlflow.db")
     experiment = client.get_experiment_by_name("nsfw").experiment_id
-    found: dict[str, list] = {}
+    by_number: dict[str, list] = {}
     for run in client.search_runs([experiment], max_results=1000):
         if run.data.tags.get("nsfw.kind") in {"tune", "trial"}:
-            found.setdefault(run.data.tags.get("nsfw.trial", run.data.tags["nsfw.kind"]), []).append(run)
-    return found
+            by_number.setdefault(run.data.tags.get("nsfw.trial", run.data.tags["nsfw.kind"]), []).append(run)
+    return by_number
 
 
-def check_agreement(project: Project, storage: str, asked: int) -> Counter:
-    """Exactly so many trials are finished, none runs, and MLflow tells of each what the storage does."""
-    found, by_number = trials(storage), runs(project)
-    states = Counter(one.state.name for one in found)
+def check_agreement(project: Project, storage: str, requested: int) -> Counter:
+    """Check that so many trials are finished, none runs, and MLflow agrees with the storage about each."""
+    studied, by_number = trials(storage), runs(project)
+    states = Counter(one.state.name for one in studied)
     assert states["RUNNING"] == states["WAITING"] == 0
-    assert states["COMPLETE"] + states["PRUNED"] == asked
+    assert states["COMPLETE"] + states["PRUNED"] == requested
     parent = by_number["tune"][0].info.run_id
     assert len(by_number["tune"]) == 1
-    for one in found:
+    for one in studied:
         if one.state.name == "FAIL" and str(one.number) not in by_number:
             continue  # its worker died before it began
         (run,) = by_number[str(one.number)]
@@ -97,10 +97,10 @@ def test_a_search_is_seen_in_mlflow_and_goes_on_to_a_larger_total(project):
     first = json.loads(project.nsfw("tune", "--trials", "3", "--workers", "2", "--json").stdout)
     assert first["trials"]["finished"] == first["trials"]["asked"] == 3
     check_agreement(project, url(project), 3)
-    kept = [one.params for one in trials(url(project))]
+    first_params = [one.params for one in trials(url(project))]
     done = project.nsfw("tune", "--trials", "5")
     assert "5 of 5 trials finished" in done.stdout
-    assert [one.params for one in trials(url(project))][:3] == kept
+    assert [one.params for one in trials(url(project))][:3] == first_params
     check_agreement(project, url(project), 5)
 
     by_number = runs(project)
@@ -229,12 +229,12 @@ def test_ctrl_c_ends_it_soon_and_loses_nothing(project):
     while not any(one.state.name == "RUNNING" for one in known(project)):
         time.sleep(0.1)
     command.send_signal(signal.SIGINT)
-    asked = time.monotonic()
-    _, told = command.communicate(timeout=60)
-    assert time.monotonic() - asked < 45
+    interrupted = time.monotonic()
+    _, output = command.communicate(timeout=60)
+    assert time.monotonic() - interrupted < 45
     assert command.returncode == 1
-    assert "goes on" in told
-    assert "Traceback" not in told
+    assert "goes on" in output
+    assert "Traceback" not in output
     assert not [one for one in trials(url(project)) if one.state.name == "RUNNING"]
     project.nsfw("tune", "--trials", "4")
     check_agreement(project, url(project), 4)
@@ -251,10 +251,10 @@ def test_two_machines_share_a_study_in_postgres(project, postgres, tmp_path):
         assert first.poll() is None, first.communicate()
         time.sleep(0.2)
     joined = other.nsfw("tune", "--join", postgres, "--trials", "6", "--json", mlflow=mlflow)
-    _, told = first.communicate(timeout=300)
-    assert first.returncode == 0, told
+    _, output = first.communicate(timeout=300)
+    assert first.returncode == 0, output
     assert json.loads(joined.stdout)["trials"]["finished"] == 6
-    assert "secret" not in joined.stdout + joined.stderr + told
+    assert "secret" not in joined.stdout + joined.stderr + output
     project.nsfw("tune", "--trials", "6", "--storage", postgres)
     check_agreement(project, postgres, 6)
     records = [one.user_attrs["record"] for one in trials(postgres)]

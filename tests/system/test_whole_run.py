@@ -75,9 +75,9 @@ def test_a_second_run_runs_no_stage(whole_run):
 def restored(whole_run):
     """The project, whose source and params are put back after the test."""
     project, _ = whole_run
-    kept = {path: path.read_bytes() for path in (project.root / "params.yaml", project.root / "dvc.lock")}
+    contents = {path: path.read_bytes() for path in (project.root / "params.yaml", project.root / "dvc.lock")}
     yield project
-    for path, content in kept.items():
+    for path, content in contents.items():
         path.write_bytes(content)
 
 
@@ -183,12 +183,12 @@ def test_the_registered_model_answers_in_a_clean_process_elsewhere(synced, sampl
 
 def test_the_first_tour_reads_what_was_made(synced):
     project, _ = synced
-    found = json.loads(project.nsfw("summary", "--json").stdout)
+    summary = json.loads(project.nsfw("summary", "--json").stdout)
     quarantined = len(pd.read_csv(project.root / "build/quarantine.csv"))
-    assert found["quarantined"] == quarantined
-    assert found["exact_copies"] > 0
+    assert summary["quarantined"] == quarantined
+    assert summary["exact_copies"] > 0
     shown = project.run("python", "-m", "dvc", "metrics", "show", "--json").stdout
-    assert str(found["finetuned"]["accuracy"])[:6] in shown
+    assert str(summary["finetuned"]["accuracy"])[:6] in shown
 
 
 def test_a_truncated_table_ends_in_one_message(whole_run, tmp_path):

@@ -1,4 +1,4 @@
-"""Taken down for good: the bytes leave data/, the hash and the reason stay, and no later ingest takes it again."""
+"""Removal for good: the bytes are deleted from data/, hash and reason stay, and no later ingest stores it again."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from tests.support.pictures import LABELS, scrape, sha, tree
 BODY = {name: f"the bytes of {name}".encode() * 40 for name in "abcdefg"}
 
 
-def ingest(raw: Path | str, source: str) -> folders.Taken:
+def ingest(raw: Path | str, source: str) -> folders.IngestResult:
     return folders.ingest(folders.scan(Path(raw), LABELS), paths.DATA, source)
 
 
@@ -47,8 +47,8 @@ def stored() -> dict[str, bytes]:
 
 
 def chosen(**selector) -> set[str]:
-    found = set(shard_removal.select(sightings.load(paths.SIGHTINGS), Selector(**selector))["sha256"])
-    return {name for name, body in BODY.items() if sha(body) in found}
+    selected = set(shard_removal.select(sightings.load(paths.SIGHTINGS), Selector(**selector))["sha256"])
+    return {name for name, body in BODY.items() if sha(body) in selected}
 
 
 def test_the_bytes_leave_and_nothing_else_does(held):
@@ -111,7 +111,7 @@ def test_a_later_ingest_refuses_it_wherever_it_comes_from(held):
 def test_it_stays_refused_in_a_data_that_is_begun_anew(held, monkeypatch):
     remove("a")
     monkeypatch.setattr(guard, "add_data", lambda: None)
-    guard.make_room("reddit", fresh=True, keep_sample=False)
+    guard.prepare_for_batch("reddit", fresh=True, keep_sample=False)
     assert sightings.load(paths.SIGHTINGS).empty
     assert not stored()
     assert ingest("raw", "reddit").removed == 1
@@ -133,10 +133,10 @@ def test_selectors(held):
 def test_an_origin_that_looks_like_a_pattern_is_itself_first(held):
     scrape(Path("odd"), {"neutral/[1].jpg": b"odd", "neutral/1.jpg": b"one", "neutral/a*.jpg": b"star"})
     ingest("odd", "odd")
-    found = shard_removal.select(sightings.load(paths.SIGHTINGS), Selector(origin="neutral/[1].jpg"))
-    assert found["sha256"].tolist() == [sha(b"odd")]
-    found = shard_removal.select(sightings.load(paths.SIGHTINGS), Selector(origin="neutral/a*.jpg"))
-    assert found["sha256"].tolist() == [sha(b"star")]
+    selected = shard_removal.select(sightings.load(paths.SIGHTINGS), Selector(origin="neutral/[1].jpg"))
+    assert selected["sha256"].tolist() == [sha(b"odd")]
+    selected = shard_removal.select(sightings.load(paths.SIGHTINGS), Selector(origin="neutral/a*.jpg"))
+    assert selected["sha256"].tolist() == [sha(b"star")]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_what_selects_nothing_is_an_error(held, selector, words):
 
 @pytest.mark.parametrize(("step", "at_least"), [(4, 3), pytest.param(1, 12, marks=pytest.mark.slow)])
 def test_killed_before_a_file_operation_and_run_again_it_ends_in_the_same_bytes(held, tmp_path, step, at_least):
-    """At every fourth of those that write; slow: at every one."""
+    """Killed at every fourth writing operation; in the slow test at every one."""
     script = Path(__file__).parents[1] / "support" / "killed_removal.py"
     command = [sys.executable, script, held, tmp_path / "work", sha(BODY["c"]), str(step)]
     subprocess.run(command, check=True, timeout=300)
@@ -187,13 +187,13 @@ def test_results_that_the_catalog_keeps_of_it_are_forgotten(held):
     for name, contents in {"one": "ab", "two": "cd"}.items():
         frame = pd.DataFrame({"sha256": [sha(BODY[content]) for content in contents]})
         tables.write_parquet(frame, paths.CATALOG_CACHE / f"{name}.parquet")
-    assert leftovers.forget({sha(BODY["d"])}) == 1
+    assert leftovers.delete_catalog_cache({sha(BODY["d"])}) == 1
     assert [path.name for path in paths.CATALOG_CACHE.iterdir()] == ["one.parquet"]
 
 
 @pytest.mark.slow
 def test_where_it_still_lies_in_dvcs_cache_and_remotes(held):
-    """Against the bytes themselves: what the command names is all that holds them, and clearing that clears them."""
+    """Search for the bytes themselves: only what the command names holds them, and deleting that deletes them."""
     for command in (["git", "init", "-q"], ["git", "add", "params.yaml"]):
         subprocess.run(command, check=True)
     config = (
@@ -211,18 +211,18 @@ def test_where_it_still_lies_in_dvcs_cache_and_remotes(held):
     guard.add_data()
     tables.write_csv(pd.DataFrame({"sha256": [sha(BODY["c"])], "slice": ["x"]}), paths.SLICES)
 
-    found = leftovers.collect({sha(BODY["c"])})
-    assert [Path(path).resolve() for path in found["cache"]] == [cached.resolve()]
-    assert found["unknown"] == []
-    assert {remote["name"]: remote["held"] for remote in found["remotes"]} == {
+    selected = leftovers.collect({sha(BODY["c"])})
+    assert [Path(path).resolve() for path in selected["cache"]] == [cached.resolve()]
+    assert selected["unknown"] == []
+    assert {remote["name"]: remote["held"] for remote in selected["remotes"]} == {
         "near": [str(held / pushed)], "far": None,
     }  # fmt: skip
-    assert found["people"] == {"decisions.csv": 0, "reports.csv": 0, "slices.csv": 1}
-    text = "\n".join(leftovers.describe(found))
+    assert selected["people"] == {"decisions.csv": 0, "reports.csv": 0, "slices.csv": 1}
+    text = "\n".join(leftovers.describe(selected))
     assert "user:pw" not in text
     raw = [path for path in held.rglob("*") if path.is_file() and BODY["c"][:64] in path.read_bytes()]
     outside = {path.resolve() for path in raw if held / "raw" not in path.parents}
-    held_by = {Path(path).resolve() for remote in found["remotes"] for path in remote["held"] or []}
-    assert outside == {Path(path).resolve() for path in found["cache"]} | held_by
+    held_by = {Path(path).resolve() for remote in selected["remotes"] for path in remote["held"] or []}
+    assert outside == {Path(path).resolve() for path in selected["cache"]} | held_by
     for path in outside:
         assert path.name in text

@@ -1,4 +1,4 @@
-"""`nsfw data remove` on a project that the stages have run in: who learned from it, what is like it, what then runs."""
+"""`nsfw data remove` on a project whose stages have run: trained versions, near copies, and the stages afterwards."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def one_of(part: str) -> str:
 
 @pytest.fixture
 def unversioned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DVC's part, which takes seconds, is tested where DVC is; here there is none."""
+    """Without DVC, which takes seconds and is tested elsewhere."""
     monkeypatch.setattr(guard, "add_data", lambda: None)
     refused = subprocess.CompletedProcess[str]([], 1, "", "")
     monkeypatch.setattr(dvc_pointer, "dvc", lambda *_: refused)
@@ -36,40 +36,40 @@ def unversioned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow is not asked, which takes seconds."""
+    """Without MLflow, which takes seconds."""
     monkeypatch.setattr(takedown, "_versions", lambda *_: ([], ""))
 
 
 def test_versions_that_learned_from_it_are_named_by_the_part_that_it_was_in(in_project):
     for part in splitting.SPLITS:
-        (row,) = learned_versions.learned(load_params(), {one_of(part), "0" * 64})
+        (row,) = learned_versions.versions_trained_on(load_params(), {one_of(part), "0" * 64})
         assert (row["version"], row["aliases"], row["doubt"]) == (1, ["challenger"], "")
         assert {name: row[name] for name in splitting.SPLITS} == {
             name: [one_of(part)] if name == part else [] for name in splitting.SPLITS
         }
-    (row,) = learned_versions.learned(load_params(), {"0" * 64})
+    (row,) = learned_versions.versions_trained_on(load_params(), {"0" * 64})
     assert learned_versions.lines([row]) == ["  version 1 (challenger): learned from none of them"]
 
 
 def test_where_the_table_cannot_be_had_that_is_told_and_not_no(in_project, monkeypatch):
     monkeypatch.setattr(learned_versions, "_split_tables", lambda: iter([paths.DEDUPED, Path("gone")]))
-    (row,) = learned_versions.learned(load_params(), {one_of("train"), one_of("val")})
+    (row,) = learned_versions.versions_trained_on(load_params(), {one_of("train"), one_of("val")})
     assert row["val"] == [one_of("val")]  # its own predictions tell
     assert "not in this machine's DVC cache" in row["doubt"]
     (line,) = learned_versions.lines([row])
     assert "was chosen by 1 of them" in line
-    assert "nobody can tell" in line
+    assert "is not known" in line
 
 
 def test_tables_of_earlier_runs_are_found_by_dvcs_records(project, monkeypatch):
     cache = project / "cache" / "files" / "md5"
-    monkeypatch.setattr(learned_versions.dvc_pointer, "objects", lambda: cache)
+    monkeypatch.setattr(learned_versions.dvc_pointer, "cache_folder", lambda: cache)
     lock = {"schema": "2.0", "stages": {"split": {"outs": [{"path": "build/splits.parquet", "md5": "aa11"}]}}}
     old = {"cmd": "x", "outs": [{"path": "build/splits.parquet", "md5": "bb22"}, {"path": "other", "md5": "cc33"}]}
     scrape(project, {"dvc.lock": json.dumps(lock).encode(), "cache/runs/ab/abcd/ef": json.dumps(old).encode(),
                      "cache/runs/ab/abcd/broken": b"\xff: ["})  # fmt: skip
-    places = list(learned_versions._split_tables())
-    assert places == [paths.SPLITS, cache / "aa" / "11", cache / "bb" / "22"]
+    tables_listed = list(learned_versions._split_tables())
+    assert tables_listed == [paths.SPLITS, cache / "aa" / "11", cache / "bb" / "22"]
 
 
 def test_a_dry_run_writes_nothing_and_a_server_that_is_down_costs_no_removal(project_copy, unversioned, monkeypatch):
@@ -77,15 +77,15 @@ def test_a_dry_run_writes_nothing_and_a_server_that_is_down_costs_no_removal(pro
     train = one_of("train")
     with monkeypatch.context() as patch:
         patch.setattr(takedown, "_versions", lambda *_: ([], ""))
-        found = takedown.remove(load_params(), Selector((train,)), "ticket 1", dry_run=True)
+        report = takedown.remove(load_params(), Selector((train,)), "ticket 1", dry_run=True)
     assert tree(paths.DATA) == before
-    assert (found["new"], list(found["shards"].values()), found["left"]) == (1, [1], None)
-    assert "nothing was written" in takedown.describe(found)[-1]
+    assert (report["new"], list(report["shards"].values()), report["left"]) == (1, [1], None)
+    assert "nothing was written" in takedown.describe(report)[-1]
 
-    found = takedown.remove(load_params(), Selector((train,)), "ticket 1")
-    assert "MLflow cannot be asked" in found["versions_problem"]
-    assert found["left"]["derived"].keys() >= {"build/packed", "build/fingerprints.parquet"}
-    assert found["left"]["people"] == {"decisions.csv": 0, "reports.csv": 0, "slices.csv": 0}
+    report = takedown.remove(load_params(), Selector((train,)), "ticket 1")
+    assert "MLflow cannot be asked" in report["versions_problem"]
+    assert report["left"]["derived"].keys() >= {"build/packed", "build/fingerprints.parquet"}
+    assert report["left"]["people"] == {"decisions.csv": 0, "reports.csv": 0, "slices.csv": 0}
     monkeypatch.setattr(takedown, "_versions", lambda *_: ([], ""))
     again = takedown.remove(load_params(), Selector((train,)), "another word")
     assert (again["new"], again["shards"]) == (0, {})

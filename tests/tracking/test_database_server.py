@@ -1,4 +1,4 @@
-"""A database as MLFLOW_TRACKING_URI holds no artifacts: refused, unless others reach where they go."""
+"""A database as MLFLOW_TRACKING_URI is refused, unless the experiment has an artifact location that others reach."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ from tests.support.tracking_helpers import finished, runs
 
 
 def experiments(location: str | None) -> SimpleNamespace:
-    """A client that knows one experiment, or none, and may not make any."""
+    """A client that has one experiment, or none, and cannot create any."""
     known = SimpleNamespace(experiment_id="7", artifact_location=location, lifecycle_stage="active")
     return SimpleNamespace(get_experiment_by_name=lambda _: known if location else None)
 
@@ -38,7 +38,7 @@ def test_a_database_that_lets_nobody_in_stops_no_training(project, monkeypatch):
     def closed(_):
         raise RuntimeError("password authentication failed")
 
-    monkeypatch.setattr(server, "patiently", closed)
+    monkeypatch.setattr(server, "run_watched", closed)
     with tracked_run("train", params={}, inputs=[]) as record:
         record.log_epoch(0, {"val_loss": 1.0})
     assert record.status == "FINISHED"

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.core import paths
 from pipeline.registry import model_versions
-from pipeline.tracking import main_project, server
+from pipeline.tracking import main_project, server, store_address
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def test_it_is_the_projects_own(experiment, monkeypatch, uri):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert main_project.root() == project
     assert main_project.is_temporary()
-    assert server.tracking_uri() == f"sqlite:///{project}/mlflow.db"
-    assert main_project.lasting(paths.RUNS) == project / ".cache/runs"
+    assert store_address.tracking_uri() == f"sqlite:///{project}/mlflow.db"
+    assert main_project.persistent_path(paths.RUNS) == project / ".cache/runs"
     monkeypatch.chdir(project)
     assert not main_project.is_temporary()
-    assert server.tracking_uri() == f"sqlite:///{project}/mlflow.db"
-    assert main_project.lasting(paths.RUNS) == paths.RUNS
+    assert store_address.tracking_uri() == f"sqlite:///{project}/mlflow.db"
+    assert main_project.persistent_path(paths.RUNS) == paths.RUNS
 
 
 def test_a_project_in_a_folder_of_its_repository(experiment, monkeypatch):
@@ -74,5 +74,5 @@ def test_all_take_turns_at_one_lock(experiment, monkeypatch):
 def test_other_servers_stay(experiment, monkeypatch):
     for uri in ("http://127.0.0.1:5000", "postgresql://h/db", "sqlite:////data/mlflow.db"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        assert server.tracking_uri() == uri
+        assert store_address.tracking_uri() == uri
     assert model_versions._EXPERIMENT

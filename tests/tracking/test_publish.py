@@ -10,7 +10,7 @@ import pytest
 from pipeline.core import paths
 from pipeline.core.errors import StopRequestedError
 from pipeline.registry.sync import sync
-from pipeline.tracking import server
+from pipeline.tracking import store_address
 from pipeline.tracking.live_publisher import LivePublisher, tracked_run
 from pipeline.tracking.publish import Publication, publish
 from pipeline.tracking.run_record import RunRecord
@@ -141,9 +141,9 @@ def test_processes_that_publish_at_once_into_no_store_yet_leave_one_run(project)
     assert [process.communicate(timeout=120)[0].strip() for process in processes] == [""] * 3
     import mlflow
 
-    found = mlflow.MlflowClient(server.tracking_uri())
-    (run,) = runs(found)
-    assert steps(found, run.info.run_id, "val_loss") == [0, 1, 2]
+    client = mlflow.MlflowClient(store_address.tracking_uri())
+    (run,) = runs(client)
+    assert steps(client, run.info.run_id, "val_loss") == [0, 1, 2]
 
 
 def test_names_and_values_that_mlflow_refuses_are_made_fit(client):

@@ -13,7 +13,8 @@ from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.tracking.jsonl import read_lines
 from pipeline.tracking.owner_process import is_alive, this_process
-from pipeline.tracking.run_record import RunRecord, flatten
+from pipeline.tracking.record_document import flatten
+from pipeline.tracking.run_record import RunRecord
 from tests.support.tracking_helpers import begin, finished
 
 
@@ -115,7 +116,7 @@ def test_every_logged_line_survives_a_kill(project):
     record = RunRecord.load(folder)
     assert [line["epoch"] for line in record.metrics()] == [0, 1, 2, 3, 4]
     assert record.status == "RUNNING"
-    assert not record.owned
+    assert not record.has_live_owner
 
 
 def test_this_process_is_alive_and_no_other_start_boot_or_pid_is(tmp_path):

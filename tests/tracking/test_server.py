@@ -13,6 +13,7 @@ from pipeline.registry.sync import sync
 from pipeline.tracking import server
 from pipeline.tracking.live_publisher import LivePublisher, tracked_run
 from pipeline.tracking.publish import publish
+from pipeline.tracking.unreachable import Unreachable
 from tests.support.tracking_helpers import begin, finished, runs, steps
 
 
@@ -62,12 +63,12 @@ def test_what_counts_as_an_answer(answering, status, alive):
     if alive:
         server.check(uri)
     else:
-        with pytest.raises(server.Unreachable, match=f"HTTP {status}"):
+        with pytest.raises(Unreachable, match=f"HTTP {status}"):
             server.check(uri)
 
 
 def test_a_database_is_asked_by_its_port_and_a_file_always_answers(refused):
-    with pytest.raises(server.Unreachable, match="refused"):
+    with pytest.raises(Unreachable, match="refused"):
         server.check(refused.replace("http", "postgresql+psycopg"))
     server.check("sqlite:////nowhere/mlflow.db")
 
@@ -133,10 +134,10 @@ def test_a_run_appears_while_it_trains(mlflow_server):
     with tracked_run("train", params={"seed": 1}, inputs=[]) as record:
         record.log_epoch(0, {"val_loss": 1.0})
         end = time.monotonic() + 30
-        while not (found := runs(client)) or "val_loss" not in found[0].data.metrics:
+        while not (listed := runs(client)) or "val_loss" not in listed[0].data.metrics:
             assert time.monotonic() < end
             time.sleep(0.2)
-        assert found[0].info.status == "RUNNING"
+        assert listed[0].info.status == "RUNNING"
         record.log_epoch(1, {"val_loss": 0.5})
         record.model_path.write_bytes(b"model" * 1000)
     (run,) = runs(client)

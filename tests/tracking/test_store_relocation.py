@@ -9,6 +9,7 @@ import mlflow
 import pytest
 
 from pipeline.tracking import server, store_relocation
+from pipeline.tracking.unreachable import Unreachable
 
 
 def fill() -> str:
@@ -23,7 +24,7 @@ def fill() -> str:
 
 
 def go(monkeypatch, folder: Path) -> None:
-    """Work in another folder, as another process would: MLflow remembers its store, and where a run's artifacts lie."""
+    """Change the folder as a new process would: MLflow caches its store and the artifact locations of runs."""
     from mlflow.tracking._tracking_service import utils
 
     utils._artifact_repos_cache.clear()
@@ -60,8 +61,8 @@ def test_a_renamed_project_finds_its_artifacts(client, project, monkeypatch, cap
     run = fill()
     moved = project.rename(project.with_name(name))
     go(monkeypatch, moved)
-    with server.session() as found:
-        assert Path(found.download_artifacts(run, "note.txt")).read_text(encoding="utf-8") == "hello"
+    with server.session() as moved_client:
+        assert Path(moved_client.download_artifacts(run, "note.txt")).read_text(encoding="utf-8") == "hello"
     assert mentions(moved / "mlflow.db", project) == []
     assert caplog.text.count("was moved or copied here from") == 1
     with server.session():
@@ -80,15 +81,15 @@ def test_a_copy_writes_nothing_into_the_original(client, project, monkeypatch):
     shutil.copytree(project, copy)
     before = digests(project)
     go(monkeypatch, copy)
-    with server.session() as found:
-        found.log_text(run, "other", "note.txt")
-        found.log_text(found.create_run(server.experiment_id(found)).info.run_id, "new", "new.txt")
-        found.log_text(found.create_run("0").info.run_id, "in MLflow's own experiment", "new.txt")
+    with server.session() as moved_client:
+        moved_client.log_text(run, "other", "note.txt")
+        moved_client.log_text(moved_client.create_run(server.experiment_id(moved_client)).info.run_id, "new", "new.txt")
+        moved_client.log_text(moved_client.create_run("0").info.run_id, "in MLflow's own experiment", "new.txt")
     assert digests(project) == before
     assert len(list((copy / "mlartifacts").glob("*/artifacts/new.txt"))) == 1
     go(monkeypatch, project)
-    with server.session() as found:
-        assert Path(found.download_artifacts(run, "note.txt")).read_text(encoding="utf-8") == "hello"
+    with server.session() as moved_client:
+        assert Path(moved_client.download_artifacts(run, "note.txt")).read_text(encoding="utf-8") == "hello"
     assert mentions(project / "mlflow.db", copy) == []
 
 
@@ -99,13 +100,13 @@ def test_a_copy_without_the_artifacts_does_not_write_into_the_original_either(cl
     shutil.copyfile(project / "mlflow.db", copy / "mlflow.db")
     before = digests(project)
     go(monkeypatch, copy)
-    with server.session() as found:
-        found.log_text(found.create_run(server.experiment_id(found)).info.run_id, "new", "new.txt")
+    with server.session() as moved_client:
+        moved_client.log_text(moved_client.create_run(server.experiment_id(moved_client)).info.run_id, "new", "new.txt")
     assert digests(project) == before
 
 
 def without_folder(database: Path) -> None:
-    """Make the store one of before experiments carried their folder."""
+    """Make the store like one from before experiments had a tag with their folder."""
     with sqlite3.connect(database) as connection:
         connection.execute("DELETE FROM experiment_tags WHERE key = ?", (store_relocation.ROOT_TAG,))
 
@@ -116,11 +117,11 @@ def test_an_older_store_is_recognised_by_where_its_runs_lie(client, project, mon
     copy = project.with_name("copy")
     shutil.copytree(project, copy)
     before = digests(project)
-    assert store_relocation.follow(project / "mlflow.db") is None
+    assert store_relocation.relocate(project / "mlflow.db") is None
     go(monkeypatch, copy)
-    with server.session() as found:
-        found.log_text(run, "other", "note.txt")
-        assert found.get_experiment_by_name("nsfw").tags[store_relocation.ROOT_TAG] == str(copy)
+    with server.session() as moved_client:
+        moved_client.log_text(run, "other", "note.txt")
+        assert moved_client.get_experiment_by_name("nsfw").tags[store_relocation.ROOT_TAG] == str(copy)
     assert digests(project) == before
     assert mentions(copy / "mlflow.db", project) == []
 
@@ -132,7 +133,7 @@ def test_artifacts_that_were_put_elsewhere_on_purpose_stay_there(client, project
     )
     client.log_text(client.create_run(experiment).info.run_id, "hello", "note.txt")
     before = (project / "mlflow.db").read_bytes()
-    assert store_relocation.follow(project / "mlflow.db") is None
+    assert store_relocation.relocate(project / "mlflow.db") is None
     assert (project / "mlflow.db").read_bytes() == before
 
 
@@ -142,7 +143,7 @@ def test_a_folder_whose_name_begins_alike_is_another(client, project, monkeypatc
     with sqlite3.connect(project / "mlflow.db") as connection:
         connection.execute("UPDATE model_versions SET source = ?", (other,))
     moved = project.rename(project.with_name("moved"))
-    store_relocation.follow(moved / "mlflow.db")
+    store_relocation.relocate(moved / "mlflow.db")
     with sqlite3.connect(moved / "mlflow.db") as connection:
         assert connection.execute("SELECT source FROM model_versions").fetchone() == (other,)
 
@@ -154,7 +155,7 @@ def test_cut_short_it_has_changed_nothing(client, project, monkeypatch):
         connection.execute("CREATE TRIGGER stop BEFORE UPDATE ON model_versions BEGIN SELECT RAISE(ABORT, 'no'); END")
     before = (moved / "mlflow.db").read_bytes()
     go(monkeypatch, moved)
-    with pytest.raises(server.Unreachable, match="was moved or copied, and cannot be told"), server.session():
+    with pytest.raises(Unreachable, match="was moved or copied, and cannot be told"), server.session():
         pass
     assert (moved / "mlflow.db").read_bytes() == before
 
@@ -164,7 +165,7 @@ def test_what_is_no_store_is_left_to_mlflow(tmp_path, content):
     path = tmp_path / "mlflow.db"
     if content is not None:
         path.write_bytes(content)
-    assert store_relocation.follow(path) is None
+    assert store_relocation.relocate(path) is None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -173,5 +174,5 @@ def test_a_store_that_may_not_be_changed_is_named(client, project, monkeypatch):
     moved = project.rename(project.with_name("moved"))
     (moved / "mlflow.db").chmod(0o444)
     go(monkeypatch, moved)
-    with pytest.raises(server.Unreachable, match="cannot be told where"), server.session():
+    with pytest.raises(Unreachable, match="cannot be told where"), server.session():
         pass

@@ -14,12 +14,12 @@ __all__ = ["client", "makes", "mlflow_server", "params", "postgres", "project", 
 
 
 class ExecError(Exception):
-    """Instead of becoming MLflow's server."""
+    """Raised instead of becoming MLflow's server."""
 
 
 @pytest.fixture
 def served(monkeypatch) -> list[str]:
-    """What would be executed."""
+    """The command that would be executed."""
     command: list[str] = []
 
     def execv(_, arguments):

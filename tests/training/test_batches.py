@@ -37,7 +37,7 @@ def packed(tmp_path_factory):
 @pytest.fixture(params=[0, 64], ids=["streamed", "kept"])
 def source(packed, request):
     made = Source.open(packed_records.packed_files(packed, "train"), PICTURES, 32, request.param)
-    assert (made.kept is None) == (request.param == 0)
+    assert (made.decoded is None) == (request.param == 0)
     return made
 
 
@@ -48,18 +48,18 @@ def epoch(source, no_augmentation):
         made = list(batched)
         assert [len(label) for _, label in made] == {0: [4, 4, 3], 4: [4, 3], 6: [4, 1]}[skip]
         assert int(batched.cardinality()) == len(made)  # unknown, Keras would count a step too many
-        return tuple(np.concatenate([part[place].numpy() for part in made]) for place in (0, 1))
+        return tuple(np.concatenate([part[column].numpy() for part in made]) for column in (0, 1))
 
     return read
 
 
 def test_records_come_back_as_they_were_written(packed):
-    found = list(packed_records.pictures(packed_records.packed_files(packed, "train"), 32, 4))
-    assert [len(label) for _, label, _ in found] == [4, 4, 3]
-    label = np.concatenate([label for _, label, _ in found])
+    batched = list(packed_records.pictures(packed_records.packed_files(packed, "train"), 32, 4))
+    assert [len(label) for _, label, _ in batched] == [4, 4, 3]
+    label = np.concatenate([label for _, label, _ in batched])
     assert label.tolist() == list(range(PICTURES))
-    assert [value for part in found for value in part[2].numpy()] == [f"{k:064x}".encode() for k in range(PICTURES)]
-    np.testing.assert_array_equal(np.concatenate([part for part, _, _ in found]), [pixels(k) for k in label])
+    assert [value for part in batched for value in part[2].numpy()] == [f"{k:064x}".encode() for k in range(PICTURES)]
+    np.testing.assert_array_equal(np.concatenate([part for part, _, _ in batched]), [pixels(k) for k in label])
 
 
 def test_equal_rows_give_equal_bytes(tmp_path):
@@ -81,7 +81,7 @@ def test_an_epoch_shows_each_picture_once_with_its_own_label(epoch):
 
 
 def test_the_order_is_the_seeds_and_the_epochs(epoch):
-    orders = {place: epoch(*place)[1].tolist() for place in ((1, 0), (1, 1), (2, 0))}
+    orders = {key: epoch(*key)[1].tolist() for key in ((1, 0), (1, 1), (2, 0))}
     assert len(set(map(tuple, orders.values()))) == 3
     assert all(order != sorted(order) for order in orders.values())
     assert epoch(1, 1)[1].tolist() == orders[1, 1]
@@ -134,7 +134,7 @@ def test_an_epoch_of_embeddings_shows_each_picture_once_by_one_of_its_views():
 
     def epoch(seed: int, number: int) -> tuple[list[int], list[int]]:
         made = list(batches.from_embeddings(train, 16, seed, number))
-        values, labels = (np.concatenate([part[place].numpy() for part in made]) for place in (0, 1))
+        values, labels = (np.concatenate([part[column].numpy() for part in made]) for column in (0, 1))
         assert values[:, 0].tolist() == labels.tolist()
         return labels.tolist(), values[:, 1].tolist()
 

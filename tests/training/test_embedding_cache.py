@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline.core import code_digests
 from pipeline.model import determinism, network
 from pipeline.training import embedding_cache, packed_records
-from pipeline.training.embedding_cache import KEPT_RECIPES, EmbeddingCache, embed, recipe
+from pipeline.training.embedding_cache import RETAINED_RECIPES, EmbeddingCache, embed, recipe
 
 VIEWS = 2
 BATCH = 4
@@ -17,7 +17,7 @@ BATCH = 4
 
 @pytest.fixture(scope="module")
 def small(params, backbone_params, weights_file):
-    """The project's params, shrunk."""
+    """The project's params, with small sizes."""
     sizes = {"views": VIEWS, "batch_size": BATCH}
     return params.model_copy(
         update={
@@ -28,7 +28,7 @@ def small(params, backbone_params, weights_file):
 
 
 class Counted:
-    """A model that counts the batches it is shown, and is interrupted after some."""
+    """A model that counts its batches, and raises after some of them."""
 
     def __init__(self, model, patience: int = 1_000):
         self.model, self.batches, self.patience = model, 0, patience
@@ -47,7 +47,7 @@ class Counted:
 @pytest.fixture(scope="module")
 def embedder(small):
     determinism.seed(small.seed)
-    return embedding_cache.steady(network.embedder(small.backbone), BATCH)
+    return embedding_cache.make_row_independent(network.embedder(small.backbone), BATCH)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def cache(tmp_path):
 
 @pytest.fixture
 def from_scratch(embedder, small, tmp_path):
-    """What an empty cache gives."""
+    """The embeddings with an empty cache."""
 
     def run(packed, params=small):
         empty = EmbeddingCache(tmp_path / "scratch" / os.urandom(8).hex(), "recipe")
@@ -90,9 +90,9 @@ def from_scratch(embedder, small, tmp_path):
     return run
 
 
-def assert_same_bytes(found, wanted) -> None:
+def assert_same_bytes(actual, wanted) -> None:
     for name in ("features", "sha256", "label"):
-        left, right = getattr(found, name), getattr(wanted, name)
+        left, right = getattr(actual, name), getattr(wanted, name)
         assert (left.dtype, left.shape) == (right.dtype, right.shape)
         assert left.tobytes() == right.tobytes()
 
@@ -219,7 +219,7 @@ def test_the_recipes_used_last_are_kept(tmp_path):
     EmbeddingCache(root, "e")
     assert {folder.name for folder in root.iterdir()} == {"b", "d", "e"}
     assert (root / "b/file.npz").exists()
-    assert KEPT_RECIPES == 3
+    assert RETAINED_RECIPES == 3
 
 
 def other(params, section: str, **changes):
@@ -241,17 +241,17 @@ def test_a_recipe_is_what_features_depend_on_beside_the_picture(embedder, small,
     }
     changed = [other(small, "augment", **{name: value}) for name, value in ranges.items()]
     changed += [small.model_copy(update={"seed": 2}), other(small, "embed", batch_size=BATCH + 1)]
-    found = [first, *(recipe(embedder, params) for params in changed)]
-    assert len(set(found)) == len(found)
+    recipes = [first, *(recipe(embedder, params) for params in changed)]
+    assert len(set(recipes)) == len(recipes)
     for module in ("model.augment", "training.packed_records", "training.augmented_views"):
         digests = {name: code_digests.module_digest(name) for name in code_digests.closure(f"pipeline.{module}")}
         edited = digests | {f"pipeline.{module}": "another"}
         with monkeypatch.context() as patch:
             patch.setattr(code_digests, "module_digest", lambda name, edited=edited: edited.get(name, name))
-            assert recipe(embedder, small) not in found
+            assert recipe(embedder, small) not in recipes
     with monkeypatch.context() as patch:
         patch.setattr("keras.__version__", "3.0.0")
-        assert recipe(embedder, small) not in found
+        assert recipe(embedder, small) not in recipes
 
 
 def test_a_recipe_is_the_network_as_it_is(small):
@@ -271,23 +271,23 @@ def test_a_recipe_is_the_network_as_it_is(small):
 
 @pytest.mark.parametrize("view", [0, 1])
 def test_a_pictures_bits_are_the_same_in_any_company_and_place(params, backbone_params, weights_file, view):
-    """On a CPU. The whole cache rests on it."""
+    """On a CPU. The cache depends on it."""
     shrunk = other(params, "embed", batch_size=5).model_copy(
         update={"backbone": backbone_params(weights=str(weights_file), size=96)}
     )
-    model = embedding_cache.steady(network.embedder(shrunk.backbone), 5)
+    model = embedding_cache.make_row_independent(network.embedder(shrunk.backbone), 5)
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (1, 96, 96, 3), np.uint8)
 
-    def features(company: int, place: int) -> bytes:
+    def features(company: int, row: int) -> bytes:
         pictures = rng.integers(0, 256, (company, 96, 96, 3), np.uint8)
         contents = [f"{number:064x}" for number in rng.integers(1, 2**60, company)]
-        pictures = np.insert(pictures, place, picture, axis=0)
-        contents.insert(place, "a" * 64)
-        found = embedding_cache._features(model, pictures, contents, view, shrunk)
-        assert found.shape == (company + 1, 1280)
-        assert np.abs(found[place]).max() > 0.01  # not a dead network's
-        return found[place].tobytes()
+        pictures = np.insert(pictures, row, picture, axis=0)
+        contents.insert(row, "a" * 64)
+        embedded = embedding_cache._features(model, pictures, contents, view, shrunk)
+        assert embedded.shape == (company + 1, 1280)
+        assert np.abs(embedded[row]).max() > 0.01  # not a dead network's
+        return embedded[row].tobytes()
 
-    places = [(4, place) for place in range(5)] * 2 + [(0, 0), (1, 1), (2, 0), (3, 2)]
-    assert len({features(*place) for place in places}) == 1
+    cases = [(4, row) for row in range(5)] * 2 + [(0, 0), (1, 1), (2, 0), (3, 2)]
+    assert len({features(*row) for row in cases}) == 1

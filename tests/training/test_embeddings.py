@@ -16,10 +16,10 @@ def saved(tmp_path):
 
 def test_they_come_back_as_they_were(saved):
     made, path = saved
-    found = Embeddings.load(path)
+    loaded = Embeddings.load(path)
     for name in ("features", "sha256", "label"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(made, name))
-    assert found.features.dtype == np.float32
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(made, name))
+    assert loaded.features.dtype == np.float32
 
 
 def test_equal_arrays_give_equal_bytes(saved, tmp_path):

@@ -44,7 +44,7 @@ class Trial:
         x = keras.layers.Dense(12, activation="relu")(inputs)
         x = keras.layers.Dropout(dropout, seed=3)(x)
         self.model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
-        self.reported, self.asked, self.weights = [], [], []
+        self.reported, self.requests, self.weights = [], [], []
         rng = np.random.default_rng(0)
         self.x, self.y = rng.normal(size=(pictures, 5)).astype("f"), rng.integers(0, 3, pictures)
         self.scores, self.largest = scores, largest
@@ -68,7 +68,7 @@ class Trial:
         )
 
     def batches(self, epoch, seen, size):
-        self.asked.append((epoch, seen, size))
+        self.requests.append((epoch, seen, size))
         order = np.random.default_rng([1, epoch]).permutation(len(self.y))[seen:]
 
         def read():
@@ -115,13 +115,13 @@ def equal(left, right) -> bool:
 )
 def test_the_best_epoch_is_kept_and_every_one_reported(scores, best):
     trial = Trial(scores=scores, epochs=len(scores))
-    found = trial.run()
+    best_metrics = trial.run()
     assert [epoch for epoch, _ in trial.reported] == list(range(len(scores)))
     assert [(line["val_macro_recall"], line["val_loss"]) for _, line in trial.reported] == scores
     rates = [line["learning_rate"] for _, line in trial.reported]
     assert rates == pytest.approx([0.05 * 0.9 ** (epoch + 1) for epoch in range(len(scores))])
     assert all(line["loss"] > 0 for _, line in trial.reported)
-    assert found == {**trial.reported[best][1], "epoch": best}
+    assert best_metrics == {**trial.reported[best][1], "epoch": best}
     assert equal(trial.model.get_weights(), trial.weights[best])
     assert not equal(trial.weights[0], trial.weights[-1])
 
@@ -129,9 +129,9 @@ def test_the_best_epoch_is_kept_and_every_one_reported(scores, best):
 def test_where_no_epoch_is_better_the_start_is_kept():
     trial = Trial(scores=[(0.7, 1.0), (0.2, 1.0), (0.7, 1.0), (0.6, 0.5)], epochs=3, measures_start=True)
     before = trial.model.get_weights()
-    found = trial.run()
+    best_metrics = trial.run()
     assert [epoch for epoch, _ in trial.reported] == [fit.START, 0, 1, 2]
-    assert found == {"val_macro_recall": 0.7, "val_loss": 1.0, "epoch": fit.START}
+    assert best_metrics == {"val_macro_recall": 0.7, "val_loss": 1.0, "epoch": fit.START}
     assert equal(trial.model.get_weights(), before)
     assert not equal(trial.weights[-1], before)
 
@@ -195,7 +195,7 @@ def test_patience_is_remembered_when_it_goes_on(tmp_path):
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("batch", [1, 8, 11, 12, 17])
 def test_stopped_anywhere_it_goes_on_to_the_same_weights(tmp_path, optimizer, batch):
-    """Six batches an epoch: in the midst of one, at its last batch, right after it."""
+    """Six batches an epoch: within an epoch, at its last batch, right after it."""
     straight = Trial(optimizer=optimizer)
     best = straight.run()
     first = Trial(tmp_path, optimizer=optimizer, stop_at=batch)
@@ -204,7 +204,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_weights(tmp_path, optimizer, ba
     second = Trial(tmp_path, optimizer=optimizer)
     assert second.run() == best
     assert equal(second.model.get_weights(), straight.model.get_weights())
-    assert second.asked[0][:2] > (0, 0)
+    assert second.requests[0][:2] > (0, 0)
     assert dict(first.reported) | dict(second.reported) == dict(straight.reported)
 
 
@@ -226,9 +226,9 @@ def test_a_loss_that_is_not_finite_stops_within_a_batch_and_keeps_the_last_check
     with pytest.raises(UserError, match=r"trial diverged at epoch 2, batch 3: the loss is nan.*rate"):
         trial.run()
     assert [epoch for epoch, _ in trial.reported] == [0]
-    kept = Checkpoints(tmp_path, 1.0).load()
-    assert (kept.epoch, kept.pictures) == (1, 2 * BATCH)
-    assert all(np.isfinite(value).all() for value in kept.values.values())
+    saved = Checkpoints(tmp_path, 1.0).load()
+    assert (saved.epoch, saved.pictures) == (1, 2 * BATCH)
+    assert all(np.isfinite(value).all() for value in saved.values.values())
     straight, again = Trial(), Trial(tmp_path)  # the poison was in the data alone
     assert again.run() == straight.run()
     assert equal(again.model.get_weights(), straight.model.get_weights())
@@ -240,12 +240,12 @@ def test_out_of_memory_halves_the_batch_once_and_loses_nothing(tmp_path, caplog)
     best = straight.run()
     trial = Trial(tmp_path, largest=BATCH // 2, stop_at=None, **options)
     with caplog.at_level(logging.WARNING):
-        found = trial.run()
+        best_metrics = trial.run()
     assert "out of memory: each batch of 4 now goes in two halves" in caplog.text
-    assert {size for _, _, size in trial.asked[1:]} == {BATCH // 2}
+    assert {size for _, _, size in trial.requests[1:]} == {BATCH // 2}
     # Two halves' mean gradient is the whole batch's, and the rate decays as before.
-    assert found["epoch"] == best["epoch"]
-    assert found["learning_rate"] == pytest.approx(best["learning_rate"])
+    assert best_metrics["epoch"] == best["epoch"]
+    assert best_metrics["learning_rate"] == pytest.approx(best["learning_rate"])
     for one, two in zip(trial.model.get_weights(), straight.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
@@ -263,5 +263,5 @@ def test_halved_batches_are_remembered_when_it_goes_on(tmp_path):
         Trial(tmp_path / "stopped", stop_at=15, **options).run()
     again = Trial(tmp_path / "stopped", **options)
     again.run()
-    assert {size for _, _, size in again.asked} == {BATCH // 2}
+    assert {size for _, _, size in again.requests} == {BATCH // 2}
     assert equal(again.model.get_weights(), straight.model.get_weights())

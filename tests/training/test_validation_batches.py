@@ -1,4 +1,4 @@
-"""What each epoch of a fine-tuning is measured on."""
+"""The validation set of a fine-tuning."""
 
 import io
 
@@ -20,7 +20,7 @@ def png(level: int) -> bytes:
 
 
 class Brightness(keras.layers.Layer):
-    """Answers with the mean level times a weight; counts how often TensorFlow asks Python what to do."""
+    """Returns the mean level times a weight; counts how often TensorFlow traces it."""
 
     def __init__(self):
         super().__init__()

@@ -16,7 +16,7 @@ TEXT = PARAMS.read_text(encoding="utf-8")
 
 
 def test_nothing_changed_is_the_same_file_to_the_byte():
-    assert editing.rewritten(TEXT, {}) == TEXT
+    assert editing.rewrite(TEXT, {}) == TEXT
 
 
 def test_comments_and_order_stay(tmp_path):
@@ -37,7 +37,7 @@ def test_comments_and_order_stay(tmp_path):
 
 
 def test_a_small_float_is_a_number_for_every_reader():
-    text = editing.rewritten(TEXT, {"train.l2": 1e-06})
+    text = editing.rewrite(TEXT, {"train.l2": 1e-06})
     assert parse_params(yaml.safe_load(text)).train.l2 == 1e-06
 
 

@@ -1,4 +1,4 @@
-"""What `nsfw tune` tells at its end."""
+"""The report of `nsfw tune`."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from pipeline.tuning import report
 
 
-def found(changes: list[str]) -> dict[str, Any]:
+def collected(changes: list[str]) -> dict[str, Any]:
     best = {"trial": 1, "state": "COMPLETE", "values": [0.7], "params": {"train.l2": 0.001}, "metrics": {}}
     return {
         "study": "mine",
@@ -29,7 +29,7 @@ def found(changes: list[str]) -> dict[str, Any]:
     ],
 )
 def test_the_next_step_is_one_that_helps(changes, words):
-    lines = report.describe(found(changes))
+    lines = report.describe(collected(changes))
     assert lines[0] == "study mine: 6 of 6 trials finished, 1 pruned"
     assert "first trial (the article's values): macro_recall 0.2000 (pruned)" in lines
     assert lines[-1].startswith(words)

@@ -1,4 +1,4 @@
-"""The search space: what is drawn, what it makes of params.yaml, and what it refuses."""
+"""The search space: draws, the params that they give, and refused entries."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pipeline.core.errors import UserError
 from pipeline.params import editing
 from pipeline.params.root import Params, load_params, parse_params
 from pipeline.params.schedule import Cosine, Exponential, Piecewise
-from pipeline.tuning import proposal, space, trial
+from pipeline.tuning import proposal, schedule_values, space, trial
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 TEXT = PARAMS.read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def test_a_schedules_keys_depend_on_its_kind():
     for values in drawn(chosen, 1):
         kind = values[space.KIND]
         of_schedule = {key.split(".")[2] for key in values if key.startswith("finetune.schedule.")} - {"kind"}
-        assert of_schedule == set(space.OF_KIND[kind])
+        assert of_schedule == set(schedule_values.KEYS_OF_KIND[kind])
         assert space.apply(values, chosen).finetune.schedule.kind == kind
         kinds.add(kind)
     assert kinds == {"exponential", "cosine", "piecewise"}
@@ -77,10 +77,10 @@ def test_a_schedules_keys_depend_on_its_kind():
 @given(st.integers(0, 2**31))
 def test_whatever_is_drawn_makes_sound_params_and_reads_back_from_the_file(seed):
     chosen = params(EVERYTHING)
-    values = proposal.rounded(drawn(chosen, seed, 1)[0])
+    values = proposal.round_values(drawn(chosen, seed, 1)[0])
     applied = space.apply(values, chosen)
     changed = proposal.changes(values, chosen)
-    text = editing.rewritten(yaml.safe_dump(chosen.model_dump(by_alias=True, mode="json"), sort_keys=False), changed)
+    text = editing.rewrite(yaml.safe_dump(chosen.model_dump(by_alias=True, mode="json"), sort_keys=False), changed)
     assert parse_params(yaml.safe_load(text)) == applied
 
 
@@ -110,10 +110,10 @@ def test_a_piecewise_schedule_is_a_staircase():
 
 def test_a_shorter_trial_goes_through_the_same_rates():
     full = Exponential(kind="exponential", initial=0.01, rate=0.5, every_epochs=2.0, warmup_epochs=1.0)
-    short = space.compressed(full, 0.25)
+    short = schedule_values.compress(full, 0.25)
     assert (short.every_epochs, short.warmup_epochs, short.initial, short.rate) == (0.5, 0.25, 0.01, 0.5)
     steps = Piecewise(kind="piecewise", boundaries=(4.0, 8.0), values=(0.1, 0.01, 0.001), warmup_epochs=0.0)
-    assert space.compressed(steps, 0.5).boundaries == (2.0, 4.0)
+    assert schedule_values.compress(steps, 0.5).boundaries == (2.0, 4.0)
 
 
 @pytest.mark.parametrize(("optimizer", "factor"), [("adam", 0.5), ("sgd", 0.25)])
@@ -126,7 +126,7 @@ def test_few_pictures_come_in_smaller_batches_at_smaller_rates(optimizer, factor
     assert trial.batch_factor(chosen, 280) == 8 / 32  # 27 steps of 32, 105 of 8
     assert trial.batch_factor(chosen, 28) == 8 / 32
     assert trial.batch_factor(chosen, 600) == 18 / 32
-    short = trial.short(chosen, trial.batch_factor(chosen, 280))
+    short = trial.short_params(chosen, trial.batch_factor(chosen, 280))
     assert (short.train.epochs, short.finetune.epochs, short.finetune.batch_size) == (4, 3, 8)
     full = chosen.finetune.schedule
     assert short.finetune.schedule.initial == full.initial * factor
@@ -138,9 +138,9 @@ def test_few_pictures_come_in_smaller_batches_at_smaller_rates(optimizer, factor
 
 def test_every_rate_of_a_schedule_is_scaled():
     cosine = Cosine(kind="cosine", initial=0.01, final=0.001, warmup_epochs=1.0)
-    assert space.scaled(cosine, 0.5) == cosine.model_copy(update={"initial": 0.005, "final": 0.0005})
+    assert schedule_values.scale_rates(cosine, 0.5) == cosine.model_copy(update={"initial": 0.005, "final": 0.0005})
     stairs = Piecewise(kind="piecewise", boundaries=(4.0,), values=(0.1, 0.01), warmup_epochs=0.0)
-    assert space.scaled(stairs, 0.5).values == (0.05, 0.005)
+    assert schedule_values.scale_rates(stairs, 0.5).values == (0.05, 0.005)
 
 
 def test_the_first_trial_has_the_articles_values_the_second_those_of_params_yaml():
@@ -150,7 +150,7 @@ def test_the_first_trial_has_the_articles_values_the_second_those_of_params_yaml
     document["train"] |= {"dropout": [0.3, 0.1], "l2": 0.001}
     other = parse_params(document)
     article, current = space.first_trials(other.tune.space, other)
-    assert [article[f"train.dropout.{place}"] for place in (0, 1)] == [0.5, 0.25]
+    assert [article[f"train.dropout.{index}"] for index in (0, 1)] == [0.5, 0.25]
     assert (article["train.l2"], current["train.l2"], current["train.dropout.0"]) == (0.0005, 0.001, 0.3)
 
 

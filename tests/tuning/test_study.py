@@ -1,4 +1,4 @@
-"""The study: exact counts, whatever becomes of workers; refusals that name what differs."""
+"""The study: exact counts even if workers die; refusals that name what differs."""
 
 import socket
 
@@ -11,12 +11,12 @@ from optuna.trial import TrialState
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.params.root import Params, load_params
-from pipeline.tuning import study, trial
+from pipeline.tuning import slots, storage, study, trial
 
 
 @pytest.fixture
 def params(project) -> Params:
-    """A project with something in place of the stages' outputs."""
+    """A project with placeholder files as the stages' outputs."""
     for path in trial.INPUTS:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.name, encoding="utf-8")
@@ -24,60 +24,60 @@ def params(project) -> Params:
 
 
 def begun(params: Params) -> optuna.Study:
-    return study.create(study.open_storage("sqlite:///tune.db"), params)
+    return study.create(storage.connect("sqlite:///tune.db"), params)
 
 
-def states(searched: optuna.Study) -> list[str]:
-    return [one.state.name for one in searched.get_trials(deepcopy=False)]
+def states(optuna_study: optuna.Study) -> list[str]:
+    return [one.state.name for one in optuna_study.get_trials(deepcopy=False)]
 
 
 def test_the_queue_holds_as_many_as_are_asked_for_and_begins_with_known_values(params):
-    searched = begun(params)
-    study.fill(searched, params, 4)
-    study.fill(searched, params, 4)
-    assert states(searched) == ["WAITING"] * 4
-    first = searched.ask()
+    optuna_study = begun(params)
+    slots.fill(optuna_study, params, 4)
+    slots.fill(optuna_study, params, 4)
+    assert states(optuna_study) == ["WAITING"] * 4
+    first = optuna_study.ask()
     assert first.suggest_float("train.dropout.0", 0.0, 0.7) == 0.5
-    searched.tell(first, 0.5)
-    study.fill(searched, params, 4)
-    assert states(searched) == ["COMPLETE", *["WAITING"] * 3]
-    study.fill(searched, params, 6)  # the number is a total
-    assert len(states(searched)) == 6
-    study.fill(searched, params, 2)  # fewer take nothing away
-    assert len(states(searched)) == 6
+    optuna_study.tell(first, 0.5)
+    slots.fill(optuna_study, params, 4)
+    assert states(optuna_study) == ["COMPLETE", *["WAITING"] * 3]
+    slots.fill(optuna_study, params, 6)  # the number is a total
+    assert len(states(optuna_study)) == 6
+    slots.fill(optuna_study, params, 2)  # fewer take nothing away
+    assert len(states(optuna_study)) == 6
 
 
 def test_a_failed_trial_comes_again_with_its_values(params):
-    searched = begun(params)
-    study.fill(searched, params, 2)
-    searched.tell(searched.ask(), 0.1)
-    lost = searched.ask()
+    optuna_study = begun(params)
+    slots.fill(optuna_study, params, 2)
+    optuna_study.tell(optuna_study.ask(), 0.1)
+    lost = optuna_study.ask()
     value = lost.suggest_float("train.dropout.0", 0.0, 0.7)
-    searched.tell(lost, state=TrialState.FAIL)
-    study.fill(searched, params, 2)
-    again = searched.ask()
+    optuna_study.tell(lost, state=TrialState.FAIL)
+    slots.fill(optuna_study, params, 2)
+    again = optuna_study.ask()
     assert again.number == 2
     assert again.suggest_float("train.dropout.0", 0.0, 0.7) == value
-    searched.tell(again, 0.2)
-    assert study.standing(searched, 2).finished == 2
+    optuna_study.tell(again, 0.2)
+    assert slots.study_state(optuna_study, 2).finished == 2
 
 
 def test_a_slot_filled_twice_is_done_once(params):
-    """Two machines looked at the queue at the same moment."""
-    searched = begun(params)
+    """Two machines filled the queue at the same time."""
+    optuna_study = begun(params)
     for _ in range(2):
-        searched.enqueue_trial({}, user_attrs={study.SLOT: 0})
-    first, second, stray = searched.ask(), searched.ask(), searched.ask()
-    assert [study.surplus(searched, one.number) for one in (first, second, stray)] == [False, True, True]
-    searched.tell(first, 0.5)
-    assert study.surplus(searched, second.number)
-    assert study.standing(searched, 1).finished == 1
+        optuna_study.enqueue_trial({}, user_attrs={slots.SLOT: 0})
+    first, second, stray = optuna_study.ask(), optuna_study.ask(), optuna_study.ask()
+    assert [slots.is_surplus(optuna_study, one.number) for one in (first, second, stray)] == [False, True, True]
+    optuna_study.tell(first, 0.5)
+    assert slots.is_surplus(optuna_study, second.number)
+    assert slots.study_state(optuna_study, 1).finished == 1
 
 
 def test_a_draw_depends_on_seed_and_number_alone(params):
     def values(seed: int, number: int) -> dict:
-        searched = optuna.create_study(sampler=study.sampler(params.tune, seed, number))
-        one = searched.ask()
+        optuna_study = optuna.create_study(sampler=study.sampler(params.tune, seed, number))
+        one = optuna_study.ask()
         one.suggest_float("x", 0, 1)
         return one.params
 
@@ -89,13 +89,13 @@ def test_a_draw_depends_on_seed_and_number_alone(params):
 def test_the_winner_is_the_best_completed_trial(params):
     for objective, best in (("macro_recall", 1), ("log_loss", 0)):
         tune = params.tune.model_copy(update={"objective": objective, "study": objective})
-        searched = begun(params.model_copy(update={"tune": tune}))
+        optuna_study = begun(params.model_copy(update={"tune": tune}))
         for value in (0.2, 0.8, 0.5):
-            searched.tell(searched.ask(), value)
-        pruned = searched.ask()
+            optuna_study.tell(optuna_study.ask(), value)
+        pruned = optuna_study.ask()
         pruned.report(0.9, 1)
-        searched.tell(pruned, state=TrialState.PRUNED)
-        assert study.winner(searched).number == best
+        optuna_study.tell(pruned, state=TrialState.PRUNED)
+        assert slots.best_trial(optuna_study).number == best
 
 
 def test_a_study_of_other_data_or_params_is_refused_by_name(params):
@@ -113,12 +113,12 @@ def test_a_study_of_other_data_or_params_is_refused_by_name(params):
     with pytest.raises(UserError, match=r"made with other build/splits.parquet"):
         begun(params)
     with pytest.raises(UserError, match="splits"):
-        study.join(study.open_storage("sqlite:///tune.db"), params)
+        study.join(storage.connect("sqlite:///tune.db"), params)
 
 
 def test_there_must_be_something_to_join(params):
     with pytest.raises(UserError, match=r"no study 'nsfw'. Start it by `nsfw tune`"):
-        study.join(study.open_storage("sqlite:///tune.db"), params)
+        study.join(storage.connect("sqlite:///tune.db"), params)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_there_must_be_something_to_join(params):
 )
 def test_a_storage_that_is_none_is_told(project, url, words):
     with pytest.raises(UserError) as caught:
-        study.open_storage(url)
+        storage.connect(url)
     for word in words:
         assert word in str(caught.value)
 
@@ -141,7 +141,7 @@ def test_a_database_that_is_down_is_told_without_its_password(project):
         held.bind(("127.0.0.1", 0))  # bound, not listening: refused
         url = f"postgresql+psycopg://user:secret@127.0.0.1:{held.getsockname()[1]}/x"
         with pytest.raises(UserError) as caught:
-            study.open_storage(url)
+            storage.connect(url)
     assert "does not answer" in str(caught.value)
     assert "the same command goes on" in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -156,11 +156,11 @@ def test_a_part_of_train_has_the_same_share_of_each_class_and_stays_when_data_gr
 
     train = frame(200)
     train["sha256"] = train["sha256"] + train["label"]
-    kept = train[train["sha256"].isin(trial.chosen(train, 0.25))]
-    assert kept["label"].value_counts().to_dict() == {"a": 50, "b": 10}
-    assert trial.chosen(train, 0.25) == trial.chosen(train.sample(frac=1, random_state=3), 0.25)
-    assert trial.chosen(train, 1e-9) <= trial.chosen(train, 0.02) <= trial.chosen(train, 0.25)
-    assert len(trial.chosen(train, 1e-9)) == 2
+    subset = train[train["sha256"].isin(trial.subset(train, 0.25))]
+    assert subset["label"].value_counts().to_dict() == {"a": 50, "b": 10}
+    assert trial.subset(train, 0.25) == trial.subset(train.sample(frac=1, random_state=3), 0.25)
+    assert trial.subset(train, 1e-9) <= trial.subset(train, 0.02) <= trial.subset(train, 0.25)
+    assert len(trial.subset(train, 1e-9)) == 2
 
 
 def test_params_yaml_of_the_project_is_left_alone(params):
@@ -170,14 +170,14 @@ def test_params_yaml_of_the_project_is_left_alone(params):
 
 
 def test_a_trial_whose_worker_died_before_its_first_heartbeat_is_failed(tmp_path, monkeypatch):
-    storage = study.open_storage(f"sqlite:///{tmp_path}/tune.db")
-    searched = optuna.create_study(storage=storage)
-    silent, alive = searched.ask(), searched.ask()
-    storage.record_heartbeat(alive._trial_id)
-    study.fail_unheard(searched)
-    assert [one.state.name for one in searched.get_trials()] == ["RUNNING", "RUNNING"]  # it may be about to begin
-    monkeypatch.setattr(study, "GRACE_SECONDS", -1)
-    optuna.storages.fail_stale_trials(searched)
-    assert searched.get_trials()[silent.number].state.name == "RUNNING"  # Optuna does not know of it
-    study.fail_unheard(searched)
-    assert [one.state.name for one in searched.get_trials()] == ["FAIL", "RUNNING"]
+    database = storage.connect(f"sqlite:///{tmp_path}/tune.db")
+    optuna_study = optuna.create_study(storage=database)
+    silent, alive = optuna_study.ask(), optuna_study.ask()
+    database.record_heartbeat(alive._trial_id)
+    storage.fail_trials_without_heartbeat(optuna_study)
+    assert [one.state.name for one in optuna_study.get_trials()] == ["RUNNING", "RUNNING"]  # it may be about to begin
+    monkeypatch.setattr(storage, "GRACE_SECONDS", -1)
+    optuna.storages.fail_stale_trials(optuna_study)
+    assert optuna_study.get_trials()[silent.number].state.name == "RUNNING"  # Optuna does not know of it
+    storage.fail_trials_without_heartbeat(optuna_study)
+    assert [one.state.name for one in optuna_study.get_trials()] == ["FAIL", "RUNNING"]

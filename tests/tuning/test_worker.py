@@ -16,8 +16,8 @@ from pipeline.params.root import Params, load_params
 from pipeline.params.tune import Choices
 from pipeline.tracking.run_record import RunRecord
 from pipeline.training.packed_records import packed_files, pictures, write
-from pipeline.tuning import search, study, trial, worker
-from pipeline.tuning.worker import Orders
+from pipeline.tuning import search, slots, storage, study, trial, worker
+from pipeline.tuning.worker import WorkerConfig
 
 pytestmark = pytest.mark.slow
 URL = "sqlite:///tune.db"
@@ -32,15 +32,15 @@ def schedule(params: Params, **values) -> Params:
     return params.model_copy(update={"finetune": params.finetune.model_copy(update={"schedule": made})})
 
 
-def searched(params: Params) -> optuna.Study:
-    made = study.create(study.open_storage(URL), params)
-    worker.work(Orders(URL, params.tune.study, params.tune.trials, "parent"), params)
+def run_worker(params: Params) -> optuna.Study:
+    made = study.create(storage.connect(URL), params)
+    worker.run_trials(WorkerConfig(URL, params.tune.study, params.tune.trials, "parent"), params)
     return made
 
 
 def records() -> dict[str, RunRecord]:
-    found = [RunRecord.load(folder) for folder in sorted(paths.RUNS.iterdir())]
-    return {record.document["tags"]["nsfw.trial"]: record for record in found}
+    loaded = [RunRecord.load(folder) for folder in sorted(paths.RUNS.iterdir())]
+    return {record.document["tags"]["nsfw.trial"]: record for record in loaded}
 
 
 def test_a_search_finishes_what_is_asked_and_never_needs_the_test_set(project_copy):
@@ -48,9 +48,9 @@ def test_a_search_finishes_what_is_asked_and_never_needs_the_test_set(project_co
         path.unlink()
     shutil.rmtree(paths.METRICS)
     params = changed(load_params(), trials=4)
-    first = searched(params)
-    assert study.standing(first, 4).finished == 4
-    assert not [one for one in first.get_trials() if one.state not in study.FINISHED]
+    first = run_worker(params)
+    assert slots.study_state(first, 4).finished == 4
+    assert not [one for one in first.get_trials() if one.state not in slots.FINISHED]
     by_trial = records()
     assert sorted(by_trial) == ["0", "1", "2", "3"]
     for one in first.get_trials():
@@ -66,7 +66,7 @@ def test_a_search_finishes_what_is_asked_and_never_needs_the_test_set(project_co
             assert one.values == [max(line["val_macro_recall"] for line in epochs)]
     assert first.get_trials()[0].params["train.dropout.0"] == 0.5
 
-    again = searched(changed(params, study="again"))  # the same seed, one worker
+    again = run_worker(changed(params, study="again"))  # the same seed, one worker
     assert search.table(again).to_csv() == search.table(first).to_csv()
 
 
@@ -74,8 +74,8 @@ def test_pictures_that_are_packed_anew_are_those_that_a_trial_learns_from(projec
     params = load_params()
 
     def grey_levels() -> int:
-        kept = trial.load(params, 0.5).train.kept
-        return len(np.unique(kept[0]))
+        pixels = trial.load(params, 0.5).train.decoded
+        return len(np.unique(pixels[0]))
 
     assert grey_levels() > 2
     for name in packed_files(paths.PACKED, "train"):
@@ -94,7 +94,7 @@ def test_equal_values_are_not_trained_twice(project_copy, monkeypatch):
     monkeypatch.setattr(trial, "train", lambda *given: trained.append(1) or plain(*given))
     space = {"finetune.optimizer": Choices(choices=("adam", "sgd"))}
     params = changed(load_params(), trials=5, space=space, pruner=None)
-    made = searched(params)
+    made = run_worker(params)
     distinct = {tuple(one.params.values()) for one in made.get_trials()}
     assert len(trained) == len(distinct) <= 2
     repeats = [one for one in made.get_trials() if study.REUSES in one.user_attrs]
@@ -107,7 +107,7 @@ def test_equal_values_are_not_trained_twice(project_copy, monkeypatch):
 
 def test_values_that_diverge_are_a_result(project_copy):
     params = schedule(changed(load_params(), trials=1, space={"train.l2": Choices(choices=(0.0005,))}), initial=1e30)
-    one = searched(params).get_trials()[0]
+    one = run_worker(params).get_trials()[0]
     assert one.state == TrialState.PRUNED
     assert "diverged" in one.user_attrs[study.REASON]
     record = records()["0"]
@@ -117,17 +117,17 @@ def test_values_that_diverge_are_a_result(project_copy):
 
 def test_two_objectives_have_a_front_and_no_pruning(project_copy):
     params = changed(load_params(), trials=3, objective="log_loss", second="size_mb")
-    made = searched(params)
+    made = run_worker(params)
     assert [one.state for one in made.get_trials()] == [TrialState.COMPLETE] * 3
     sizes = {one.values[1] for one in made.get_trials()}
     assert len(sizes) == 1
     assert 1 < sizes.pop() < 10
     assert made.best_trials
-    assert study.winner(made).values[0] == min(one.values[0] for one in made.get_trials())
+    assert slots.best_trial(made).values[0] == min(one.values[0] for one in made.get_trials())
 
 
 def test_latency_is_measured(project_copy):
-    made = searched(changed(load_params(), trials=1, objective="unsafe_recall", second="latency_ms"))
+    made = run_worker(changed(load_params(), trials=1, objective="unsafe_recall", second="latency_ms"))
     recall, latency = made.get_trials()[0].values
     assert 0 <= recall <= 1
     assert 0 < latency < 60_000
@@ -140,17 +140,17 @@ def test_trials_that_fail_one_after_the_other_end_the_worker_and_are_not_lost(pr
     monkeypatch.setattr(trial, "train", broken)
     params = changed(load_params(), trials=2)
     with pytest.raises(UserError, match="3 trials failed one after the other; the last: a defect"):
-        searched(params)
+        run_worker(params)
     monkeypatch.undo()
     monkeypatch.chdir(project_copy)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    made = searched(params)
-    assert study.standing(made, 2).finished == 2
+    made = run_worker(params)
+    assert slots.study_state(made, 2).finished == 2
     assert [one.state.name for one in made.get_trials()[:3]] == ["FAIL"] * 3
 
 
 def test_a_trial_is_taken_while_no_other_worker_looks_and_trained_while_they_may(project_copy, monkeypatch):
-    """Optuna's own claim is no lock on sqlite: two workers took one trial, and it had two runs."""
+    """Optuna does not lock a waiting trial on sqlite: two workers took the same one, and it had two runs."""
     held: dict[str, list[bool]] = {"taking": [], "training": []}
 
     def others_wait() -> bool:
@@ -163,7 +163,7 @@ def test_a_trial_is_taken_while_no_other_worker_looks_and_trained_while_they_may
 
     ask, train = optuna.Study.ask, worker._train
 
-    def asked(self, *arguments, **more):
+    def observed_ask(self, *arguments, **more):
         held["taking"].append(others_wait())
         return ask(self, *arguments, **more)
 
@@ -171,7 +171,7 @@ def test_a_trial_is_taken_while_no_other_worker_looks_and_trained_while_they_may
         held["training"].append(others_wait())
         return train(*arguments)
 
-    monkeypatch.setattr(optuna.Study, "ask", asked)
+    monkeypatch.setattr(optuna.Study, "ask", observed_ask)
     monkeypatch.setattr(worker, "_train", trained)
-    searched(changed(load_params(), trials=2))
+    run_worker(changed(load_params(), trials=2))
     assert held == {"taking": [True, True], "training": [False, False]}
