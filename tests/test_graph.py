@@ -162,6 +162,17 @@ def test_every_room_is_in_a_layer():
     assert {part(module) for module in MODULES} - {"__init__", "__main__"} == set(BELOW)
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_and_functions_are_short(module):
+    """At most 250 lines; a function at most 40 beside its docstring."""
+    text = (ROOT / module).read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 250
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[1] if ast.get_docstring(node) is not None and len(node.body) > 1 else node.body[0]
+            assert node.end_lineno - first.lineno + 1 <= 40, node.name
+
+
 def outs() -> list[str]:
     listed = [out for stage in STAGES.values() for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
     return [next(iter(out)) if isinstance(out, dict) else out for out in listed]

@@ -122,7 +122,7 @@ class BodyBytes:
         limits = self.admission.limits
         if self.bytes > (limit := int(limits.request_mb * MB)):
             raise Refused(413, "too_large", f"the body has more than {limit} bytes", close=True)
-        if self.admission.body_bytes > limits.bodies_mb * MB:
+        if self.admission.body_bytes > limits.advanced.bodies_mb * MB:
             raise Refused(429, "busy", "the bodies in hand take all the memory there is", retry_after=1, close=True)
 
 

@@ -71,7 +71,7 @@ class Service:
         """
         begun = time.perf_counter()
         with self.admission.counting_body() as counted:
-            body = await bodies.read(receive, counted, self.limits.body_seconds)
+            body = await bodies.read(receive, counted, self.limits.advanced.body_seconds)
             content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
             posted = await bodies.pictures(body, content_type, self.limits)
             del body

@@ -82,7 +82,7 @@ def serve(source: Source, limits: Serve, *, host: str, port: int, wait: bool = F
         UserError: there is no model to serve (without `wait`), or the port is taken.
 
     """
-    listening = _listen(host, port, limits.connections)
+    listening = _listen(host, port, limits.advanced.connections)
     sys.setswitchinterval(_SWITCH_SECONDS)
     problem = asyncio.run(_serve(source, limits, listening, wait=wait))
     sandbox.stop()
@@ -110,9 +110,10 @@ def _listen(host: str, port: int, backlog: int) -> socket.socket:
 async def _serve(source: Source, limits: Serve, listening: socket.socket, *, wait: bool) -> str:
     """Serve until a signal comes; return why it could not start, or ""."""
     metrics = Metrics()
-    follower = Follower(source, seconds=limits.poll_seconds, batch=limits.batch, events=follower_events(metrics))
-    cost = sandbox.WorkerLimits(seconds=limits.seconds, memory_mb=limits.memory_mb, workers=limits.workers)
-    service = Service(limits, Decoders(cost, quick_seconds=limits.quick_seconds), follower, metrics)
+    advanced = limits.advanced
+    follower = Follower(source, seconds=advanced.poll_seconds, batch=limits.batch, events=follower_events(metrics))
+    cost = sandbox.WorkerLimits(advanced.seconds, advanced.memory_mb, limits.workers)
+    service = Service(limits, Decoders(cost, quick_seconds=advanced.quick_seconds), follower, metrics)
     server = Server(_config(service, limits), functools.partial(_drain, service))
     problems: list[str] = []
 
@@ -134,9 +135,9 @@ async def _serve(source: Source, limits: Serve, listening: socket.socket, *, wai
 def _config(service: Service, limits: Serve) -> uvicorn.Config:
     protocol: Any = functools.partial(
         Protocol,
-        head_seconds=limits.header_seconds,
-        answer_seconds=limits.answer_seconds,
-        max_connections=limits.connections,
+        head_seconds=limits.advanced.header_seconds,
+        answer_seconds=limits.advanced.answer_seconds,
+        max_connections=limits.advanced.connections,
     )
     return uvicorn.Config(
         application(service),
@@ -149,7 +150,7 @@ def _config(service: Service, limits: Serve) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=_KEEP_SECONDS,
-        timeout_graceful_shutdown=max(1, round(limits.grace_seconds)),
+        timeout_graceful_shutdown=max(1, round(limits.advanced.grace_seconds)),
         h11_max_incomplete_event_size=_HEAD_BYTES,
     )
 
@@ -161,7 +162,7 @@ def _get_ready(service: Service, *, wait: bool) -> str:
         while not follower.poll():
             if not wait:
                 return follower.problem
-            time.sleep(service.limits.poll_seconds)
+            time.sleep(service.limits.advanced.poll_seconds)
         model = follower.model
         if model is None:
             return "there is no model"

@@ -160,7 +160,7 @@ def test_a_file_that_is_no_params_is_named(tmp_path, text, words):
         ({"labels__3": "x"}, ["labels.3: unknown key"]),
         ({"train__epochs": 2**40}, ["train.epochs", "less than 2147483648"]),
         ({"catalog__memory_mb": 2**40}, ["catalog.memory_mb", "less than or equal to 1048576"]),
-        ({"serve__seconds": 1e300}, ["serve.seconds", "less than or equal to 1000000000"]),
+        ({"serve__advanced__seconds": 1e300}, ["serve.advanced.seconds", "less than or equal to 1000000000"]),
         ({"seed": True}, ["seed", "valid integer", "True"]),
         ({"augment__zoom": True}, ["augment.zoom", "valid number", "True"]),
         ({"split__salt": "x" * 5000 + "\ud800"}, ["split.salt", "..."]),

@@ -24,7 +24,9 @@ LIMITS = {**yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text
 
 def limits(**more) -> Serve:
     """The project's own limits, with a quick follower and a short grace."""
-    return Serve.model_validate({**LIMITS, "poll_seconds": 0.1, "grace_seconds": 5.0, "workers": 1, **more})
+    changes = {"poll_seconds": 0.1, "grace_seconds": 5.0, "workers": 1, **more}
+    advanced = {key: changes.pop(key) for key in list(changes) if key in LIMITS["advanced"]}
+    return Serve.model_validate({**LIMITS, **changes, "advanced": {**LIMITS["advanced"], **advanced}})
 
 
 @dataclass

@@ -32,7 +32,8 @@ def one(client, params, project, model_bytes):
     registered(model_bytes, project, DECISION.to_document())
     promote(params)
     document = yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8"))
-    document["serve"] |= {"poll_seconds": 0.5, "workers": 1, "queue": 50}
+    document["serve"] |= {"workers": 1, "queue": 50}
+    document["serve"]["advanced"]["poll_seconds"] = 0.5
     paths.PARAMS.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return load_params()
 
