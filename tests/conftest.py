@@ -36,9 +36,13 @@ ALONE = {"test_search", "test_readme", "test_costly_client", "test_packaged_mode
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under `-n`, the whole runs come first: they take longest, and the other files fill the rest."""
+    """Under `-n`, whole runs come first, as they take longest; files with a `timed` test last.
+
+    Such a test waits until the other process has ended its own, which would be long in the middle of whole runs.
+    """
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.path.parent.name != "system")
+        timed = {item.path for item in items if item.get_closest_marker("timed")}
+        items.sort(key=lambda item: 2 if item.path in timed else item.path.parent.name != "system")
 
 
 @pytest.hookimpl(optionalhook=True)
