@@ -79,11 +79,11 @@ import sys
 import keras
 import numpy as np
 
-from pipeline.model import warp
+from pipeline.model import warp_layer as warp
 
 with np.load(sys.argv[1]) as arrays:
-    found = np.asarray(warp.Warp()([arrays["pixels"], arrays["coefficients"], arrays["channel"]]))
-    off = float(np.abs(found - arrays["wanted"]).max())
+    warped = np.asarray(warp.Warp()([arrays["pixels"], arrays["coefficients"], arrays["channel"]]))
+    off = float(np.abs(warped - arrays["wanted"]).max())
 print(json.dumps([keras.backend.backend(), "tensorflow" in sys.modules, off]))
 """
 

@@ -147,7 +147,7 @@ REAL = """
 import sys
 from pipeline.core.errors import UserError
 from pipeline.model import backbone
-from pipeline.params import Backbone
+from pipeline.params.backbone import Backbone
 for line in sys.argv[1:]:
     try:
         backbone.build(Backbone.model_validate_json(line))

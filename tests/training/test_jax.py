@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from pipeline.model import backbone, network, schedule
-from pipeline.params import load_params
+from pipeline.params.root import load_params
 
 tensorflow = "tensorflow" in sys.modules
 params = load_params()
