@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from pipeline.catalog import measure
-from pipeline.core import code_digests, executor, paths, tables
+from pipeline.core import code_digests, executor, files, paths, tables
 from pipeline.data.shards import members_of
 from pipeline.images import loading, sandbox
 from pipeline.images.limits import Limits
@@ -31,9 +31,7 @@ def recipe(params: Catalog) -> str:
 
 def cache_path(shard: Path, recipe_digest: str) -> Path:
     """Return the path of a shard's cached results: keyed by its bytes, its name and the recipe."""
-    with shard.open("rb") as opened:
-        content = hashlib.file_digest(opened, "sha256").hexdigest()
-    key = hashlib.sha256((content + shard.name + recipe_digest).encode()).hexdigest()
+    key = hashlib.sha256((files.sha256_of(shard) + shard.name + recipe_digest).encode()).hexdigest()
     return paths.CATALOG_CACHE / f"{key}.parquet"
 
 

@@ -68,7 +68,7 @@ class Bins(Section):
 
 
 class HeldOut(Section):
-    """What cross-validation on val said of the temperature: `evaluation.calibration.choose_temperature`."""
+    """The temperature in cross-validation on val: `evaluation.calibration.choose_temperature`."""
 
     fitted: float
     helps: bool

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from pipeline.params.section import MOST_MB, Count, Positive, Section
+from pipeline.params.section import MOST_MB, Count, FromList, Positive, Section
 
 PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF", "TIFF"]  # images.limits.FORMATS
 
@@ -19,14 +19,9 @@ class Catalog(Section):
     min_side: Count
     max_aspect: Annotated[float, Field(ge=1.0)]
     max_frames: Count
-    formats: tuple[PictureFormat, ...] = Field(min_length=1)
+    formats: Annotated[tuple[PictureFormat, ...], FromList] = Field(min_length=1)
     seconds: Positive
     memory_mb: Annotated[int, Field(ge=256, le=MOST_MB)]
-
-    @field_validator("formats", mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,10 +1,10 @@
 """When two pictures count as copies of each other."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from pipeline.params.section import Section, Share
+from pipeline.params.section import FromList, Section, Share
 
 Bits = Annotated[int, Field(ge=0, le=128)]  # of 256: a Hamming distance between two hashes
 KeepBy = Literal["largest", "quality", "first_seen"]
@@ -72,13 +72,8 @@ class Dedupe(Section):
     blank_contrast: Annotated[float, Field(ge=0.0, le=128.0)]
     placeholder_files: Annotated[int, Field(ge=2)]
     placeholder_any_files: Annotated[int, Field(ge=2)]
-    keep: tuple[KeepBy, ...]
+    keep: Annotated[tuple[KeepBy, ...], FromList]
     advanced: DedupeAdvanced
-
-    @field_validator("keep", mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,23 +1,18 @@
 """How a model is evaluated, and the class mix of real traffic."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from pipeline.params.section import Count, Section, Share
+from pipeline.params.section import Count, FromList, Section, Share
 
 
 class Policy(Section):
     """What moderation does with a class: block it, blur it, or queue it for a person."""
 
-    block: tuple[str, ...] = ()
-    blur: tuple[str, ...] = ()
-    queue: tuple[str, ...] = ()
-
-    @field_validator("block", "blur", "queue", mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    block: Annotated[tuple[str, ...], FromList] = ()
+    blur: Annotated[tuple[str, ...], FromList] = ()
+    queue: Annotated[tuple[str, ...], FromList] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,23 +1,18 @@
 """The classes."""
 
 import re
-from typing import Any, Self
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from pipeline.params.section import Section
+from pipeline.params.section import FromList, Section
 
 
 class Labels(Section):
     """The classes, in the order of the model's outputs, and which of them are unsafe."""
 
-    names: tuple[str, ...] = Field(min_length=2)
-    unsafe: tuple[str, ...] = Field(min_length=1)
-
-    @field_validator("names", "unsafe", mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    names: Annotated[tuple[str, ...], FromList] = Field(min_length=2)
+    unsafe: Annotated[tuple[str, ...], FromList] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,10 +1,10 @@
 """The course of the learning rate."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from pipeline.params.section import Positive, Rate, Section
+from pipeline.params.section import FromList, Positive, Rate, Section
 
 
 class Exponential(Section):
@@ -30,14 +30,9 @@ class Piecewise(Section):
     """values[i] until epoch boundaries[i], then the last value; after a linear warm-up."""
 
     kind: Literal["piecewise"]
-    boundaries: tuple[Positive, ...] = Field(min_length=1)
-    values: tuple[Rate, ...]
+    boundaries: Annotated[tuple[Positive, ...], FromList] = Field(min_length=1)
+    values: Annotated[tuple[Rate, ...], FromList]
     warmup_epochs: Annotated[float, Field(ge=0.0)]
-
-    @field_validator("boundaries", "values", mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

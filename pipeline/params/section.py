@@ -1,8 +1,8 @@
 """The base of every section of params.yaml: a frozen model that refuses unknown keys, and types with limits."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MOST_MB = 2**20  # a terabyte: the largest limit of memory
 
@@ -13,6 +13,13 @@ Rate = Annotated[float, Field(gt=0.0, le=1e38)]  # the range of float32; a rate 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Smoothing = Annotated[float, Field(ge=0.0, le=0.5)]
 ClassWeights = Literal["balanced", "effective"] | None
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+FromList = BeforeValidator(_as_tuple)  # YAML knows lists alone; a frozen model holds tuples
 
 
 class Section(BaseModel):

@@ -1,10 +1,10 @@
 """How pictures are divided into train, validation and test."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from pipeline.params.section import Count, Section, Share
+from pipeline.params.section import Count, FromList, Section, Share
 
 
 class Fractions(Section):
@@ -28,10 +28,5 @@ class Split(Section):
 
     fractions: Fractions
     salt: Annotated[str, Field(min_length=1)]
-    test_sources: tuple[str, ...]
+    test_sources: Annotated[tuple[str, ...], FromList]
     min_per_split: Count
-
-    @field_validator("test_sources", mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value

@@ -1,10 +1,10 @@
 """The training of the head."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from pipeline.params.section import ClassWeights, Count, Dropout, Rate, Section, Smoothing
+from pipeline.params.section import ClassWeights, Count, Dropout, FromList, Rate, Section, Smoothing
 
 
 class Train(Section):
@@ -15,13 +15,8 @@ class Train(Section):
     optimizer: Literal["sgd", "adam"]
     learning_rate: Rate
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
-    dropout: tuple[Dropout, Dropout]
+    dropout: Annotated[tuple[Dropout, Dropout], FromList]
     l2: Annotated[float, Field(ge=0.0)]
     label_smoothing: Smoothing
     class_weights: ClassWeights
     patience: Count | None
-
-    @field_validator("dropout", mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value

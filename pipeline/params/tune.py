@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from pipeline.params.section import Count, Positive, Section
+from pipeline.params.section import Count, FromList, Positive, Section
 
 
 class Interval(Section):
@@ -29,12 +29,7 @@ class Interval(Section):
 class Choices(Section):
     """One of the given values."""
 
-    choices: tuple[str | int | float | bool | None, ...] = Field(min_length=1)
-
-    @field_validator("choices", mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    choices: Annotated[tuple[str | int | float | bool | None, ...], FromList] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

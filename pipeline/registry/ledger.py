@@ -8,7 +8,6 @@ the same result without a lock. The alias follows the ledger; if the two differ,
 
 from __future__ import annotations
 
-import getpass
 import json
 import secrets
 from contextlib import suppress
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import UserError
+from pipeline.core.users import user_name
 from pipeline.registry import descriptions
 from pipeline.registry.ledger_entries import Draft, Entry, Ledger, build, parse
 from pipeline.tracking.absent import or_none
@@ -67,7 +67,7 @@ def append(client: MlflowClient, model: str, draft: Draft, known: Ledger) -> Ent
     """Append `draft`, which was decided from the state `known`. Read the ledger again to see whether it took effect."""
     expects = (known.last.number, known.last.sha256) if known.last else (0, "")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = Entry(0, secrets.token_hex(8), *expects, known.highest, _who(), now, draft)
+    entry = Entry(0, secrets.token_hex(8), *expects, known.highest, user_name(), now, draft)
     _make_ledger(client, model)
     tags = {"nsfw.act": draft.act, "nsfw.from": str(draft.previous), "nsfw.to": str(draft.version)}
     tags |= {"nsfw.who": entry.who, "nsfw.reason": draft.reason[:1000], "nsfw.overrides": ",".join(draft.overrides)}
@@ -153,10 +153,3 @@ def _make_ledger(client: MlflowClient, model: str) -> None:
             description=f"What was production of {model}, when and why: an entry a version. Written by `nsfw promote` "
             "and `nsfw rollback` alone; read it with `nsfw history`.",
         )
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, in a container
-        return "unknown"

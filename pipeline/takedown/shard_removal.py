@@ -5,7 +5,6 @@ is recorded, and `purge` deletes every recorded content that is still in a shard
 """
 
 import fnmatch
-import getpass
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pandas as pd
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
+from pipeline.core.users import user_name
 from pipeline.data import completeness, removed_contents, shards
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -83,7 +83,7 @@ def record(sightings: Path, sha256: Sequence[str], reason: str, selector: str) -
     new = sorted(set(sha256) - set(removed_contents.load(sightings)["sha256"]))
     if new:
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        about = {"reason": reason, "removed_at": moment, "removed_by": _who(), "selector": selector}
+        about = {"reason": reason, "removed_at": moment, "removed_by": user_name(), "selector": selector}
         removed_contents.record(sightings, pd.DataFrame({"sha256": new}).assign(**about))
     return new
 
@@ -102,10 +102,3 @@ def purge() -> dict[str, int]:
     for name in counts:
         shards.drop(paths.SHARDS / name, gone)
     return counts
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, in a container
-        return "unknown"

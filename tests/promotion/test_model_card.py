@@ -214,7 +214,7 @@ def test_what_is_not_known_is_not_made_up(document):
         point |= {key: None for key in point if key not in {"classes", "action"}}
     text = render(bare)
     assert "is not stated" in text
-    assert "No gate was asked yet" in text
+    assert "No gate was checked yet" in text
     assert "The commit is not known" in text
     assert table(text, "roll-up | classes")[0][2:] == ["n/a"] * 8
     assert "None" not in text
