@@ -1,34 +1,40 @@
 """The network whose features are transferred: built by name from keras.applications, with its weights."""
 
 import logging
-from typing import Any, Literal
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
+from pipeline.core.backbone_table import BACKBONES, BackboneSpec
 from pipeline.core.errors import UserError
+from pipeline.core.input_ranges import INPUT_RANGES, InputRange, Triple
 from pipeline.model import weights_file
-from pipeline.params.backbone import UNFREEZE_ALIASES, UNFREEZE_POINTS, Backbone
+from pipeline.params.backbone import Backbone
 
 NAME = "backbone"
-
-# Scale and offset of 0..255 pixels. nsfwjs' own weights were trained on [0, 1].
-_RESCALING = {"symmetric": (1 / 127.5, -1.0), "unit": (1 / 255.0, 0.0)}
 
 _log = logging.getLogger(__name__)
 
 
-def input_range(params: Backbone) -> Literal["symmetric", "unit"]:
-    """Return the pixel range of the weights' training: `symmetric` [-1, 1] (also ImageNet's), or `unit` [0, 1]."""
-    return params.rescaling or "symmetric"
+def input_range(params: Backbone) -> InputRange:
+    """Return the pixel range of the weights' training: `rescaling`, or that of the backbone's ImageNet weights."""
+    return params.rescaling or BACKBONES[params.name].input_range
 
 
-def rescaling(params: Backbone) -> tuple[float, float]:
-    """Return (scale, offset) from 0..255 to the pixel range of the weights' training."""
-    return _RESCALING[input_range(params)]
+def rescaling(params: Backbone) -> tuple[float | Triple, float | Triple]:
+    """Return (scale, offset) from 0..255 to the pixel range of the weights' training; numbers, or one a channel."""
+    scale, offset = INPUT_RANGES[input_range(params)]
+    if len(set(scale)) == len(set(offset)) == 1:
+        return scale[0], offset[0]
+    return scale, offset
 
 
 def build(params: Backbone) -> Any:
-    """Return the backbone as a Keras model, (n, size, size, 3) rescaled pixels to a feature map, with its weights.
+    """Return the backbone as a Keras model with its weights, (n, size, size, 3) rescaled pixels to a feature map.
+
+    ConvNeXt pools its map itself: its output is (n, features).
 
     Raises:
         UserError: the weights are missing, cannot be downloaded, do not fit this backbone, or have another digest.
@@ -49,10 +55,16 @@ def build(params: Backbone) -> Any:
 
 
 def _architecture(params: Backbone) -> Any:
-    common = {"weights": params.weights, "include_top": False, "input_shape": (params.size, params.size, 3)}
-    if params.name == "inception_v3":
-        return keras.applications.InceptionV3(**common, name=NAME)
-    return keras.applications.MobileNetV2(**common, alpha=params.alpha, name=NAME)
+    spec = BACKBONES[params.name]
+    options: dict[str, Any] = {
+        "weights": params.weights,
+        "include_top": False,
+        "input_shape": (params.size, params.size, 3),
+    }
+    if len(spec.alphas) > 1:
+        options["alpha"] = params.alpha
+    model = getattr(keras.applications, spec.builder)(**options, **spec.options)
+    return keras.Model(model.input, model.output, name=NAME)  # some builders derive names from that of the model
 
 
 def batchnorms(model: Any) -> list[Any]:
@@ -68,18 +80,37 @@ def first_trainable(model: Any, name: str, point: str) -> int:
 
     """
     names = [layer.name for layer in model.layers]
-    alias = UNFREEZE_ALIASES.get(name, {}).get(point)
+    spec = BACKBONES[name]
+    alias = spec.aliases.get(point)
     if alias:
         _log.warning(
             "finetune.unfreeze: %s is a generated name that shifts from build to build; taken as %s", point, alias
         )
         point = alias
-    if point not in UNFREEZE_POINTS[name]:
-        raise UserError(f"finetune.unfreeze is {point!r}; {name} has {', '.join(UNFREEZE_POINTS[name])}")
+    points = ("all", "none", *spec.blocks)
+    if point not in points:
+        raise UserError(f"finetune.unfreeze is {point!r}; {name} has {', '.join(points)}")
     if point in {"all", "none"}:
         return {"all": 0, "none": len(names)}[point]
-    ends = [point, f"{point}_add", f"{point}_project_BN"]  # MobileNetV2's blocks end in one of the last two
-    return next(names.index(end) for end in ends if end in names) + 1
+    return _end(names, spec, point) + 1
+
+
+def _end(names: Sequence[str], spec: BackboneSpec, block: str) -> int:
+    """Return the index of a block's last layer."""
+    ends = [end.format(block) for end in spec.ends]
+    return next(names.index(end) for end in ends if end in names)
+
+
+def block_of_layer(model: Any, name: str) -> dict[str, int]:
+    """Return the block of every layer of a backbone, by the layer's name, in the order of `model.layers`.
+
+    Blocks count from the input: 0 is everything up to the first unfreeze point of the table's row `name` (the stem), 1
+    what lies between it and the second, and so on; n, the number of points, is what lies after the last one, and may
+    have no layers. So a layer trains after unfreezing from point i (from 0) if its block is above i.
+    """
+    names = [layer.name for layer in model.layers]
+    ends = [_end(names, BACKBONES[name], block) for block in BACKBONES[name].blocks]
+    return {layer: bisect_left(ends, index) for index, layer in enumerate(names)}
 
 
 def unfreeze(model: Any, name: str, point: str, *, pretrained: bool) -> None:

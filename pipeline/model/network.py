@@ -43,7 +43,10 @@ def embedder(params: Backbone) -> Any:
     scale, offset = backbones.rescaling(params)
     inputs = keras.Input((params.size, params.size, 3), name="pixels")
     x = keras.layers.Rescaling(scale, offset, name="rescaling")(inputs)
-    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D(name="pool")(base(x)), name="embedder")
+    features = base(x)
+    if len(features.shape) == 4:  # otherwise the backbone has pooled them
+        features = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    return keras.Model(inputs, features, name="embedder")
 
 
 def classifier(embed: Any, top: Any) -> Any:

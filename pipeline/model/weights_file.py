@@ -8,37 +8,43 @@ import h5py
 import keras
 
 from pipeline.core import files
+from pipeline.core.backbone_table import BACKBONES
 from pipeline.core.errors import UserError
 from pipeline.params.backbone import Backbone
 
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
-_MOBILENET_SIZES = (96, 128, 160, 192, 224)  # px for which Keras has weights; other sizes use those of the largest
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Keras' ImageNet weights without the top; `md5` is what Keras checks its download against, None if it does not."""
+    """Keras' ImageNet weights without the top.
+
+    Attributes:
+        url: their address.
+        digest: MD5 or SHA-256 that Keras checks its download against; None if it does not.
+
+    """
 
     url: str
-    md5: str | None
+    digest: str | None
 
     @property
     def name(self) -> str:
         """The file's name, also in Keras' cache."""
         return self.url.rpartition("/")[2]
 
+    @property
+    def algorithm(self) -> str:
+        """The digest's algorithm: md5 or sha256, as Keras guesses it."""
+        return "sha256" if self.digest is not None and len(self.digest) == 64 else "md5"
+
 
 def published_weights(params: Backbone) -> PublishedWeights:
-    """Return what keras.applications downloads for this backbone.
-
-    URL and digest are those of keras/src/applications/inception_v3.py and mobilenet_v2.py, which do not export them.
-    """
-    if params.name == "inception_v3":
-        name = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
-        return PublishedWeights(f"{_KERAS}/inception_v3/{name}", "bcbd6486424b2319ff4ef7d526e38f63")
-    size = params.size if params.size in _MOBILENET_SIZES else _MOBILENET_SIZES[-1]
-    name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{params.alpha}_{size}_no_top.h5"
-    return PublishedWeights(f"{_KERAS}/mobilenet_v2/{name}", None)
+    """Return what keras.applications downloads for this backbone, as the table of backbones has it."""
+    weights = BACKBONES[params.name].weights
+    size = params.size if params.size in weights.sizes else max(weights.sizes, default=params.size)
+    file = weights.file.format(alpha=params.alpha, size=size)
+    return PublishedWeights(f"{_KERAS}/{file}", weights.digests.get(params.alpha))
 
 
 def verified_path(params: Backbone) -> Path | None:
@@ -80,10 +86,12 @@ def _given(params: Backbone, path: Path) -> Path:
             "(*.weights.h5, *_notop.h5 or *_no_top.h5), imagenet, or null to train from scratch."
         )
     known = published_weights(params)
-    if known.md5 and path.name == known.name and (digest := _md5(path)) != known.md5:
+    if known.digest and path.name == known.name and (digest := _digest(path, known.algorithm)) != known.digest:
+        algorithm = {"md5": "MD5", "sha256": "SHA-256"}[known.algorithm]
         raise UserError(
-            f"{path} is named like Keras' ImageNet weights, but has MD5 {digest} where theirs is {known.md5}: "
-            f"it was cut short or changed on its way. Fetch {known.url} again, or give other weights another name."
+            f"{path} is named like Keras' ImageNet weights, but has {algorithm} {digest} where theirs is "
+            f"{known.digest}: it was cut short or changed on its way. Fetch {known.url} again, or give other weights "
+            "another name."
         )
     return path
 
@@ -92,7 +100,7 @@ def _downloaded(params: Backbone) -> Path:
     source = published_weights(params)
     try:
         # The same call as in keras.applications, which then uses this file from the cache.
-        return Path(keras.utils.get_file(source.name, source.url, cache_subdir="models", file_hash=source.md5))
+        return Path(keras.utils.get_file(source.name, source.url, cache_subdir="models", file_hash=source.digest))
     except Exception as error:  # noqa: BLE001 -- a socket, a proxy or a disk raises whatever it likes
         raise UserError(
             f"backbone.weights is imagenet, and Keras could not download {params.name}'s: {error}\n"
@@ -101,9 +109,9 @@ def _downloaded(params: Backbone) -> Path:
         ) from None
 
 
-def _md5(path: Path) -> str:
+def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "md5").hexdigest()
+        return hashlib.file_digest(opened, algorithm).hexdigest()
 
 
 def _how_to_replace(params: Backbone) -> str:

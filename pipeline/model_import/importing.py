@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
+from pipeline.core.input_ranges import INPUT_RANGES
 from pipeline.evidence import collecting, scoring
 from pipeline.evidence.document import Document
 from pipeline.images import sandbox
@@ -25,7 +26,7 @@ from pipeline.params.root import Params
 from pipeline.promotion.registration import register_with_evidence
 from pipeline.registry.model_versions import Registration
 from pipeline.registry.package import Candidate
-from pipeline.serving.networks import Adapter, Triple, load_network
+from pipeline.serving.networks import Adapter, load_network
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.record_document import flatten
 from pipeline.tracking.run_record import RunRecord
@@ -33,17 +34,7 @@ from pipeline.tracking.run_record import RunRecord
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# Of ImageNet's pixels 0 to 1, as torchvision's models expect.
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_RESCALING: dict[str, tuple[Triple, Triple]] = {
-    "none": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
-    "unit": ((1 / 255, 1 / 255, 1 / 255), (0.0, 0.0, 0.0)),
-    "symmetric": ((1 / 127.5, 1 / 127.5, 1 / 127.5), (-1.0, -1.0, -1.0)),
-    "imagenet": (
-        (1 / 255 / _DEVIATION[0], 1 / 255 / _DEVIATION[1], 1 / 255 / _DEVIATION[2]),
-        (-_MEAN[0] / _DEVIATION[0], -_MEAN[1] / _DEVIATION[1], -_MEAN[2] / _DEVIATION[2]),
-    ),
-}
+_RESCALING = INPUT_RANGES | {"none": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))}
 _KINDS: dict[Format, Literal["keras", "saved_model", "onnx"]] = {
     "tfjs": "keras",
     "keras": "keras",

@@ -1,18 +1,22 @@
 """The network whose features are transferred."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.core.backbone_table import BACKBONES, Rescaling
 from pipeline.params.section import Section
 
 # Block boundaries have stable names; `conv2d_56` (the article's) is generated, and shifts from build to build.
-UNFREEZE_POINTS: dict[str, tuple[str, ...]] = {
-    "inception_v3": ("all", "none", *(f"mixed{n}" for n in range(11))),
-    "mobilenet_v2": ("all", "none", *(f"block_{n}" for n in range(1, 17))),
-}
-UNFREEZE_ALIASES = {"inception_v3": {"conv2d_56": "mixed5"}}
-MOBILENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+UNFREEZE_POINTS: dict[str, tuple[str, ...]] = {name: ("all", "none", *spec.blocks) for name, spec in BACKBONES.items()}
+UNFREEZE_ALIASES = {name: spec.aliases for name, spec in BACKBONES.items() if spec.aliases}
+MOBILENET_ALPHAS = BACKBONES["mobilenet_v2"].alphas
+
+
+def _known(name: str) -> str:
+    if name not in BACKBONES:
+        raise ValueError(f"{name!r} is no backbone; known here: {', '.join(map(repr, BACKBONES))}")
+    return name
 
 
 class Backbone(Section):
@@ -21,22 +25,23 @@ class Backbone(Section):
     `weights`: "imagenet", a path, or None (from scratch). A file with another digest than `weights_sha256` is an error.
     """
 
-    name: Literal["inception_v3", "mobilenet_v2"]
+    name: Annotated[str, AfterValidator(_known)]
     alpha: float
     weights: str | None
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
     size: Annotated[int, Field(ge=32, le=1024)]
-    rescaling: Literal["symmetric", "unit"] | None
+    rescaling: Rescaling | None
     batchnorm_momentum: Annotated[float, Field(gt=0.0, lt=1.0)] | None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.name == "mobilenet_v2" and self.alpha not in MOBILENET_ALPHAS:
-            raise ValueError(f"alpha is {self.alpha}; mobilenet_v2 comes in {', '.join(map(str, MOBILENET_ALPHAS))}")
-        if self.name == "inception_v3" and self.alpha != 1.0:
-            raise ValueError(f"alpha is {self.alpha}; inception_v3 has one width, 1.0")
-        if self.name == "inception_v3" and self.size < 75:
-            raise ValueError(f"size is {self.size}; inception_v3 needs at least 75")
+        spec = BACKBONES[self.name]
+        if self.alpha not in spec.alphas:
+            widths = ", ".join(map(str, spec.alphas))
+            has = "comes in" if len(spec.alphas) > 1 else "has one width,"
+            raise ValueError(f"alpha is {self.alpha}; {self.name} {has} {widths}")
+        if self.size < spec.smallest:
+            raise ValueError(f"size is {self.size}; {self.name} needs at least {spec.smallest}")
         if self.weights is None and self.weights_sha256 is not None:
             raise ValueError("weights_sha256 is given, but weights is null: set it to null too")
         return self

@@ -44,7 +44,7 @@ class Candidate:
         labels: class names, in the order of the model's outputs.
         unsafe: those of them that a moderator must not miss.
         size: side of the square input, px; values 0 to 255.
-        rescaling: what the model itself does to them: `symmetric` [-1, 1] or `unit` [0, 1].
+        rescaling: the range that the model itself turns them into, of `core.input_ranges`.
         evidence: test metrics, each 0 to 1, under flat names such as `recall/porn`.
         model: the model's name in the folder: a file, or a SavedModel's folder.
         adapter: how a foreign model's input and outputs map to our pixels and labels, as `serving.networks.Adapter`

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.core import paths
+from pipeline.core.backbone_table import BACKBONES
 from pipeline.core.errors import UserError, run
 from pipeline.core.files import read_object, write_json
 from pipeline.params.root import Params, load_params
@@ -55,7 +56,7 @@ def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
 
 def rescaling(params: Params) -> str:
     """Return how the model rescales pixel values 0 to 255: as params.yaml says, or as ImageNet weights expect."""
-    return params.backbone.rescaling or "symmetric"  # both backbones' ImageNet weights were trained on [-1, 1]
+    return params.backbone.rescaling or BACKBONES[params.backbone.name].input_range
 
 
 def document(candidate: Candidate, registration: Registration) -> dict[str, Any]:

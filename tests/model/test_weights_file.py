@@ -79,7 +79,7 @@ def test_what_is_checked_is_what_keras_loads(backbone_params, monkeypatch, optio
     wanted = files.published_weights(params)
     assert request["url"] == wanted.url
     assert request["name"] == wanted.name
-    assert request.get("file_hash") == wanted.md5
+    assert request.get("file_hash") == wanted.digest
     assert request["cache_subdir"] == "models"
 
 

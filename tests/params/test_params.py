@@ -23,6 +23,7 @@ DOCUMENT["backbone"] |= {"name": "mobilenet_v2", "alpha": 0.35, "weights": "imag
 DOCUMENT["split"]["fractions"] = {"train": 0.7, "val": 0.15, "test": 0.15}
 EXPONENTIAL = {"kind": "exponential", "initial": 0.001, "rate": 0.9, "every_epochs": 1.0, "warmup_epochs": 1.0}
 DOCUMENT["finetune"] |= {"unfreeze": "all", "schedule": EXPONENTIAL}
+DENSENET = {"name": "densenet121", "alpha": 1.0, "weights": "imagenet", "size": 32}
 INCEPTION = {"name": "inception_v3", "alpha": 1.0, "weights": "imagenet", "size": 299}
 
 
@@ -76,6 +77,10 @@ def test_the_projects_own_params_load():
         ),
         ({"backbone__name": "resnet50"}, ["backbone.name", "'inception_v3'", "'mobilenet_v2'", "resnet50"]),
         ({"backbone__alpha": 0.3}, ["backbone: alpha is 0.3", "0.35", "1.4"]),
+        ({"backbone": DENSENET | {"alpha": 0.5}}, ["backbone: alpha is 0.5; densenet121 has one width, 1.0"]),
+        ({"backbone": DENSENET | {"size": 31}}, ["backbone.size", "32"]),
+        ({"backbone": DENSENET, "finetune__unfreeze": "block_6"}, ["'block_6'; densenet121 has all, none, pool1"]),
+        ({"backbone__rescaling": "128ths"}, ["backbone.rescaling", "'symmetric', 'unit' or 'imagenet'"]),
         ({"backbone": INCEPTION | {"size": 64}}, ["backbone: size is 64", "75"]),
         ({"backbone": INCEPTION | {"alpha": 0.5}}, ["backbone: alpha is 0.5", "1.0"]),
         ({"backbone__weights": None, "finetune__unfreeze": "none"}, ["finetune.unfreeze must be all"]),
