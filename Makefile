@@ -8,6 +8,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
+# Containers set it: each process would then compile TensorFlow anew, 8 s of CPU time.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := $(firstword $(foreach name,python3.11 python3.12 python3.13 python3 python,$(shell \
 	$(name) -c 'import sys; print("$(name)" if (3, 11) <= sys.version_info < (3, 14) else "")' 2>/dev/null)))

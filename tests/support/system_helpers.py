@@ -18,8 +18,11 @@ DEAD = "http://127.0.0.1:9"
 
 
 def plain_environment() -> dict[str, str]:
-    """Return the environment of a person's shell, without what libraries have set in this process."""
-    ours = ("MLFLOW_", "PYTEST_", "DVC_", "TF_")
+    """Return the environment of a person's shell, without what libraries have set in this process.
+
+    A container may forbid bytecode, as no person does: a copy's commands would each compile its package anew.
+    """
+    ours = ("MLFLOW_", "PYTEST_", "DVC_", "TF_", "PYTHONDONTWRITEBYTECODE")
     return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
 
 
