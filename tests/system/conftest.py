@@ -1,5 +1,9 @@
 """One whole run that every test here looks at."""
 
+import fcntl
+import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,10 +32,31 @@ def tiny_weights(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole_run(tmp_path_factory, sample, tiny_weights) -> tuple[Project, subprocess.CompletedProcess[str]]:
+def built(tmp_path_factory, sample, tiny_weights) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A project after a `dvc repro` without an MLflow server; under `-n`, the first process to need it builds it."""
+    folder = tmp_path_factory.mktemp("built")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return build(folder / "project", sample[0], tiny_weights)
+    shared = tmp_path_factory.getbasetemp().parent / "built.json"  # the processes' temporary folders lie side by side
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            root, done = build(folder / "project", sample[0], tiny_weights)
+            shared.write_text(json.dumps({"root": str(root)} | vars(done)), encoding="utf-8")
+    result = json.loads(shared.read_text(encoding="utf-8"))
+    return Path(result.pop("root")), subprocess.CompletedProcess(**result)
+
+
+def build(root: Path, raw: Path, weights: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    return root, make(root, raw, weights).repro(mlflow=DEAD, check=False)
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory, built) -> tuple[Project, subprocess.CompletedProcess[str]]:
     """The project after a `dvc repro` during which MLflow's server was dead. Leave it as you found it."""
-    project = make(tmp_path_factory.mktemp("whole") / "project", sample[0], tiny_weights)
-    return project, project.repro(mlflow=DEAD, check=False)
+    root = tmp_path_factory.mktemp("whole") / "project"
+    shutil.copytree(built[0], root, symlinks=True)
+    return Project(root), built[1]
 
 
 @pytest.fixture(scope="session")
