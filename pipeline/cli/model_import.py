@@ -66,7 +66,7 @@ def import_weights(
     alpha: Annotated[float, typer.Option(help="MobileNetV2's width.")] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Convert the MobileNetV2 of nsfwjs to Keras backbone weights for a warm start."""
+    """Convert the MobileNetV2 or the Inception v3 of nsfwjs to Keras backbone weights for a warm start."""
     from pipeline.core.files import check_target
     from pipeline.params.backbone import MOBILENET_ALPHAS
 
@@ -76,12 +76,19 @@ def import_weights(
         raise UserError(f"{out}: Keras weights files end in .weights.h5. Choose such a name.")
     check_target(out)
     from pipeline.model.backbone_export import save_weights
-    from pipeline.model_import import tfjs_weights
+    from pipeline.model_import import inception_weights, tfjs_weights
 
-    save_weights(tfjs_weights.mobilenet_v2_backbone(tfjs_weights.read_weights(model_json), alpha, size=224), out)
-    section = f"{{name: mobilenet_v2, alpha: {alpha:g}, weights: {out}, size: 224, rescaling: unit}}"
+    if inception_weights.holds_inception(model_json):
+        if alpha != 1.0:
+            raise typer.BadParameter(f"--alpha is MobileNetV2's width, and {model_json} is an Inception v3")
+        network, (backbone, size) = "inception_v3", inception_weights.inception_v3_backbone(model_json)
+    else:
+        network, size = "mobilenet_v2", 224
+        backbone = tfjs_weights.mobilenet_v2_backbone(tfjs_weights.read_weights(model_json), alpha, size=size)
+    save_weights(backbone, out)
+    section = f"{{name: {network}, alpha: {alpha:g}, weights: {out}, size: {size}, rescaling: unit}}"
     lines = [f"wrote {out}", f"next: in params.yaml, backbone: {section}"]
-    print_result({"weights": str(out)}, lines, as_json=as_json)
+    print_result({"weights": str(out), "network": network, "size": size}, lines, as_json=as_json)
 
 
 class ForeignFormat(StrEnum):
