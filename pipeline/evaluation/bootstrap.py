@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluation.recall import Integers
+from pipeline.evaluation.recall import Integers, class_rows
 
 Limits = list[float] | None
 
@@ -31,30 +31,40 @@ def resample(counts: Integers, resamples: int, seed: int) -> npt.NDArray[np.int6
 
 
 def intervals(
-    counts: Integers, names: Sequence[str], unsafe: Collection[str], *, confidence: float, resamples: int, seed: int
+    counts: Integers,
+    names: Sequence[str],
+    unsafe: Collection[str],
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+    known: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Return percentile intervals [low, high] at `confidence` (0..1), ready for JSON; None if unknown.
 
     Keys: recall and precision (each by class name), macro_recall (mean over the classes that have pictures),
     unsafe_recall (unsafe pictures called any unsafe class), resamples, seed. In a draw that has
-    no picture predicted as a class, its precision is unknown; its interval is that of the other draws.
+    no picture predicted as a class, its precision is unknown; its interval is that of the other draws. `known`: the
+    classes that are judged as such, if not all of `names`.
     """
     drawn = resample(counts, resamples, seed)
     hits = np.diagonal(drawn, axis1=1, axis2=2).astype(np.float64)
     trials = counts.sum(axis=1)
+    class_trials = class_rows(counts, names, known).sum(axis=1)
+    judged = [(i, name) for i, name in enumerate(names) if known is None or name in known]
     with np.errstate(invalid="ignore"):
         recall, precision = hits / trials, hits / drawn.sum(axis=1)
     members = np.array([name in unsafe for name in names])
     caught = drawn[:, members][:, :, members].sum(axis=(1, 2))
     unsafe_pictures = int(trials[members].sum())
     return {
-        "recall": {name: _limits(recall[:, i], confidence) for i, name in enumerate(names)},
+        "recall": {name: _limits(recall[:, i], confidence) for i, name in judged},
         "precision": {
             # Unknown where no picture is called this class: then none is in any draw.
             name: _limits(precision[:, i], confidence) if counts[:, i].any() else None
-            for i, name in enumerate(names)
+            for i, name in judged
         },
-        "macro_recall": _limits(recall[:, trials > 0].mean(axis=1), confidence) if trials.any() else None,
+        "macro_recall": _limits(recall[:, class_trials > 0].mean(axis=1), confidence) if class_trials.any() else None,
         "unsafe_recall": _limits(caught / unsafe_pictures, confidence) if unsafe_pictures else None,
         "resamples": resamples,
         "seed": seed,

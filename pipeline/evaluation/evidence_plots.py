@@ -17,15 +17,21 @@ _DASHES = ("-", "--", "-.", ":")
 
 
 def precision_recall(
-    probabilities: Floats, labels: Integers, names: Sequence[str], unsafe: Collection[str]
+    probabilities: Floats,
+    labels: Integers,
+    names: Sequence[str],
+    unsafe: Collection[str],
+    known: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Return every curve's points: curve (`unsafe`, then each class), threshold, recall, precision (0..1).
 
     The score of `unsafe` is the sum of the unsafe classes' probabilities. A curve without pictures has no rows.
+    `known`: the classes that have a curve, if not all of `names`.
     """
+    drawn = {name for name in names if name != UNSAFE and (known is None or name in known)}
     members = np.array([name in unsafe for name in names])
     scored = {UNSAFE: (probabilities[:, members].sum(axis=1), members[labels])}
-    scored |= {name: (probabilities[:, i], labels == i) for i, name in enumerate(names) if name != UNSAFE}
+    scored |= {name: (probabilities[:, i], labels == i) for i, name in enumerate(names) if name in drawn}
     parts = [_curve(name, scores, truth) for name, (scores, truth) in scored.items() if truth.any()]
     columns = ["curve", "threshold", "recall", "precision"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

@@ -95,13 +95,13 @@ def class_shares(
 ) -> Floats | None:
     """Return each class's share of real traffic, shape (classes,), adding up to 1.
 
-    A mapping has the share of every class. A number p is the share of all unsafe classes together; within the unsafe
-    and within the safe classes the mix is that of `pictures` (the test set's count of each class). So class c has
-    p * n_c / n_unsafe or (1 - p) * n_c / n_safe. None if a class with a share has no test picture: nothing is known of
-    it.
+    A mapping has the shares; a class that it lacks has none. A number p is the share of all unsafe classes together;
+    within the unsafe and within the safe classes the mix is that of `pictures` (the test set's count of each class).
+    So class c has p * n_c / n_unsafe or (1 - p) * n_c / n_safe. None if a class with a share has no test picture:
+    nothing is known of it.
     """
     if isinstance(prevalence, Mapping):
-        shares = np.array([prevalence[name] for name in names], dtype=np.float64)
+        shares = np.array([prevalence.get(name, 0.0) for name in names], dtype=np.float64)
         return None if (pictures[shares > 0] == 0).any() else shares
     # Only the number is stated: the mix within the unsafe and within the safe classes comes from the test set.
     members = np.array([name in unsafe for name in names])

@@ -48,6 +48,7 @@ def differences(
     *,
     resamples: int,
     seed: int,
+    known: Collection[str] | None = None,
 ) -> dict[str, Difference]:
     """Return the differences of `unsafe_recall`, `macro_recall` and `recall/<class>`, if there are pictures.
 
@@ -59,6 +60,8 @@ def differences(
         unsafe: the unsafe ones of them; an unsafe picture predicted as any unsafe class is caught.
         resamples: the number of bootstrap draws.
         seed: of the draws.
+        known: the classes that both models have labels for, if those are not all of `names`: recall/<class> is of them
+            alone, and macro_recall their mean.
 
     Raises:
         ValueError: shapes differ, or there is no picture.
@@ -71,7 +74,11 @@ def differences(
     predicted = before.argmax(axis=1), after.argmax(axis=1)
     strata = {name: labels == index for index, name in enumerate(names) if (labels == index).any()}
     right = predicted[0] == labels, predicted[1] == labels
-    by_class = {name: _difference(right[0][rows], right[1][rows], resamples, rng) for name, rows in strata.items()}
+    by_class = {
+        name: _difference(right[0][rows], right[1][rows], resamples, rng)
+        for name, rows in strata.items()
+        if known is None or name in known
+    }
     by_measure = {f"recall/{name}": part for name, part in by_class.items()}
     caught = members[predicted[0]], members[predicted[1]]
     unsafe_strata = [rows for name, rows in strata.items() if name in unsafe]
@@ -79,7 +86,7 @@ def differences(
         by_measure["unsafe_recall"] = _pooled(
             [_difference(caught[0][rows], caught[1][rows], resamples, rng) for rows in unsafe_strata]
         )
-    return by_measure | {"macro_recall": _mean(list(by_class.values()))}
+    return by_measure | ({"macro_recall": _mean(list(by_class.values()))} if by_class else {})
 
 
 def _difference(

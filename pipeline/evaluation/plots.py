@@ -22,22 +22,27 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def confusion_figure(
-    counts: npt.NDArray[np.integer[Any]], names: Sequence[str], *, unsafe: Collection[str], title: str
+    counts: npt.NDArray[np.integer[Any]],
+    names: Sequence[str],
+    *,
+    unsafe: Collection[str],
+    title: str,
+    rows: Sequence[str] | None = None,
 ) -> Figure:
     """Draw a confusion matrix (rows: true class): counts, and each cell's percentage of its row, as text and shade.
 
-    Unsafe classes are marked with a star and in bold.
+    Unsafe classes are marked with a star and in bold. `names`: of the columns, and of the `rows` if those are None.
     """
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
-    side = 2.4 + 1.05 * len(names)
-    figure, axes = _figure(side + 0.8, side)
+    true = names if rows is None else rows
+    figure, axes = _figure(2.4 + 1.05 * len(names) + 0.8, 2.4 + 1.05 * len(true))
     image = axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=1.0)
     for (row, column), count in np.ndenumerate(counts):
         text = f"{count}\n{shares[row, column]:.0%}" if totals[row, 0] else "-"
         shade = "black" if shares[row, column] > 0.5 else "white"
         axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=10)
-    _class_ticks(axes, names, unsafe)
+    _class_ticks(axes, names, true, unsafe)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.colorbar(image, ax=axes, fraction=0.046, pad=0.04, format=PercentFormatter(1.0), label="of the true class")
     return figure
@@ -100,11 +105,11 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _class_ticks(axes: Axes, names: Sequence[str], unsafe: Collection[str]) -> None:
-    labels = [f"{name} *" if name in unsafe else name for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=30, ha="right")
-    axes.set_yticks(range(len(names)), labels)
-    for tick, name in zip([*axes.get_xticklabels(), *axes.get_yticklabels()], [*names, *names], strict=True):
+def _class_ticks(axes: Axes, names: Sequence[str], true: Sequence[str], unsafe: Collection[str]) -> None:
+    columns, rows = ([f"{name} *" if name in unsafe else name for name in part] for part in (names, true))
+    axes.set_xticks(range(len(names)), columns, rotation=30, ha="right")
+    axes.set_yticks(range(len(true)), rows)
+    for tick, name in zip([*axes.get_xticklabels(), *axes.get_yticklabels()], [*names, *true], strict=True):
         tick.set_fontweight("bold" if name in unsafe else "normal")
     axes.annotate("* unsafe", xy=(0, 0), xycoords="figure fraction", xytext=(6, 6), textcoords="offset points")
 

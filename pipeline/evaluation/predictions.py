@@ -11,10 +11,10 @@ from pipeline.evaluation.recall import Floats, Integers
 
 
 def frame(
-    sha256: Sequence[str], split: Sequence[str] | str, label: Sequence[str], probabilities: Floats, names: Sequence[str]
+    sha256: Sequence[str], split: Sequence[str] | str, label: Sequence[str], answers: Floats, names: Sequence[str]
 ) -> pd.DataFrame:
-    """Return a predictions table; `probabilities` (n, classes) in the order of `names`."""
-    table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in names])
+    """Return a predictions table; `answers` are probabilities (n, classes) in the order of `names`."""
+    table = pd.DataFrame(answers, columns=[f"p_{name}" for name in names])
     table.insert(0, "sha256", list(sha256))
     table.insert(1, "split", split)
     table.insert(2, "label", list(label))
@@ -23,14 +23,18 @@ def frame(
 
 def arrays(predictions: pd.DataFrame, names: Sequence[str]) -> tuple[Floats, Integers]:
     """Return (probabilities (n, classes), label indices (n,)) of a predictions table."""
-    probabilities = predictions[[f"p_{name}" for name in names]].to_numpy()
     index = {name: i for i, name in enumerate(names)}
-    return probabilities, predictions["label"].map(index).to_numpy(dtype=np.int64)
+    return probabilities(predictions, names), predictions["label"].map(index).to_numpy(dtype=np.int64)
+
+
+def probabilities(predictions: pd.DataFrame, names: Sequence[str]) -> Floats:
+    """Return the (n, classes) probabilities of a predictions table, in the order of `names`."""
+    return predictions[[f"p_{name}" for name in names]].to_numpy()
 
 
 def predicted_classes(predictions: pd.DataFrame, names: Sequence[str]) -> npt.NDArray[np.str_]:
     """Return the most probable class of each row, shape (n,)."""
-    predicted: npt.NDArray[np.str_] = np.array(names)[arrays(predictions, names)[0].argmax(axis=1)]
+    predicted: npt.NDArray[np.str_] = np.array(names)[probabilities(predictions, names).argmax(axis=1)]
     return predicted
 
 

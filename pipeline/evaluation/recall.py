@@ -79,14 +79,29 @@ def macro_interval(counts: Integers, confidence: float) -> list[float]:
     return [float(max(0.0, macro - below)), float(min(1.0, macro + above))]
 
 
+def class_rows(counts: Integers, names: Sequence[str], known: Collection[str] | None) -> Integers:
+    """Return confusion counts with zeros for pictures of classes that are not in `known`; None: all are."""
+    if known is None:
+        return counts
+    rows: Integers = np.where(np.array([name in known for name in names])[:, None], counts, 0)
+    return rows
+
+
 def summary(
-    probabilities: Floats, labels: Integers, names: Sequence[str], unsafe: Collection[str], confidence: float
+    probabilities: Floats,
+    labels: Integers,
+    names: Sequence[str],
+    unsafe: Collection[str],
+    confidence: float,
+    known: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Return the figures of one model on one set of pictures, ready for JSON.
 
     Keys: pictures, accuracy, accuracy_interval, macro_recall, macro_recall_interval, loss, recall, recall_interval,
     precision (each by class name), unsafe (recall, recall_interval, precision, precision_interval), confusion (rows
     are the true classes). Intervals are [low, high] at `confidence` (0..1): Wilson's, and MOVER for the macro recall.
+    `known`: the classes that are judged as such, if not all of `names`: accuracy, macro_recall and loss are of their
+    pictures (None without any), recall and precision of them alone.
 
     Raises:
         UserError: the model's output has NaN or infinity, or there is no picture.
@@ -94,20 +109,22 @@ def summary(
 
     """
     counts = _count(probabilities, labels, names)
-    recall, precision = per_class(counts)
-    pictures, right = int(counts.sum()), int(np.trace(counts))
+    rows = class_rows(counts, names, known)
+    recall, precision = per_class(rows)[0], per_class(counts)[1]
+    pictures, right, trials = int(rows.sum()), int(np.trace(rows)), rows.sum(axis=1)
     caught, unsafe_pictures, called = unsafe_counts(counts, names, unsafe)
-    trials = counts.sum(axis=1)
+    judged = [(i, name) for i, name in enumerate(names) if known is None or name in known]
+    of_known = trials[labels] > 0
     return {
-        "pictures": pictures,
-        "accuracy": right / pictures,
+        "pictures": int(counts.sum()),
+        "accuracy": right / pictures if pictures else None,
         "accuracy_interval": wilson(right, pictures, confidence),
-        "macro_recall": float(np.nanmean(recall)),
-        "macro_recall_interval": macro_interval(counts, confidence),
-        "loss": _log_loss(probabilities, labels),
-        "recall": {name: _number(value) for name, value in zip(names, recall, strict=True)},
-        "recall_interval": {name: wilson(counts[i, i], trials[i], confidence) for i, name in enumerate(names)},
-        "precision": {name: _number(value) for name, value in zip(names, precision, strict=True)},
+        "macro_recall": float(np.nanmean(recall)) if pictures else None,
+        "macro_recall_interval": macro_interval(rows, confidence) if pictures else None,
+        "loss": _log_loss(probabilities[of_known], labels[of_known]) if pictures else None,
+        "recall": {name: _number(recall[i]) for i, name in judged},
+        "recall_interval": {name: wilson(counts[i, i], trials[i], confidence) for i, name in judged},
+        "precision": {name: _number(precision[i]) for i, name in judged},
         "unsafe": {
             "recall": caught / unsafe_pictures if unsafe_pictures else None,
             "recall_interval": wilson(caught, unsafe_pictures, confidence),

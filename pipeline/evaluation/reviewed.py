@@ -1,24 +1,28 @@
 """Figures of a model from people's work: on reported pictures, and on labels before and after their decisions."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
 
 from pipeline.data.annotation_files import DROP
 from pipeline.evaluation import predictions as table
-from pipeline.evaluation.recall import summary
+from pipeline.evaluation.label_match import LabelMatch, matched_summary
 
 
-def regression(reports: pd.DataFrame, predictions: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+def regression(reports: pd.DataFrame, predictions: pd.DataFrame, match: LabelMatch) -> dict[str, Any]:
     """Return cases (all reports), right, missing (without a usable picture) and wrong (rows in the reports' order).
 
-    A row of wrong has sha256, expected_label, said (the predicted class), ticket.
+    A row of wrong has sha256, expected_label, said (the predicted label), ticket. A report of a class that the model
+    has no label for is right if prediction and class are both unsafe, or both safe.
     """
-    by_sha256 = pd.Series(table.predicted_classes(predictions, names), index=predictions["sha256"], dtype="str")
+    by_sha256 = pd.Series(table.predicted_classes(predictions, match.labels), index=predictions["sha256"], dtype="str")
     by_sha256 = by_sha256[~by_sha256.index.duplicated()]
     predicted = reports["sha256"].map(by_sha256)
-    missing, right = predicted.isna(), predicted == reports["expected_label"]
+    missing = predicted.isna()
+    answered = zip(predicted, reports["expected_label"], missing, strict=True)
+    hits = [not lacks and match.is_right(label, expected) for label, expected, lacks in answered]
+    right = pd.Series(hits, index=reports.index, dtype=bool)
     wrong = reports[~missing & ~right].copy()
     wrong["said"] = predicted
     return {
@@ -43,15 +47,14 @@ def compare_labels(
     test: pd.DataFrame,
     raw: pd.Series,
     decided: pd.Series,
-    names: Sequence[str],
-    unsafe: Collection[str],
+    match: LabelMatch,
     confidence: float,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the figures of the same predictions under the raw labels and under the decided ones.
 
     `test`: predictions. `raw`: `raw_labels`. `decided`: people's decisions by sha256. Both results have
     pictures, relabelled (test pictures whose label people changed), dropped (pictures of all splits that people took
-    out) and summary (`evaluation.recall.summary`, None without pictures). Pictures sighted under several labels are
+    out) and summary (`label_match.matched_summary`, None without pictures). Pictures sighted under several labels are
     only in the decided set, once a person has decided.
     """
     before = test["sha256"].map(raw)
@@ -63,6 +66,6 @@ def compare_labels(
     raw_test = test[known].assign(label=before[known])
     sets = []
     for part in (raw_test, test):
-        figures = summary(*table.arrays(part, names), names, unsafe, confidence) if len(part) else None
+        figures = matched_summary(*match.arrays(part), match, confidence) if len(part) else None
         sets.append({"pictures": len(part), **counts, "summary": figures})
     return sets[0], sets[1]

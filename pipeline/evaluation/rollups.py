@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.evaluation import operating_point
+from pipeline.evaluation.label_match import LabelMatch
 from pipeline.evaluation.recall import Floats, Integers
 from pipeline.params.evaluate import Evaluate, Policy
 
@@ -41,28 +42,35 @@ def rollups(actions: Mapping[str, Sequence[str]], unsafe: Sequence[str]) -> list
 
 
 def operating_points(
-    val: SplitPredictions, test: SplitPredictions, names: Sequence[str], unsafe: Collection[str], evaluate: Evaluate
+    val: SplitPredictions, test: SplitPredictions, match: LabelMatch, evaluate: Evaluate
 ) -> dict[str, Any]:
     """Return by roll-up: classes, action, threshold, val_recall, `operating_point.measure` of test, at_prevalence.
 
     The threshold is the largest one that reaches evaluate.target_recall on val. It and all figures are None if val has
     no picture of the classes. at_prevalence is None if no prevalence is stated, or a class has no test picture; its key
-    unsafe_share (a number) or shares (by class) holds the stated prevalence.
+    unsafe_share (a number) or shares (by class) holds the stated prevalence. An action is left out if the model has no
+    label for one of its classes, unless it has all unsafe ones. Indices and columns are those of match.names.
     """
-    ordered = [name for name in names if name in unsafe]
-    actions = policy(evaluate.policy, ordered)
-    return {rollup.name: _point(rollup, val, test, names, unsafe, evaluate) for rollup in rollups(actions, ordered)}
+    actions = policy(evaluate.policy, match.unsafe_classes)
+    sets = {action: _judged(classes, match) for action, classes in actions.items()}
+    return {rollup.name: _point(rollup, val, test, match, evaluate) for rollup in rollups(sets, match.all_unsafe)}
+
+
+def _judged(classes: Sequence[str], match: LabelMatch) -> Sequence[str]:
+    """Return the names whose probabilities add up to an action's classes; () if the model cannot tell them apart."""
+    if set(classes) <= set(match.labels):
+        return classes
+    return match.all_unsafe if set(classes) == set(match.unsafe_classes) else ()
 
 
 def _point(
     rollup: Rollup,
     val: SplitPredictions,
     test: SplitPredictions,
-    names: Sequence[str],
-    unsafe: Collection[str],
+    match: LabelMatch,
     evaluate: Evaluate,
 ) -> dict[str, Any]:
-    members = np.array([name in rollup.classes for name in names])
+    members = np.array([name in rollup.classes for name in match.names])
     val_scores, val_truth = operating_point.score(val.probabilities, members), members[val.labels]
     threshold = operating_point.threshold_at_recall(val_scores, val_truth, evaluate.target_recall)
     # Without a threshold nothing is flagged, and the figures are dropped below.
@@ -71,12 +79,12 @@ def _point(
     figures = operating_point.measure(flags, evaluate.confidence)
     known = threshold is not None
     return {
-        "classes": list(rollup.classes),
+        "classes": [name for name in rollup.classes if name in match.labels],
         "action": rollup.action,
         "threshold": threshold,
         "val_recall": float((val_scores[val_truth] >= threshold).mean()) if known else None,
         **{key: value if known else None for key, value in figures.items()},
-        "at_prevalence": _point_at_prevalence(flags, names, unsafe, evaluate) if known else None,
+        "at_prevalence": _point_at_prevalence(flags, match.names, match.all_unsafe, evaluate) if known else None,
     }
 
 

@@ -42,23 +42,30 @@ def memberships(catalog: pd.DataFrame, tags: pd.DataFrame) -> pd.DataFrame:
 
 
 def measure(
-    judged: pd.DataFrame, member: pd.DataFrame, names: Sequence[str], unsafe: Collection[str], confidence: float
+    judged: pd.DataFrame,
+    member: pd.DataFrame,
+    names: Sequence[str],
+    unsafe: Collection[str],
+    confidence: float,
+    known: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row for each slice that has a picture, by family and name, ready for JSON.
 
     `judged`: `sha256, label, said` (class names) of each test picture; `member` as `memberships` gives it.
     Keys: family, slice, pictures, unsafe_pictures, accuracy, accuracy_interval, unsafe_recall (unsafe pictures called
-    any unsafe class), unsafe_recall_interval. The last two are None in a slice without unsafe pictures.
+    any unsafe class), unsafe_recall_interval. The last two are None in a slice without unsafe pictures. `known`: the
+    classes that are judged as such, if not all of `names`; the accuracy is of their pictures, None without any.
     """
     index = {name: i for i, name in enumerate(names)}
     coded = judged.assign(**{column: judged[column].map(index) for column in ("label", "said")})
     rows = member.merge(coded, on="sha256")
     is_unsafe = np.array([name in unsafe for name in names])
+    is_known = np.array([known is None or name in known for name in names])
     figures: list[dict[str, Any]] = []
     for family in FAMILIES:
         part = rows[rows["family"] == family]
         if len(part):
-            figures += _family(family, part, is_unsafe, confidence)
+            figures += _family(family, part, is_unsafe, is_known, confidence)
     return figures
 
 
@@ -79,28 +86,33 @@ def gap(rows: Sequence[Mapping[str, Any]], min_slice: int) -> dict[str, Any] | N
 
 
 def _family(
-    family: str, rows: pd.DataFrame, is_unsafe: npt.NDArray[np.bool_], confidence: float
+    family: str,
+    rows: pd.DataFrame,
+    is_unsafe: npt.NDArray[np.bool_],
+    is_known: npt.NDArray[np.bool_],
+    confidence: float,
 ) -> list[dict[str, Any]]:
     label, predicted = rows["label"].to_numpy(), rows["said"].to_numpy()
     flags = pd.DataFrame(
         {
             "pictures": np.ones(len(rows), dtype=bool),
-            "right": label == predicted,
+            "known": is_known[label],
+            "right": is_known[label] & (label == predicted),
             "unsafe": is_unsafe[label],
             "caught": is_unsafe[label] & is_unsafe[predicted],
         }
     )
     counts = flags.groupby(rows["slice"].to_numpy()).sum()
     figures = []
-    for name, pictures, right, unsafe, caught in counts.itertuples(name=None):
+    for name, pictures, judged, right, unsafe, caught in counts.itertuples(name=None):
         figures.append(
             {
                 "family": family,
                 "slice": str(name),
                 "pictures": pictures,
                 "unsafe_pictures": unsafe,
-                "accuracy": right / pictures,
-                "accuracy_interval": wilson(right, pictures, confidence),
+                "accuracy": right / judged if judged else None,
+                "accuracy_interval": wilson(right, judged, confidence),
                 "unsafe_recall": caught / unsafe if unsafe else None,
                 "unsafe_recall_interval": wilson(caught, unsafe, confidence),
             }

@@ -120,3 +120,26 @@ def test_a_bin_holds_its_upper_edge_and_no_bin_is_not_a_number():
     empty = calibration.reliability_bins(np.empty((0, 3)), np.empty(0, int))
     assert {row["accuracy"] for row in empty} == {None}
     assert calibration.expected_calibration_error(empty) is None
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 3.0])
+def test_the_probability_of_unsafe_is_calibrated_where_the_classes_are_others(sharpness):
+    """Three labels, the last two unsafe; the truth is safe or unsafe alone."""
+    probabilities, labels = drawn(1, sharpness=sharpness)
+    unsafe, truth = np.array([False, True, True]), (labels > 0).astype(int)
+    temperature, tested = calibration.choose_temperature(probabilities, truth, 1, unsafe)
+    assert tested["helps"]
+    assert temperature == pytest.approx(sharpness, rel=0.15)
+    report = calibration.report(probabilities, truth, temperature, unsafe)
+    assert report["ece_after"] < 0.03 < report["ece_before"]
+    score = calibration.apply(probabilities, temperature)[:, 1:].sum(axis=1)
+    assert report["loss_after"] == pytest.approx(-np.log(np.where(truth == 1, score, 1 - score)).mean(), rel=1e-6)
+
+
+def test_of_two_labels_it_is_what_is_calibrated_anyhow():
+    probabilities, labels = drawn(3, sharpness=2.0)
+    two = np.stack([probabilities[:, 0], probabilities[:, 1:].sum(axis=1)], axis=1)
+    truth, unsafe = (labels > 0).astype(int), np.array([False, True])
+    expected = calibration.fit_temperature(two, truth)
+    assert calibration.fit_temperature(two, truth, unsafe) == pytest.approx(expected, rel=1e-4)
+    assert calibration.report(two, truth, 1.5, unsafe) == calibration.report(two, truth, 1.5)

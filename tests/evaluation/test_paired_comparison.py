@@ -178,3 +178,17 @@ def test_the_interval_holds_the_true_change_as_often_as_it_says(rng):
             held[name] += low - 1e-9 <= true[name] <= high + 1e-9
     for name, times in held.items():
         assert times / 300 == pytest.approx(0.9, abs=0.087), name
+
+
+def test_classes_that_one_model_does_not_know_are_judged_as_unsafe_or_safe_alone(rng):
+    before, after, labels = two_models(rng)
+    every = compare(before, after, labels)
+    args = certain(before), certain(after), labels, NAMES, UNSAFE
+    part = differences(*args, resamples=RESAMPLES, seed=1, known=("neutral", "sexy"))
+    assert set(part) == {"recall/neutral", "recall/sexy", "macro_recall", "unsafe_recall"}
+    assert part["unsafe_recall"].before == every["unsafe_recall"].before
+    assert part["recall/sexy"].after == every["recall/sexy"].after
+    assert part["macro_recall"].before == pytest.approx(
+        (every["recall/neutral"].before + every["recall/sexy"].before) / 2
+    )
+    assert set(differences(*args, resamples=RESAMPLES, seed=1, known=())) == {"unsafe_recall"}

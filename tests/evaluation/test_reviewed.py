@@ -4,8 +4,10 @@ import pytest
 
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation import reviewed
+from pipeline.evaluation.label_match import LabelMatch
 
-NAMES, UNSAFE = ("a", "b"), ("b",)
+NAMES = ("a", "b")
+OWN = LabelMatch.own(NAMES, ("b",))
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def test_reports_are_counted_and_the_wrong_ones_listed(test_set):
             "reported_at": "",
         }
     )
-    assert reviewed.regression(reports, test_set, NAMES) == {
+    assert reviewed.regression(reports, test_set, OWN) == {
         "cases": 4,
         "right": 1,
         "missing": 1,
@@ -33,7 +35,7 @@ def test_reports_are_counted_and_the_wrong_ones_listed(test_set):
             {"sha256": "s", "expected_label": "b", "said": "a", "ticket": "<b>|T-4"},
         ],
     }
-    none = reviewed.regression(reports.head(0), test_set, NAMES)
+    none = reviewed.regression(reports.head(0), test_set, OWN)
     assert none == {"cases": 0, "right": 0, "missing": 0, "wrong": []}
 
 
@@ -45,7 +47,7 @@ def test_raw_labels_are_the_unambiguous_known_ones():
 def test_both_sides_have_their_own_labels_and_the_same_counts(test_set):
     raw = pd.Series({"p": "a", "q": "b", "r": "b", "dropped": "a"})  # r was relabelled; s had two labels
     decided = pd.Series({"r": "a", "s": "b", "dropped": "drop"})
-    before, after = reviewed.compare_labels(test_set, raw, decided, NAMES, UNSAFE, 0.95)
+    before, after = reviewed.compare_labels(test_set, raw, decided, OWN, 0.95)
     assert {key: before[key] for key in ("pictures", "relabelled", "dropped")} == {
         "pictures": 3,
         "relabelled": 1,
@@ -57,8 +59,14 @@ def test_both_sides_have_their_own_labels_and_the_same_counts(test_set):
 
 
 def test_without_an_unambiguous_label_there_is_no_raw_summary(test_set):
-    before, after = reviewed.compare_labels(
-        test_set, pd.Series(dtype="str"), pd.Series(dtype="str"), NAMES, UNSAFE, 0.9
-    )
+    before, after = reviewed.compare_labels(test_set, pd.Series(dtype="str"), pd.Series(dtype="str"), OWN, 0.9)
     assert (before["pictures"], before["summary"]) == (0, None)
     assert after["pictures"] == 4
+
+
+def test_a_report_of_a_class_that_the_model_does_not_know_is_right_on_the_right_side(test_set):
+    """Pictures are predicted a, b, b, a; b is unsafe, and so is c."""
+    reports = pd.DataFrame({"sha256": list("pqrs"), "expected_label": list("cccb"), "ticket": list("1234")})
+    match = LabelMatch(NAMES, ("b",), ("a", "b", "c"), ("b", "c"))
+    report = reviewed.regression(reports, test_set, match)
+    assert (report["right"], [row["ticket"] for row in report["wrong"]]) == (2, ["1", "4"])

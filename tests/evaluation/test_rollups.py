@@ -6,9 +6,11 @@ import pytest
 import yaml
 
 from pipeline.evaluation import rollups
+from pipeline.evaluation.label_match import LabelMatch
 from pipeline.params.evaluate import Evaluate, Policy
 
 NAMES, UNSAFE = ("drawings", "hentai", "neutral", "porn"), ("hentai", "porn")
+OWN = LabelMatch.own(NAMES, UNSAFE)
 EVALUATE = Evaluate(**yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())["evaluate"])
 
 
@@ -20,7 +22,7 @@ def judged(seed: int, n: int = 400) -> rollups.SplitPredictions:
 
 
 def points(val: rollups.SplitPredictions, test: rollups.SplitPredictions, **changed: object) -> dict:
-    by_rollup = rollups.operating_points(val, test, NAMES, UNSAFE, EVALUATE.model_copy(update=changed))
+    by_rollup = rollups.operating_points(val, test, OWN, EVALUATE.model_copy(update=changed))
     return json.loads(json.dumps(by_rollup, allow_nan=False))
 
 
@@ -68,3 +70,35 @@ def test_without_a_picture_on_val_there_is_no_threshold_and_no_figure():
     safe = rollups.SplitPredictions(val.probabilities[val.labels != 3], val.labels[val.labels != 3])
     point = points(safe, test, policy=Policy(block=("porn",)))["block"]
     assert {value for key, value in point.items() if key not in {"classes", "action"}} == {None}
+
+
+def test_a_binary_model_has_the_point_of_all_unsafe_classes_and_no_other():
+    """Its two outputs are those of a model of four classes, added up: so are threshold and figures."""
+    four = [judged(1), judged(2)]
+    match = LabelMatch(("safe", "unsafe"), ("unsafe",), NAMES, UNSAFE)
+    two = []
+    for part in four:
+        unsafe = part.probabilities[:, [1, 3]].sum(axis=1)
+        answers = match.widen(np.stack([1 - unsafe, unsafe], axis=1))
+        two.append(rollups.SplitPredictions(answers, part.labels + 2))  # match.names: safe, unsafe, then the classes
+    expected = points(*four)["unsafe"]
+    for policy, names in ((None, ["unsafe", "queue"]), (Policy(block=("porn",), blur=("hentai",)), ["unsafe"])):
+        by_rollup = rollups.operating_points(*two, match, EVALUATE.model_copy(update={"policy": policy}))
+        assert list(by_rollup) == names
+        for point in by_rollup.values():
+            assert point["classes"] == ["unsafe"]
+            assert point["threshold"] == pytest.approx(expected["threshold"])
+            assert point["false_positive_rate"] == expected["false_positive_rate"]
+            assert point["at_prevalence"] == expected["at_prevalence"]
+
+
+def test_an_action_whose_classes_a_model_knows_has_a_point_whatever_else_it_does_not_know():
+    match = LabelMatch(("drawings", "hentai", "neutral", "nude"), ("hentai", "nude"), NAMES, UNSAFE)
+    assert match.names == ("drawings", "hentai", "neutral", "nude", "porn")
+    rng = np.random.default_rng(4)
+    answers = match.widen(rng.dirichlet(np.ones(4), 300))
+    part = rollups.SplitPredictions(answers, rng.choice([0, 1, 2, 4], 300))  # no picture is of `nude`
+    policy = {"policy": Policy(block=("porn",), blur=("hentai",))}
+    by_rollup = rollups.operating_points(part, part, match, EVALUATE.model_copy(update=policy))
+    assert list(by_rollup) == ["unsafe", "blur"]
+    assert by_rollup["unsafe"]["classes"] == ["hentai", "nude"]

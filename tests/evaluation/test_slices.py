@@ -97,3 +97,17 @@ def test_the_gap_is_the_widest_among_slices_that_are_large_enough():
     assert slices.gap(rows, 1)["worst"] == "tiny"
     assert slices.gap(rows, 30) is None  # no family has two
     assert slices.gap([], 1) is None
+
+
+def test_accuracy_is_of_the_classes_that_the_model_knows_and_unsafe_recall_of_all():
+    """It knows a alone, and says x (safe) or y (unsafe) of the rest: p and r are right, q (of b) is caught."""
+    names, unsafe = ("a", "x", "y", "b", "c"), ("b", "c", "y")
+    judged = pd.DataFrame({"sha256": list("pqrs"), "label": list("abac"), "said": list("ayax")})
+    rows = slices.measure(judged, members({}), names, unsafe, 0.95, known=("a",))
+    by_slice = {row["slice"]: row for row in rows}
+    assert (by_slice["one"]["pictures"], by_slice["one"]["accuracy"], by_slice["one"]["unsafe_recall"]) == (2, 1.0, 1.0)
+    assert by_slice["one"]["accuracy_interval"] == wilson(1, 1, 0.95)
+    assert by_slice["two"]["unsafe_recall"] == 0.5
+    judged["label"] = list("bbcc")
+    for row in slices.measure(judged, members({}), names, unsafe, 0.95, known=("a",)):
+        assert (row["accuracy"], row["accuracy_interval"]) == (None, None)
