@@ -16,7 +16,7 @@ class Distorted(Section):
     """Figures of the test pictures in one form: plain, or distorted."""
 
     recall: dict[str, float | None]
-    macro_recall: float
+    macro_recall: float | None
     unsafe_recall: float | None
     unsafe_recall_interval: Interval | None
 
@@ -57,7 +57,7 @@ class Slice(Section):
     slice: str
     pictures: int
     unsafe_pictures: int
-    accuracy: float
+    accuracy: float | None
     accuracy_interval: Interval | None
     unsafe_recall: float | None
     unsafe_recall_interval: Interval | None

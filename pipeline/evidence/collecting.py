@@ -30,7 +30,8 @@ from pipeline.evaluation import (
 from pipeline.evaluation import (
     predictions as table,
 )
-from pipeline.evaluation.recall import summary
+from pipeline.evaluation.label_match import LabelMatch, matched_summary
+from pipeline.evaluation.recall import confusion
 from pipeline.evidence.document import DOCUMENT, PLOTS, PREDICTIONS, SCHEMA, Document
 from pipeline.evidence.scoring import Score, predictions_from_shards, robustness
 from pipeline.params.root import Params
@@ -40,59 +41,70 @@ __all__ = ["Score", "collect", "predictions_from_shards", "write"]
 _PAIRS = 50
 
 
-def collect(score: Score, model_sha256: str, size: int, predictions: pd.DataFrame, params: Params) -> Document:
+def collect(
+    score: Score,
+    model_sha256: str,
+    size: int,
+    predictions: pd.DataFrame,
+    params: Params,
+    match: LabelMatch | None = None,
+) -> Document:
     """Return the evidence on a model; docs/evidence.md explains each section.
 
     `model_sha256` is the digest of the model's file, `size` its input (px). `predictions` are the model's on val and
-    test, as predictions_from_shards gives them. Reads data/, build/catalog.parquet, build/splits.parquet and
-    build/packed.
+    test, as predictions_from_shards gives them. `match`: of its labels, if they are not labels.names. Reads data/,
+    build/catalog.parquet, build/splits.parquet and build/packed.
 
     Raises:
         UserError: there is no test picture, or an input is missing.
 
     """
-    evaluate, names, unsafe = params.evaluate, params.labels.names, _unsafe(params)
+    evaluate, match = params.evaluate, match or LabelMatch.own(params.labels.names, params.labels.unsafe)
     val, test = (predictions[predictions["split"] == split] for split in ("val", "test"))
-    figures = _figures(val, test, params)
-    raw, cleaned = _side_by_side(test, params)
+    figures = _figures(val, test, match, params)
+    raw, cleaned = _side_by_side(test, match, params)
+    reports = annotation_files.reports(paths.REPORTS, match.classes)
     content = {
         "schema": SCHEMA,
         "model_sha256": model_sha256,
-        "labels": list(names),
-        "unsafe": unsafe,
+        "labels": list(match.labels),
+        "unsafe": list(match.unsafe),
         "size": size,
         "confidence": evaluate.confidence,
         "target_recall": evaluate.target_recall,
-        "policy": rollups.policy(evaluate.policy, unsafe),
+        "policy": rollups.policy(evaluate.policy, match.unsafe_classes),
         "test": {
             "digest": table.digest(test),
             "pictures": len(test),
-            "by_label": {name: int((test["label"] == name).sum()) for name in names},
+            "by_label": {name: int((test["label"] == name).sum()) for name in match.classes},
         },
         **figures,
-        "robustness": robustness(score, size, test, params),
-        "slices": _slices(test, params),
+        "robustness": robustness(score, size, test, params, match),
+        "slices": _slices(test, match, params),
         "raw": raw,
         "cleaned": cleaned,
-        "reports": reviewed.regression(annotation_files.reports(paths.REPORTS, names), predictions, names),
+        "reports": reviewed.regression(reports, predictions, match),
         "leaks": _leaks(test, params),
     }
+    if not match.same:
+        content["truth"] = {"labels": list(match.classes), "unsafe": list(match.unsafe_classes)}
     return Document.model_validate(content)
 
 
 def write(document: Document, predictions: pd.DataFrame, folder: Path) -> None:
     """Write evidence.json, predictions.parquet and plots/*.png below `folder`; equal arguments give equal bytes."""
     test = predictions[predictions["split"] == "test"]
-    probabilities, truth = table.arrays(test, document.labels)
-    curves = evidence_plots.precision_recall(probabilities, truth, document.labels, document.unsafe)
+    match = document.match
+    curves = evidence_plots.precision_recall(*match.arrays(test), match.names, match.all_unsafe, match.known)
     figures = {
         "pr.png": evidence_plots.precision_recall_figure(curves, title="test set"),
         "reliability.png": evidence_plots.reliability_figure(document.calibration.to_json(), title="test set"),
         "confusion.png": plots.confusion_figure(
             np.array(document.summary.confusion),
-            document.labels,
-            unsafe=document.unsafe,
+            match.labels,
+            unsafe=match.all_unsafe,
             title="test set",
+            rows=match.classes,
         ),
     }
     for name, figure in figures.items():
@@ -101,56 +113,63 @@ def write(document: Document, predictions: pd.DataFrame, folder: Path) -> None:
     write_json(document.to_json(), folder / DOCUMENT)
 
 
-def _unsafe(params: Params) -> list[str]:
-    return [name for name in params.labels.names if name in params.labels.unsafe]
-
-
-def _figures(val: pd.DataFrame, test: pd.DataFrame, params: Params) -> dict[str, Any]:
+def _figures(val: pd.DataFrame, test: pd.DataFrame, match: LabelMatch, params: Params) -> dict[str, Any]:
     """Return the sections on the whole test set: summary, bootstrap, calibration, operating_points."""
-    evaluate, names, unsafe = params.evaluate, params.labels.names, _unsafe(params)
-    val_arrays, (probabilities, truth) = table.arrays(val, names), table.arrays(test, names)
-    figures = summary(probabilities, truth, names, unsafe, evaluate.confidence)
-    # The temperature is fitted on val alone; thresholds are chosen on val's calibrated probabilities.
-    temperature, held_out = calibration.choose_temperature(*val_arrays, params.seed)
-    calibrated = [
-        rollups.SplitPredictions(calibration.apply(uncalibrated, temperature), labels)
-        for uncalibrated, labels in (val_arrays, (probabilities, truth))
-    ]
+    evaluate = params.evaluate
+    probabilities, truth = match.arrays(test)
+    counts = confusion(truth, probabilities.argmax(axis=1), len(match.names))
+    figures = matched_summary(probabilities, truth, match, evaluate.confidence)
     intervals = bootstrap.intervals(
-        np.array(figures["confusion"]),
-        names,
-        unsafe,
+        counts,
+        match.names,
+        match.all_unsafe,
         confidence=evaluate.confidence,
         resamples=evaluate.resamples,
         seed=params.seed,
+        known=match.known,
     )
+    return {"summary": figures, "bootstrap": intervals, **_calibrated_figures(val, test, match, params)}
+
+
+def _calibrated_figures(val: pd.DataFrame, test: pd.DataFrame, match: LabelMatch, params: Params) -> dict[str, Any]:
+    """Return calibration and operating_points.
+
+    The temperature is fitted on val alone; thresholds are chosen on val's calibrated probabilities.
+    """
+    raw = [table.probabilities(part, match.labels) for part in (val, test)]
+    truth = [match.truth(part["label"]) for part in (val, test)]
+    unsafe, outcomes = None, truth
+    if not match.same:  # what can be calibrated of other labels is the probability that a picture is unsafe
+        unsafe, outcomes = match.label_members, [match.members[labels].astype(np.int64) for labels in truth]
+    temperature, held_out = calibration.choose_temperature(raw[0], outcomes[0], params.seed, unsafe)
+    calibrated = [
+        rollups.SplitPredictions(match.widen(calibration.apply(answers, temperature)), labels)
+        for answers, labels in zip(raw, truth, strict=True)
+    ]
     return {
-        "summary": figures,
-        "bootstrap": intervals,
-        "calibration": calibration.report(probabilities, truth, temperature) | {"held_out": held_out},
-        "operating_points": rollups.operating_points(calibrated[0], calibrated[1], names, unsafe, evaluate),
+        "calibration": calibration.report(raw[1], outcomes[1], temperature, unsafe) | {"held_out": held_out},
+        "operating_points": rollups.operating_points(calibrated[0], calibrated[1], match, params.evaluate),
     }
 
 
-def _slices(test: pd.DataFrame, params: Params) -> dict[str, Any]:
-    labels, evaluate = params.labels, params.evaluate
+def _slices(test: pd.DataFrame, match: LabelMatch, params: Params) -> dict[str, Any]:
+    evaluate = params.evaluate
     catalog = tables.read_parquet(paths.CATALOG, ["sha256", "sources", "width", "height", "format"])
     tags = annotation_files.slices(paths.SLICES)
     member = slices.memberships(catalog[catalog["sha256"].isin(test["sha256"])], tags)
     judged = pd.DataFrame(
-        {"sha256": test["sha256"], "label": test["label"], "said": table.predicted_classes(test, labels.names)}
+        {"sha256": test["sha256"], "label": test["label"], "said": table.predicted_classes(test, match.labels)}
     )
-    rows = slices.measure(judged, member, labels.names, labels.unsafe, evaluate.confidence)
+    rows = slices.measure(judged, member, match.names, match.all_unsafe, evaluate.confidence, match.known)
     return {"rows": rows, "gap": slices.gap(rows, evaluate.min_slice), "min_slice": evaluate.min_slice}
 
 
-def _side_by_side(test: pd.DataFrame, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
-    labels = params.labels
+def _side_by_side(test: pd.DataFrame, match: LabelMatch, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
     catalog = tables.read_parquet(paths.CATALOG, ["sha256", "labels"])
-    decided = annotation_files.latest(annotation_files.decisions(paths.DECISIONS, labels.names))
+    decided = annotation_files.latest(annotation_files.decisions(paths.DECISIONS, match.classes))
     seen = decided[decided.index.isin(catalog["sha256"])]
-    raw = reviewed.raw_labels(catalog, labels.names)
-    return reviewed.compare_labels(test, raw, seen, labels.names, labels.unsafe, params.evaluate.confidence)
+    raw = reviewed.raw_labels(catalog, match.classes)
+    return reviewed.compare_labels(test, raw, seen, match, params.evaluate.confidence)
 
 
 def _leaks(test: pd.DataFrame, params: Params) -> dict[str, Any]:

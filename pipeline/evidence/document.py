@@ -14,8 +14,9 @@ from pydantic import Field, ValidationError
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_object
+from pipeline.evaluation.label_match import LabelMatch
 from pipeline.evidence.checks import Labelled, Leaks, Reports, Robustness, Slices
-from pipeline.evidence.figures import Bootstrap, Calibration, OperatingPoint, Summary, TestSet
+from pipeline.evidence.figures import Bootstrap, Calibration, OperatingPoint, Summary, TestSet, TrueClasses
 from pipeline.evidence.section import SHOWN, Digest, Section, Several
 
 SCHEMA: Literal[1] = 1
@@ -28,7 +29,10 @@ WAY_OUT = "Run `dvc repro evaluate`, or use the version of the code that made th
 
 
 class Document(Section):
-    """The evidence on one model. `size`: its input (px); `confidence`: of every interval."""
+    """The evidence on one model. `size`: its input (px); `confidence`: of every interval.
+
+    `labels` and `unsafe` are the model's own. `truth`: the classes of the pictures; None if those are the labels.
+    """
 
     schema_number: Literal[1] = Field(alias="schema")
     model_sha256: Digest
@@ -49,6 +53,13 @@ class Document(Section):
     cleaned: Labelled
     reports: Reports
     leaks: Leaks
+    truth: TrueClasses | None = None
+
+    @property
+    def match(self) -> LabelMatch:
+        """The model's labels beside the classes of the pictures."""
+        truth = self.truth or TrueClasses(labels=self.labels, unsafe=self.unsafe)
+        return LabelMatch(self.labels, self.unsafe, truth.labels, truth.unsafe)
 
     @classmethod
     def read(cls, source: Path | Mapping[str, Any]) -> Self:

@@ -6,6 +6,13 @@ Shares, recalls and probabilities are 0..1; None where nothing is known.
 from pipeline.evidence.section import Digest, Interval, OpenInterval, Section, Several
 
 
+class TrueClasses(Section):
+    """The classes that the pictures have, and the unsafe ones of them: those of params.yaml at that time."""
+
+    labels: Several[str]
+    unsafe: Several[str]
+
+
 class TestSet(Section):
     """Which pictures were measured: `evaluation.predictions.digest`, their number, and the number of each class."""
 
@@ -24,14 +31,17 @@ class UnsafeFigures(Section):
 
 
 class Summary(Section):
-    """`evaluation.recall.summary`: one model on one set of pictures; rows of `confusion` are the true classes."""
+    """`evaluation.recall.summary`: one model on one set of pictures; rows of `confusion` are the true classes.
+
+    Figures of classes are None, or left out, where the model has no label for them.
+    """
 
     pictures: int
-    accuracy: float
+    accuracy: float | None
     accuracy_interval: Interval | None
-    macro_recall: float
-    macro_recall_interval: Interval
-    loss: float
+    macro_recall: float | None
+    macro_recall_interval: Interval | None
+    loss: float | None
     recall: dict[str, float | None]
     recall_interval: dict[str, Interval | None]
     precision: dict[str, float | None]

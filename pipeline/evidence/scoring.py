@@ -14,7 +14,7 @@ from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
 from pipeline.data.shards import Member, members_of
 from pipeline.evaluation import predictions as table
-from pipeline.evaluation.recall import summary
+from pipeline.evaluation.label_match import LabelMatch, matched_summary
 from pipeline.images import sandbox
 from pipeline.images.distortions import DISTORTIONS
 from pipeline.images.limits import Limits
@@ -22,7 +22,7 @@ from pipeline.images.rendering import PLAIN, Renderer, render_all
 from pipeline.model.traced import traced
 from pipeline.params.root import Params
 
-# uint8 pictures (n, size, size, 3), RGB, to probabilities (n, classes) in the order of labels.names; n up to BATCH.
+# uint8 pictures (n, size, size, 3), RGB, to probabilities (n, labels), the model's labels in order; n up to BATCH.
 Score = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
 
 BATCH = 64
@@ -38,16 +38,19 @@ def keras_score(model: Any) -> Score:
     return score
 
 
-def predictions_from_shards(score: Score, size: int, splits: Sequence[str], params: Params) -> pd.DataFrame:
+def predictions_from_shards(
+    score: Score, size: int, splits: Sequence[str], params: Params, names: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Return `sha256, split, label, p_<class>...` of these splits' pictures, from their original bytes.
 
     For models whose input size (px) is not that of build/packed. Rows are ordered by split, as given, then by sha256.
+    `names`: the model's labels, if they are not labels.names.
     """
     known = tables.read_parquet(paths.SPLITS, ["sha256", "label", "split"])
     parts = [known[known["split"] == split].sort_values("sha256") for split in splits]
     rows = _locate(pd.concat(parts, ignore_index=True))
     predicted = [_predict(score, chunk[:, 0]) for chunk in _render(rows, size, (PLAIN,), params)]
-    names = params.labels.names
+    names = names or params.labels.names
     probabilities = np.concatenate(predicted) if predicted else np.empty((0, len(names)))
     return table.frame(rows["sha256"].tolist(), rows["split"].tolist(), rows["label"].tolist(), probabilities, names)
 
@@ -65,13 +68,16 @@ def pictures_of(
     return rows[["sha256", "label"]], (chunk[:, 0] for chunk in _render(rows, size, (PLAIN,), params))
 
 
-def robustness(score: Score, size: int, test: pd.DataFrame, params: Params) -> dict[str, Any]:
+def robustness(
+    score: Score, size: int, test: pd.DataFrame, params: Params, match: LabelMatch | None = None
+) -> dict[str, Any]:
     """Return recall, macro_recall, unsafe_recall and its interval of the same test pictures, plain and distorted.
 
     At most evaluate.robustness_pictures of them, the first by sha256: as good as a random draw, and the same pictures
-    for every model. `worst` is the distortion with the lowest unsafe recall, None where nothing is unsafe.
+    for every model. `worst` is the distortion with the lowest unsafe recall, None where nothing is unsafe. `match`: of
+    the model's labels, if they are not labels.names.
     """
-    labels = params.labels
+    match = match or LabelMatch.own(params.labels.names, params.labels.unsafe)
     chosen = test.sort_values("sha256").head(params.evaluate.robustness_pictures)
     forms = (PLAIN, *DISTORTIONS)
     rows = _locate(chosen[["sha256", "label"]])
@@ -80,10 +86,10 @@ def robustness(score: Score, size: int, test: pd.DataFrame, params: Params) -> d
         for chunk in _render(rows, size, forms, params)
     ]
     probabilities = np.concatenate(chunks)
-    truth = rows["label"].map(labels.names.index).to_numpy(dtype=np.int64)
+    truth = match.truth(rows["label"])
     report: dict[str, Any] = {"pictures": len(rows)}
     for index, form in enumerate(forms):
-        figures = summary(probabilities[:, index], truth, labels.names, labels.unsafe, params.evaluate.confidence)
+        figures = matched_summary(match.widen(probabilities[:, index]), truth, match, params.evaluate.confidence)
         report[form] = {
             "recall": figures["recall"],
             "macro_recall": figures["macro_recall"],

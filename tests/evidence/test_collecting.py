@@ -9,9 +9,10 @@ from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
 from pipeline.evaluation import calibration
 from pipeline.evaluation import predictions as table
+from pipeline.evaluation.label_match import LabelMatch
 from pipeline.evaluation.recall import summary
 from pipeline.evidence import collecting
-from pipeline.evidence.document import DOCUMENT, PREDICTIONS
+from pipeline.evidence.document import DOCUMENT, PREDICTIONS, Document
 from pipeline.params.evaluate import Policy
 from pipeline.params.root import load_params
 from pipeline.tracking.lineage import digest
@@ -123,3 +124,62 @@ def test_decisions_reports_and_tags_reach_the_document(project_copy):
 def test_without_test_pictures_it_says_where_to_look(predictions):
     with pytest.raises(UserError, match="no picture to measure"):
         collecting.collect(by_colour, "a" * 64, 24, predictions[predictions["split"] == "val"], load_params())
+
+
+def as_binary(pictures: np.ndarray) -> np.ndarray:
+    """The same model with two outputs: safe (drawings and neutral) and unsafe (porn)."""
+    unsafe = by_colour(pictures)[:, 2]
+    return np.stack([1 - unsafe, unsafe], axis=1)
+
+
+def collected(score, match: LabelMatch, folder) -> dict:
+    params = load_params()
+    predictions = collecting.predictions_from_shards(score, 24, ("val", "test"), params, match.labels)
+    collecting.write(collecting.collect(score, "a" * 64, 24, predictions, params, match), predictions, folder)
+    assert list(predictions)[3:] == [f"p_{label}" for label in match.labels]
+    document = json.loads((folder / DOCUMENT).read_text())
+    assert Document.read(document).match == match
+    return document
+
+
+def test_a_binary_model_has_the_figures_of_unsafe_against_safe(in_project, tmp_path):
+    """They are those of the model with all classes, whose unsafe class is the same output."""
+    match = LabelMatch(("safe", "unsafe"), ("unsafe",), tuple(NAMES), ("porn",))
+    binary = collected(as_binary, match, tmp_path / "binary")
+    every = collected(by_colour, LabelMatch.own(NAMES, ("porn",)), tmp_path / "every")
+    assert (binary["labels"], binary["unsafe"]) == (["safe", "unsafe"], ["unsafe"])
+    assert binary["truth"] == {"labels": NAMES, "unsafe": ["porn"]}
+    assert "truth" not in every
+    for section in ("test", "policy", "leaks"):
+        assert binary[section] == every[section]
+    nothing = ("accuracy", "macro_recall", "macro_recall_interval", "loss")
+    assert {binary["summary"][name] for name in nothing} == {None}
+    assert binary["summary"]["recall"] == binary["bootstrap"]["recall"] == {}
+    assert [sum(row) for row in binary["summary"]["confusion"]] == [sum(row) for row in every["summary"]["confusion"]]
+    assert set(binary["operating_points"]) == {"unsafe", "queue"}
+    assert binary["operating_points"]["unsafe"]["classes"] == ["unsafe"]
+    assert binary["operating_points"]["unsafe"]["recall"] is not None
+    plain = binary["robustness"]["plain"]
+    assert (plain["recall"], plain["macro_recall"]) == ({}, None)
+    assert plain["unsafe_recall"] == binary["summary"]["unsafe"]["recall"]
+    assert {row["accuracy"] for row in binary["slices"]["rows"]} == {None}
+    assert [row["unsafe_pictures"] for row in binary["slices"]["rows"]] == [
+        row["unsafe_pictures"] for row in every["slices"]["rows"]
+    ]
+    assert binary["raw"]["summary"]["unsafe"] == binary["summary"]["unsafe"]
+    assert binary["calibration"]["held_out"]["loss_before"] is not None
+    for name in ("pr", "reliability", "confusion"):
+        assert (tmp_path / f"binary/plots/{name}.png").stat().st_size > 5000
+
+
+def test_of_a_renamed_class_the_others_are_judged(in_project, tmp_path):
+    match = LabelMatch(("drawings", "neutral", "nude"), ("nude",), tuple(NAMES), ("porn",))
+    renamed = collected(by_colour, match, tmp_path / "renamed")
+    every = collected(by_colour, LabelMatch.own(NAMES, ("porn",)), tmp_path / "every")
+    assert renamed["summary"]["recall"] == {name: every["summary"]["recall"][name] for name in ("drawings", "neutral")}
+    assert renamed["summary"]["unsafe"] == every["summary"]["unsafe"]
+    assert renamed["summary"]["confusion"] == every["summary"]["confusion"]
+    assert set(renamed["robustness"]["grey"]["recall"]) == {"drawings", "neutral"}
+    point = renamed["operating_points"]["unsafe"]
+    assert point["classes"] == ["nude"]
+    assert point["val_recall"] >= 0.95
