@@ -121,6 +121,8 @@ class Outputs(StrEnum):
 
     probabilities = "probabilities"
     logits = "logits"
+    probability = "probability"
+    logit = "logit"
 
 
 def import_model(
@@ -131,12 +133,18 @@ def import_model(
     rename: Annotated[
         list[str] | None, typer.Option("--map", help="THEIRS=OURS; several of one class are added up. Repeatable.")
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="The version's labels, if it does not answer ours: safe,unsafe, say.")
+    ] = None,
+    unsafe: Annotated[str | None, typer.Option(help="Which of --labels are unsafe, a,b.")] = None,
     rescaling: Annotated[
         Rescaling | None, typer.Option(help="Of pixel values: none (0..255), unit (0..1), symmetric (-1..1).")
     ] = None,
     size: Annotated[int | None, typer.Option(min=1, max=4096, help="Side of its input, px.")] = None,
     channels: Annotated[Channels, typer.Option(help="The order of its input.")] = Channels.rgb,
-    outputs: Annotated[Outputs, typer.Option(help="What it returns.")] = Outputs.probabilities,
+    outputs: Annotated[
+        Outputs, typer.Option(help="What it returns; probability, logit: one output, of the last of two labels.")
+    ] = Outputs.probabilities,
     sha256: Annotated[str | None, typer.Option(help="The digest that the file must have.")] = None,
     max_mb: Annotated[int, typer.Option(min=1, max=2**20, help="Refuse larger ones, MiB.")] = 1024,
     name: Annotated[str | None, typer.Option(help="Registered model; register.model if not given.")] = None,
@@ -158,7 +166,8 @@ def import_model(
     project.check_root()
     prepare_environment()
     declared: dict[str, Any] = {**options, "size": size, "sha256": sha256, "max_mb": max_mb}
-    declared["classes"] = tuple(word.strip() for word in classes.split(",")) if classes else None
+    for name_of_option, text in (("classes", classes), ("labels", labels), ("unsafe", unsafe)):
+        declared[name_of_option] = tuple(word.strip() for word in text.split(",")) if text else None
     declared["renamed"] = {theirs: ours for theirs, _, ours in (pair.partition("=") for pair in rename or [])}
     incumbent, done = importing.import_model(path, load_params(), ImportOptions(**declared), name=name)
     print_result(incumbent.to_document(done), incumbent.lines(done), as_json=as_json)

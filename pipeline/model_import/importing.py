@@ -21,7 +21,7 @@ from pipeline.images import sandbox
 from pipeline.model_import import loading
 from pipeline.model_import.incumbent import Incumbent
 from pipeline.model_import.inspection import Format
-from pipeline.model_import.options import ImportOptions, ResolvedImport, resolve
+from pipeline.model_import.options import ImportOptions, ResolvedImport, match_labels, resolve
 from pipeline.params.root import Params
 from pipeline.promotion.registration import register_with_evidence
 from pipeline.registry.model_versions import Registration
@@ -63,9 +63,10 @@ def import_model(
     score = load_network(incumbent.model_file, incumbent.adapter, incumbent.size, len(incumbent.labels))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        predictions = scoring.predictions_from_shards(score, incumbent.size, ("val", "test"), params)
+        splits = ("val", "test")
+        predictions = scoring.predictions_from_shards(score, incumbent.size, splits, params, incumbent.labels)
         sha256 = digest(incumbent.model_file)
-        document = collecting.collect(score, sha256, incumbent.size, predictions, params)
+        document = collecting.collect(score, sha256, incumbent.size, predictions, params, incumbent.match)
         collecting.write(document, predictions, folder)
         request = candidate(incumbent, params, figures(document), name=name)
         registration, _ = register_with_evidence(request, folder, params)
@@ -88,7 +89,7 @@ def candidate(incumbent: Incumbent, params: Params, measured: Mapping[str, float
         name=name or params.register_.model,
         alias=ALIAS,
         labels=incumbent.labels,
-        unsafe=params.labels.unsafe,
+        unsafe=params.labels.unsafe if incumbent.match.same else incumbent.match.unsafe,
         size=incumbent.size,
         rescaling=incumbent.rescaling,
         evidence=measured,
@@ -107,12 +108,12 @@ def prepare(path: Path, params: Params, options: ImportOptions | None = None) ->
 
     """
     options = options or ImportOptions()
+    match = match_labels(options, params.labels)
     # Absolute, as the sandbox worker may have another working directory.
     path, kind = loading.locate(path.absolute(), options.format)
     sha256 = loading.checked_digest(path, kind, options.sha256, options.max_mb * 2**20)
     info = _in_sandbox(loading.inspect, (kind, path, options.max_mb * 2**20), path, options.max_mb)
-    labels = params.labels.names
-    resolved = resolve(path, info, options, labels)
+    resolved = resolve(path, info, options, match.labels)
     scale, offset = _RESCALING[resolved.rescaling]
     adapter = Adapter(
         kind=_KINDS[kind],
@@ -120,17 +121,18 @@ def prepare(path: Path, params: Params, options: ImportOptions | None = None) ->
         offset=offset,
         layout=info.layout,
         channels=options.channels,
-        outputs=options.outputs,
+        outputs=resolved.outputs,
         order=resolved.order,
     )
-    settings = {"file": path.name, "sha256": sha256, "format": kind, "labels": labels} | _settings(options, resolved)
+    settings = {"file": path.name, "sha256": sha256, "format": kind, "labels": match.labels}
+    settings |= _settings(options, resolved) | ({} if match.same else {"unsafe": match.unsafe})
     folder = _earlier_record(settings) or _new_record(path, adapter, settings, options.max_mb)
     return Incumbent(
         folder=folder,
         model=_FILES[adapter.kind],
         adapter=adapter,
         size=resolved.size,
-        labels=labels,
+        match=match,
         classes=resolved.classes,
         class_source=resolved.class_source,
         format=kind,
@@ -148,7 +150,7 @@ def _settings(options: ImportOptions, resolved: ResolvedImport) -> dict[str, Any
         "size": resolved.size,
         "rescaling": resolved.rescaling,
         "channels": options.channels,
-        "outputs": options.outputs,
+        "outputs": resolved.outputs,
     }
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluation.label_match import LabelMatch, listing
 from pipeline.model_import.inspection import Format
 from pipeline.model_import.options import ClassSource, Rescaling
 from pipeline.registry.model_versions import Registration
@@ -19,7 +20,7 @@ class Incumbent:
         model: name of the model in that folder.
         adapter: converts between our pixels and labels and the model's own.
         size: side of its square input in pixels.
-        labels: ours, in the order of the adapter's outputs.
+        match: its labels, in the order of the adapter's outputs, beside labels.names.
         classes: the file's own, in the order of its outputs.
         class_source: what defined that order: `said` (the user), `file`, or `params` (assumed as in params.yaml).
         format: of the original file.
@@ -33,13 +34,18 @@ class Incumbent:
     model: str
     adapter: Adapter
     size: int
-    labels: tuple[str, ...]
+    match: LabelMatch
     classes: tuple[str, ...]
     class_source: ClassSource
     format: Format
     rescaling: Rescaling
     sha256: str
     origin: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The version's labels."""
+        return self.match.labels
 
     @property
     def model_file(self) -> Path:
@@ -55,6 +61,7 @@ class Incumbent:
             "classes": list(self.classes),
             "classes_stated_by": self.class_source,
             "labels": list(self.labels),
+            "unsafe": list(self.match.unsafe),
             "size": self.size,
             "rescaling": self.rescaling,
             "adapter": self.adapter.to_document(),
@@ -67,15 +74,29 @@ class Incumbent:
     def lines(self, registration: Registration) -> list[str]:
         """Return them for a terminal."""
         sources = {
-            "said": "as --classes says",
+            "said": "as stated",
             "file": "as it says itself",
             "params": "ASSUMED to be the order of labels.names in params.yaml; --classes states another",
         }
         version = registration.version
+        single = self.adapter.outputs in ("probability", "logit")
+        outputs = f"its one output is that of {self.classes[1]}, the rest to 1 of {self.classes[0]}"
+        if not single:
+            outputs = f"its outputs are {', '.join(self.classes)}"
         return [
             f"{self.origin}: {self.format}, {self.size} px, rescaling {self.rescaling}",
             f"sha256 {self.sha256}",
-            f"its outputs are {', '.join(self.classes)} ({sources[self.class_source]})",
+            f"{outputs} ({sources[self.class_source]})",
+            *self._other_labels(),
             f"registered: {registration.uri}, alias {registration.alias}",
             f"next: nsfw gates {version}; nsfw promote {version} --reason 'what runs today' --override ...",
         ]
+
+    def _other_labels(self) -> list[str]:
+        """Return what is judged of a model with other labels than labels.names."""
+        match = self.match
+        if match.same:
+            return []
+        by_class = listing(match.common) if match.common else "none"
+        labels = f"its labels are {listing(match.labels)}; unsafe: {listing(match.unsafe)}"
+        return [f"{labels}. It is judged as unsafe or safe; by class: {by_class}"]

@@ -5,13 +5,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
 from pipeline.core.errors import UserError
+from pipeline.evaluation.label_match import LabelMatch
 from pipeline.model_import import loading
 from pipeline.model_import.inspection import Format, ModelInfo, refusal
+from pipeline.params.labels import Labels
 
 Rescaling = Literal["none", "unit", "symmetric", "imagenet"]
 ClassSource = Literal["said", "file", "params"]
+Outputs = Literal["probabilities", "logits", "probability", "logit"]
 Order = tuple[tuple[int, ...], ...]
+_SINGLE: dict[Outputs, Outputs] = {
+    "probabilities": "probability",
+    "probability": "probability",
+    "logits": "logit",
+    "logit": "logit",
+}
 
 
 @dataclass(frozen=True)
@@ -20,12 +31,14 @@ class ImportOptions:
 
     Attributes:
         format: None: guessed.
-        classes: the file's classes in the order of its outputs; None: as the file states, or else labels.names.
-        renamed: our label for each of its classes with another name; several may map to one, and add up.
+        classes: the file's classes in the order of its outputs; None: as the file states, or else the labels.
+        renamed: the label for each of its classes with another name; several may map to one, and add up.
+        labels: the version's labels, if they are not labels.names.
+        unsafe: the unsafe ones of them; None: those that params.yaml calls unsafe.
         rescaling: what the model expects of pixel values 0 to 255 (`none`: unchanged); None: not stated.
         size: side of the input in pixels, if the file takes any.
         channels: order of the input's channels.
-        outputs: what the model returns.
+        outputs: what the model returns, as `serving.networks.Adapter` has it.
         sha256: the digest that the file must have.
         max_mb: maximum size of the file in MiB.
 
@@ -34,10 +47,12 @@ class ImportOptions:
     format: Format | None = None
     classes: tuple[str, ...] | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+    unsafe: tuple[str, ...] | None = None
     rescaling: Rescaling | None = None
     size: int | None = None
     channels: Literal["rgb", "bgr"] = "rgb"
-    outputs: Literal["probabilities", "logits"] = "probabilities"
+    outputs: Outputs = "probabilities"
     sha256: str | None = None
     max_mb: int = 1024
 
@@ -49,9 +64,10 @@ class ResolvedImport:
     Attributes:
         classes: the file's, in the order of its outputs.
         class_source: what defined that order: `said` (the user), `file`, or `params` (assumed as in params.yaml).
-        order: for each of our labels, the outputs that add up to it; None if the outputs are our labels already.
+        order: for each label, the outputs that add up to it; None if the outputs are the labels already.
         rescaling: what the model expects of pixel values 0 to 255.
         size: side of its input in pixels.
+        outputs: what it returns: `probability` or `logit` if it has one output.
 
     """
 
@@ -60,6 +76,40 @@ class ResolvedImport:
     order: Order | None
     rescaling: Rescaling
     size: int
+    outputs: Outputs = "probabilities"
+
+
+def match_labels(options: ImportOptions, ours: Labels) -> LabelMatch:
+    """Return the version's labels beside labels.names, which they are unless the options state others.
+
+    Raises:
+        UserError: the labels are invalid, or it is not clear which of them are unsafe.
+
+    """
+    if options.labels is None:
+        if options.unsafe is not None:
+            raise UserError("--unsafe goes with --labels; without it, labels.unsafe in params.yaml holds.")
+        return LabelMatch.own(ours.names, ours.unsafe)
+    names = ours.names if set(options.labels) == set(ours.names) else options.labels
+    unsafe = options.unsafe
+    if unsafe is None:
+        foreign = [name for name in names if name not in ours.names]
+        if foreign:
+            raise UserError(f"--labels: is {foreign[0]} unsafe? Name the unsafe ones of the labels: --unsafe a,b")
+        unsafe = tuple(name for name in names if name in ours.unsafe)
+    try:
+        stated = Labels(names=names, unsafe=unsafe)
+    except ValidationError as error:
+        message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"--labels {','.join(names)} --unsafe {','.join(unsafe)}: {message}.") from None
+    for name in names:
+        if name in ours.names and (name in unsafe) != (name in ours.unsafe):
+            here, there = ("unsafe", "safe") if name in unsafe else ("safe", "unsafe")
+            raise UserError(
+                f"--unsafe makes {name} {here}, and it is {there} in params.yaml: a label that means another thing "
+                f"needs another name (--labels, --map {name}=LABEL)."
+            )
+    return LabelMatch(stated.names, tuple(name for name in names if name in unsafe), ours.names, ours.unsafe)
 
 
 def resolve(path: Path, info: ModelInfo, options: ImportOptions, labels: tuple[str, ...]) -> ResolvedImport:
@@ -69,9 +119,18 @@ def resolve(path: Path, info: ModelInfo, options: ImportOptions, labels: tuple[s
         UserError: the file and the options contradict each other, something is missing, or labels do not match.
 
     """
+    outputs = _outputs(path, info, options)
     classes, class_source = _classes(path, info, options, labels)
-    order = _order(path, classes, options.renamed, labels)
-    return ResolvedImport(classes, class_source, order, _rescaling(path, info, options), _size(path, info, options))
+    order = _order(path, classes, options, labels)
+    rescaling, size = _rescaling(path, info, options), _size(path, info, options)
+    return ResolvedImport(classes, class_source, order, rescaling, size, outputs)
+
+
+def _outputs(path: Path, info: ModelInfo, options: ImportOptions) -> Outputs:
+    single = options.outputs in ("probability", "logit")
+    if single and info.classes not in {None, 1}:
+        raise refusal(path, f"it has {info.classes} outputs, and --outputs {options.outputs} says one")
+    return _SINGLE[options.outputs] if single or info.classes == 1 else options.outputs
 
 
 def _classes(
@@ -79,20 +138,36 @@ def _classes(
 ) -> tuple[tuple[str, ...], ClassSource]:
     """Return the file's classes in the order of its outputs, and what defined them."""
     own = info.labels or loading.labels_beside(path, info.format)
+    single = _outputs(path, info, options) in ("probability", "logit")
+    if single and own and len(own) == 1:
+        own = None  # the name of its one output says nothing of the other side
     if options.classes and own and options.classes != own:
         raise refusal(path, f"its own classes are {', '.join(own)}; --classes says {', '.join(options.classes)}")
-    classes = options.classes or own or labels
-    if info.classes not in {None, len(classes)} or len(set(classes)) < len(classes):
+    classes = options.classes or own or options.labels or labels
+    if single and len(set(classes)) != 2:
         raise refusal(
             path,
-            f"it has {info.classes} outputs for the {len(classes)} classes {', '.join(classes)}; labels.names in "
-            f"params.yaml are {', '.join(labels)}. Name its classes in the order of its outputs: --classes a,b,c",
+            f"it has one output, the probability of the last of two labels, but there are {', '.join(classes)}. "
+            "Name two: --labels safe,unsafe --unsafe unsafe",
         )
-    return classes, "said" if options.classes else "file" if own else "params"
+    if (not single and info.classes not in {None, len(classes)}) or len(set(classes)) < len(classes):
+        raise refusal(
+            path,
+            f"it has {info.classes} outputs for the {len(classes)} classes {', '.join(classes)}; "
+            f"{_ours(options, labels)}. Name its classes in the order of its outputs: --classes a,b,c; or, if they "
+            "are no classes of ours, its labels: --labels a,b,c --unsafe c",
+        )
+    return classes, "said" if options.classes or (options.labels and not own) else "file" if own else "params"
 
 
-def _order(path: Path, classes: tuple[str, ...], renamed: Mapping[str, str], labels: tuple[str, ...]) -> Order | None:
-    """Return, for each of our labels, the outputs that add up to it; None if the outputs are our labels already."""
+def _ours(options: ImportOptions, labels: tuple[str, ...]) -> str:
+    source = "--labels" if options.labels else "labels.names in params.yaml"
+    return f"{source} are {', '.join(labels)}"
+
+
+def _order(path: Path, classes: tuple[str, ...], options: ImportOptions, labels: tuple[str, ...]) -> Order | None:
+    """Return, for each label, the outputs that add up to it; None if the outputs are the labels already."""
+    renamed = options.renamed
     unknown = sorted(renamed.keys() - set(classes))
     names = [renamed.get(name, name) for name in classes]
     strangers = [name for name in names if name not in labels]
@@ -105,8 +180,7 @@ def _order(path: Path, classes: tuple[str, ...], renamed: Mapping[str, str], lab
             if strangers
             else f"none of its classes is {missing[0]}"
         )
-        ours = f"labels.names in params.yaml are {', '.join(labels)}"
-        raise refusal(path, f"its classes are {', '.join(classes)}, {ours}: {reason}")
+        raise refusal(path, f"its classes are {', '.join(classes)}, {_ours(options, labels)}: {reason}")
     if names == list(labels):
         return None
     return tuple(tuple(i for i, name in enumerate(names) if name == label) for label in labels)

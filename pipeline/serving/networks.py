@@ -31,7 +31,8 @@ class Adapter:
         scale, offset: for each channel, in the network's order: its input is pixels * scale + offset.
         layout: axis order of its input.
         channels: order of its input's channels.
-        outputs: what it returns; logits go through a softmax.
+        outputs: what it returns; logits go through a softmax. `probability` and `logit`: one output, the last of two
+            labels (a logit goes through a sigmoid); the first one has what is left to 1.
         order: for each of our labels, indices of the network's outputs that add up to it; None if the outputs are our
             labels.
 
@@ -42,7 +43,7 @@ class Adapter:
     offset: Triple = (0.0, 0.0, 0.0)
     layout: Literal["nhwc", "nchw"] = "nhwc"
     channels: Literal["rgb", "bgr"] = "rgb"
-    outputs: Literal["probabilities", "logits"] = "probabilities"
+    outputs: Literal["probabilities", "logits", "probability", "logit"] = "probabilities"
     order: tuple[tuple[int, ...], ...] | None = None
 
     def to_document(self) -> dict[str, Any]:
@@ -73,6 +74,8 @@ class Adapter:
     @property
     def width(self) -> int | None:
         """Minimum number of outputs that the network must have; None: as many as there are labels."""
+        if self.outputs in ("probability", "logit"):
+            return 1
         return None if self.order is None else 1 + max(index for outputs in self.order for index in outputs)
 
     def to_network(self, pixels: np.ndarray) -> np.ndarray:
@@ -89,6 +92,10 @@ class Adapter:
         if self.outputs == "logits":
             answer = np.exp(answer - answer.max(axis=1, keepdims=True))
             answer = answer / answer.sum(axis=1, keepdims=True)
+        if self.outputs == "logit":
+            answer = 1 / (1 + np.exp(-np.clip(answer, -80, 80)))  # float32's exponential overflows at 89
+        if self.outputs in ("probability", "logit"):
+            answer = np.concatenate([1 - answer, answer], axis=1)
         if self.order is None:
             return answer
         return np.stack([answer[:, list(outputs)].sum(axis=1) for outputs in self.order], axis=1)

@@ -18,8 +18,9 @@ from pipeline.model_import import importing
 from pipeline.model_import.options import ImportOptions
 from pipeline.params.root import Params, load_params
 from pipeline.registry.loading import open_model
+from pipeline.registry.model_versions import Registration
 from pipeline.registry.package import Candidate, requirements
-from pipeline.serving.networks import load_network
+from pipeline.serving.networks import Adapter, load_network
 from pipeline.tracking import lineage
 from pipeline.tracking.mlflow_facts import run_tags
 from pipeline.tracking.run_record import RunRecord
@@ -37,6 +38,7 @@ from tests.support.foreign_models import (
     save_tfjs,
 )
 
+REGISTERED = Registration("nsfw", "incumbent", 1, pending=False, record_id="r", model_sha256="a", uri="models:/nsfw/1")
 SAVE = {name: getattr(foreign_models, f"save_{name}") for name in ("tfjs", "keras", "saved_model", "onnx")}
 
 
@@ -168,6 +170,55 @@ def test_a_bad_model_is_refused_before_it_is_loaded_and_leaves_nothing(name, par
         importing.import_model(path, params, ImportOptions(**{"rescaling": "unit"} | words))
     assert "theirs" in str(refusal.value)
     assert not paths.CACHE.exists()
+
+
+BINARY = {"rescaling": "unit", "labels": ("safe", "unsafe"), "unsafe": ("unsafe",)}
+WEIGHTS, BIAS = np.array([[2.0], [-3.0], [1.5]]), np.array([0.2])
+
+
+def _unsafe() -> np.ndarray:
+    """What a model of WEIGHTS and BIAS calls the probability of unsafe, (5,)."""
+    return 1 / (1 + np.exp(-(pixels() / 255).mean(axis=(1, 2)) @ WEIGHTS[:, 0] - BIAS[0]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "outputs"), [("two", "probabilities"), ("sigmoid", "probabilities"), ("logit", "logits")]
+)
+def test_a_binary_model_answers_its_own_two_labels_however_many_outputs_it_has(kind, outputs, params, theirs, here):
+    activation = {"two": "Softmax", "sigmoid": "Sigmoid", "logit": "Identity"}[kind]
+    weights, bias = WEIGHTS, BIAS
+    if kind == "two":
+        weights, bias = np.concatenate([0 * WEIGHTS, WEIGHTS], axis=1), np.array([0.0, BIAS[0]])
+    path = foreign_models.save_linear(theirs, weights, bias, activation)
+    incumbent = importing.prepare(path, params, ImportOptions(**BINARY, outputs=outputs))
+    assert (incumbent.labels, incumbent.match.unsafe) == (("safe", "unsafe"), ("unsafe",))
+    answer = load_network(incumbent.model_file, incumbent.adapter, SIZE, 2)(pixels())
+    np.testing.assert_allclose(answer, np.stack([1 - _unsafe(), _unsafe()], axis=1), atol=1e-5)
+    request = importing.candidate(incumbent, params, {}, name=None)
+    assert (request.labels, request.unsafe) == (("safe", "unsafe"), ("unsafe",))
+    assert Adapter.from_document(request.adapter) == incumbent.adapter
+    (outputs_line,) = [line for line in incumbent.lines(REGISTERED) if "output" in line]
+    assert outputs_line.startswith(
+        "its outputs are safe, unsafe" if kind == "two" else "its one output is that of unsafe"
+    )
+
+
+def test_one_output_of_safe_is_turned(params, theirs, here):
+    path = foreign_models.save_linear(theirs, WEIGHTS, BIAS, "Sigmoid")
+    options = ImportOptions(**BINARY, classes=("unsafe", "safe"))
+    incumbent = importing.prepare(path, params, options)
+    answer = load_network(incumbent.model_file, incumbent.adapter, SIZE, 2)(pixels())
+    np.testing.assert_allclose(answer, np.stack([_unsafe(), 1 - _unsafe()], axis=1), atol=1e-5)
+
+
+def test_other_labels_are_another_record_and_ours_the_same_as_ever(params, theirs, here):
+    path = foreign_models.save_linear(theirs, np.concatenate([0 * WEIGHTS, WEIGHTS], axis=1), np.array([0.0, 0.2]))
+    first = importing.prepare(path, params, ImportOptions(**BINARY))
+    turned = BINARY | {"labels": ("unsafe", "safe")}
+    assert importing.prepare(path, params, ImportOptions(**turned)).folder != first.folder
+    assert RunRecord.load(first.folder).document["params"]["import.unsafe"] == ["unsafe"]
+    ours = importing.prepare(save_onnx(theirs), params, ImportOptions(rescaling="unit"))
+    assert "import.unsafe" not in RunRecord.load(ours.folder).document["params"]
 
 
 def test_logits_must_be_said(params, theirs, here):

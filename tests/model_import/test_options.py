@@ -4,7 +4,8 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.model_import.inspection import ModelInfo
-from pipeline.model_import.options import ImportOptions, resolve
+from pipeline.model_import.options import ImportOptions, match_labels, resolve
+from pipeline.params.labels import Labels
 
 LABELS = ("drawings", "neutral", "porn")
 INFO = ModelInfo("keras", 32, 3)
@@ -84,3 +85,84 @@ def test_a_size_that_the_file_leaves_open_must_be_said(path):
 def test_layers_models_are_nsfwjs_unless_said(path):
     assert resolve(path, ModelInfo("tfjs", 32, 3), options(rescaling=None), LABELS).rescaling == "unit"
     assert resolve(path, ModelInfo("tfjs", 32, 3), options(rescaling="symmetric"), LABELS).rescaling == "symmetric"
+
+
+OURS = Labels(names=LABELS, unsafe=("porn",))
+
+
+def test_without_labels_of_its_own_it_answers_ours():
+    match = match_labels(options(), OURS)
+    assert (match.same, match.labels, match.unsafe) == (True, LABELS, ("porn",))
+    turned = match_labels(options(labels=("porn", "drawings", "neutral")), OURS)
+    assert turned == match
+
+
+def test_labels_of_its_own():
+    match = match_labels(options(labels=("safe", "unsafe"), unsafe=("unsafe",)), OURS)
+    assert (match.labels, match.unsafe, match.classes, match.unsafe_classes) == (
+        ("safe", "unsafe"),
+        ("unsafe",),
+        LABELS,
+        ("porn",),
+    )
+    known = match_labels(options(labels=("neutral", "porn")), OURS)
+    assert (known.labels, known.unsafe, known.unknown) == (("neutral", "porn"), ("porn",), ("drawings",))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ({"unsafe": ("porn",)}, r"--unsafe goes with --labels"),
+        ({"labels": ("safe", "nsfw")}, r"is safe unsafe\? Name the unsafe ones of the labels: --unsafe a,b"),
+        ({"labels": ("safe", "nsfw"), "unsafe": ("porn",)}, r"unsafe names porn; allowed: safe, nsfw"),
+        ({"labels": ("safe", "nsfw"), "unsafe": ("safe", "nsfw")}, r"at least one must be safe"),
+        ({"labels": ("safe", "safe"), "unsafe": ("safe",)}, r"holds a label twice"),
+        ({"labels": ("safe", "n s"), "unsafe": ("n s",)}, r"label 'n s' may hold letters"),
+        ({"labels": ("safe",), "unsafe": ("safe",)}, r"at least 2"),
+        ({"labels": ("neutral", "nsfw"), "unsafe": ("neutral",)}, r"--unsafe makes neutral unsafe, and it is safe in"),
+        ({"labels": ("porn", "nsfw"), "unsafe": ("nsfw",)}, r"--unsafe makes porn safe, and it is unsafe in params"),
+    ],
+)
+def test_labels_that_say_nothing_or_contradict_params_are_refused(words, reason):
+    with pytest.raises(UserError, match=reason):
+        match_labels(options(**words), OURS)
+
+
+BINARY = {"labels": ("safe", "unsafe"), "unsafe": ("unsafe",)}
+
+
+def test_its_outputs_are_its_labels_in_their_order_or_are_mapped_to_them(path):
+    resolved = resolve(path, ModelInfo("keras", 32, 2), options(**BINARY), BINARY["labels"])
+    assert (resolved.classes, resolved.class_source, resolved.order) == (("safe", "unsafe"), "said", None)
+    mapped = options(**BINARY, classes=("nsfw", "sfw"), renamed={"nsfw": "unsafe", "sfw": "safe"})
+    assert resolve(path, ModelInfo("keras", 32, 2), mapped, BINARY["labels"]).order == ((1,), (0,))
+    own = ModelInfo("onnx", 32, 2, "nchw", ("sfw", "nsfw"))
+    with pytest.raises(UserError, match=r"its classes are sfw, nsfw, --labels are safe, unsafe: sfw is none of our"):
+        resolve(path, own, options(**BINARY), BINARY["labels"])
+    with pytest.raises(UserError, match=r"5 outputs for the 2 classes safe, unsafe; --labels are safe, unsafe"):
+        resolve(path, ModelInfo("keras", 32, 5), options(**BINARY), BINARY["labels"])
+
+
+@pytest.mark.parametrize(
+    ("count", "stated", "outputs"),
+    [
+        (1, "probabilities", "probability"),
+        (1, "logits", "logit"),
+        (None, "probability", "probability"),
+        (None, "logit", "logit"),
+        (2, "logits", "logits"),
+    ],
+)
+def test_one_output_is_the_probability_of_the_last_label(path, count, stated, outputs):
+    info, stated_options = ModelInfo("keras", 32, count), options(**BINARY, outputs=stated)
+    assert resolve(path, info, stated_options, BINARY["labels"]).outputs == outputs
+    one_name = ModelInfo("keras", 32, count, "nhwc", ("nsfw",))
+    if count != 2:
+        assert resolve(path, one_name, stated_options, BINARY["labels"]).classes == ("safe", "unsafe")
+
+
+def test_one_output_needs_two_labels(path):
+    with pytest.raises(UserError, match=r"one output, the probability of the last of two labels.*--labels safe,unsafe"):
+        resolve(path, ModelInfo("keras", 32, 1), options(), LABELS)
+    with pytest.raises(UserError, match=r"it has 3 outputs, and --outputs logit says one"):
+        resolve(path, INFO, options(outputs="logit"), LABELS)

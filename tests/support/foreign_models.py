@@ -87,6 +87,30 @@ def save_onnx(
     return path
 
 
+def save_linear(
+    folder: Path, weights: np.ndarray, bias: np.ndarray, activation: str = "Softmax", name: str = "linear.onnx"
+) -> Path:
+    """An ONNX model, channels first: the mean of each channel, a dense layer (3, outputs), and an activation."""
+    values = {"w": weights.astype(np.float32), "b": bias.astype(np.float32)}
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["m"]),
+        helper.make_node("Flatten", ["m"], ["f"]),
+        helper.make_node("Gemm", ["f", "w", "b"], ["l"]),
+        helper.make_node(activation, ["l"], ["p"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("p", TensorProto.FLOAT, ["n", weights.shape[1]])],
+        [numpy_helper.from_array(value, key) for key, value in values.items()],
+    )
+    path = folder / name
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def onnx_answer(unit: np.ndarray) -> np.ndarray:
     """The outputs of save_onnx's model, computed with NumPy."""
     logits = unit.mean(axis=(1, 2)) @ np.linspace(-9, 9, 9).reshape(3, 3) + [1, 0, -1]
