@@ -10,6 +10,7 @@ from pipeline.core.files import read_object
 from pipeline.evaluation.label_issues import weak_model_warning
 from pipeline.promotion.formatting import gate_lines
 from pipeline.promotion.gate_table import Gate
+from pipeline.registry import descriptions
 from pipeline.tracking import lineage
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def _gates(judged: dict[str, Any] | None) -> list[str]:
     gates = [Gate(**gate) for gate in judged["gates"]]
     idle = [gate.gate for gate in gates if gate.status == "n/a"]
     head, *table = gate_lines([gate for gate in gates if gate.status != "n/a"])
+    head = "; ".join([head, *descriptions.unjudged([gate.to_document() for gate in gates if gate.status == "n/a"])])
     if idle:
         table.append(f"  n/a (`nsfw gates` says why): {', '.join(idle)}")
     return ["", f"{head} (against {against} in production)", *table]

@@ -35,10 +35,12 @@ class Case:
         production: the version in production, None if there is none yet.
         differences: of recall, from production to challenger, on the same pictures (`evaluation.paired_comparison`).
         incomparable: why there are no differences although there is a production.
+        uncompared: which classes have no differences, and why; "" for none.
         test_sets: how the test sets differ; None without production's evidence.
         test_change: the promoter's explanation of that difference.
         wrong_reports: rows of the current data/reports.csv that the challenger gets wrong, or never saw.
         reports: the number of rows of data/reports.csv.
+        reports_by_side: how many of them are of classes that the challenger has no label for.
         committed: the commit that holds the uncommitted changes of a dirty run, None if no commit does.
 
     """
@@ -49,8 +51,10 @@ class Case:
     production: int | None = None
     differences: Mapping[str, Difference] = field(default_factory=dict)
     incomparable: str = ""
+    uncompared: str = ""
     test_sets: TestSetChange | None = None
     test_change: str = ""
     wrong_reports: Sequence[str] = ()
     reports: int = 0
+    reports_by_side: int = 0
     committed: str | None = None

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.errors import UserError
-from pipeline.evaluation.paired_comparison import differences
+from pipeline.evaluation import calibration
+from pipeline.evaluation import predictions as table
 from pipeline.evaluation.rollups import ALL_UNSAFE
 from pipeline.promotion import agreement, judging
-from pipeline.promotion.judging import IncomparableError, PairedAnswers
+from pipeline.promotion.pairing import IncomparableError, PairedAnswers, Rescore, pair_answers
 from pipeline.registry import state
 from pipeline.registry.evidence_store import Evidence, EvidenceError
 from pipeline.tracking import server
@@ -24,13 +25,14 @@ _WIDTH = 8  # of a column
 MOST_SHOWN = 20  # pictures that changed sides, on a terminal
 
 
-def compare(params: Params, before: str, after: str, rescore: judging.Rescore | None = None) -> dict[str, Any]:
+def compare(params: Params, before: str, after: str, rescore: Rescore | None = None) -> dict[str, Any]:
     """Return both versions' figures on the test pictures of `after`, and the pictures that changed sides.
 
     A picture's side is unsafe or safe, by its most probable class. Keys: model, before, after, findings, confidence;
     recall: rows of figure, before, after, change, interval, pictures; other: what each version's own threshold flags,
     as shares and in pictures of 100,000 at `evaluate.prevalence`, and figures of calibration, robustness, speed and
-    size; moved: rows of MOVED_COLUMNS (unsafe_* are probabilities), the most serious first.
+    size; moved: rows of MOVED_COLUMNS (unsafe_* are probabilities), the most serious first. Where the versions' labels
+    differ, uncompared: which classes are not compared, and why.
 
     Raises:
         UserError: there is no such version, or the two cannot be compared.
@@ -45,29 +47,30 @@ def compare(params: Params, before: str, after: str, rescore: judging.Rescore | 
     warnings = now.findings()
     try:
         left, right = (_require(evidence) for evidence in fetched)
-        both = judging.pair_answers(left, right, rescore)
+        both = pair_answers(left, right, rescore)
     except (EvidenceError, IncomparableError) as error:
         raise UserError("\n".join([str(error), *(f"WARNING: {each}" for each in warnings)])) from None
-    unsafe = list(right.document.unsafe)
+    uncompared = {"uncompared": both.uncompared} if both.uncompared else {}
     return {
         "model": now.model,
         "before": versions[0],
         "after": versions[1],
         "findings": warnings,
         "confidence": params.evaluate.confidence,
-        "recall": _rows(both, unsafe, params),
+        "recall": _rows(both, params),
         "other": _others(left, right),
-        "moved": moved_pictures(both, unsafe).to_dict("records"),
+        "moved": moved_pictures(both).to_dict("records"),
+        **uncompared,
     }
 
 
-def moved_pictures(both: PairedAnswers, unsafe: list[str]) -> pd.DataFrame:
+def moved_pictures(both: PairedAnswers) -> pd.DataFrame:
     """Return rows of MOVED_COLUMNS: pictures that one model calls unsafe and the other does not.
 
     Newly missed unsafe pictures come first.
     """
     before, after, labels = both.arrays()
-    members = np.array([name in unsafe for name in both.names])
+    members = np.array([name in both.unsafe for name in both.names])
     predicted = before.argmax(axis=1), after.argmax(axis=1)
     flagged = members[predicted[0]], members[predicted[1]]
     truth = members[labels]
@@ -106,6 +109,7 @@ def lines(report: dict[str, Any]) -> list[str]:
             f"  {_points(low)} to {_points(high)}".ljust(78)
             + str(row["pictures"])
         )
+    text += [f"  {report['uncompared']}"] if "uncompared" in report else []
     text += [f"  {row['figure']:<22}{_number(row['before'])}{_number(row['after'])}" for row in report["other"]]
     counts = pd.Series([row["side"] for row in report["moved"]], dtype="str").value_counts().sort_index()
     changes = ", ".join(f"{count} {side}" for side, count in counts.items()) or "none"
@@ -126,8 +130,8 @@ def _require(evidence: Evidence | EvidenceError | None) -> Evidence:
     raise evidence or EvidenceError("no evidence")
 
 
-def _rows(both: PairedAnswers, unsafe: list[str], params: Params) -> list[dict[str, Any]]:
-    by_figure = differences(*both.arrays(), both.names, unsafe, resamples=params.evaluate.resamples, seed=params.seed)
+def _rows(both: PairedAnswers, params: Params) -> list[dict[str, Any]]:
+    by_figure = both.differences(params)
     first = [name for name in ("unsafe_recall", "macro_recall") if name in by_figure]
     return [
         {
@@ -144,6 +148,10 @@ def _rows(both: PairedAnswers, unsafe: list[str], params: Params) -> list[dict[s
 
 
 def _others(left: Evidence, right: Evidence) -> list[dict[str, Any]]:
+    # What the top probability means depends on the labels; that a picture is unsafe means the same to all.
+    alike = left.document.labels == right.document.labels
+    error = "calibration error" if alike else "calibration, unsafe"
+
     def figures(evidence: Evidence) -> dict[str, float | None]:
         document, speed = evidence.document, evidence.facts.get("speed") or {}
         point, worst = document.operating_points.get(ALL_UNSAFE), document.robustness.worst
@@ -153,7 +161,7 @@ def _others(left: Evidence, right: Evidence) -> list[dict[str, Any]]:
             "flagged, of unsafe": point.recall if point else None,
             "flagged, of safe": point.false_positive_rate if point else None,
             "review, of 100,000": workload.flagged_per_100000 if workload else None,
-            "calibration error": document.calibration.ece_after,
+            error: document.calibration.ece_after if alike else _unsafe_calibration(evidence),
             "worst distortion": worst.unsafe_recall if worst else None,
             "p95 ms a picture": speed.get("p95_ms"),
             "size, MB": evidence.facts.get("size_mb"),
@@ -161,6 +169,18 @@ def _others(left: Evidence, right: Evidence) -> list[dict[str, Any]]:
 
     before, after = figures(left), figures(right)
     return [{"figure": name, "before": before[name], "after": after[name]} for name in before]
+
+
+def _unsafe_calibration(evidence: Evidence) -> float | None:
+    """Return the calibration error of the probability that a test picture is unsafe."""
+    document, match = evidence.document, evidence.document.match
+    test = evidence.predictions[evidence.predictions["split"] == "test"]
+    unsafe = match.members[match.truth(test["label"])].astype(np.int64)
+    answers = table.probabilities(test, match.labels)
+    error: float | None = calibration.report(answers, unsafe, document.calibration.temperature, match.label_members)[
+        "ece_after"
+    ]
+    return error
 
 
 def _number(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.promotion.gate_table import STATUSES, Gate, failed_gates, format_rows
+from pipeline.registry import descriptions
 
 
 def gate_lines(table: Sequence[Gate]) -> list[str]:
@@ -12,7 +13,8 @@ def gate_lines(table: Sequence[Gate]) -> list[str]:
     failed = failed_gates(table)
     head = f"gates: {len(failed)} of {len(table)} failed: {', '.join(failed)}" if failed else "gates: none failed"
     ordered = sorted(table, key=lambda gate: STATUSES.index(gate.status))
-    return [head, *(f"  {line}" for line in format_rows(ordered))]
+    unjudged = descriptions.unjudged([gate.to_document() for gate in table])
+    return ["; ".join([head, *unjudged]), *(f"  {line}" for line in format_rows(ordered))]
 
 
 def plain(text: str, most: int = 300) -> str:

@@ -11,7 +11,10 @@ Test = Literal["at least", "at most", ""]
 
 @dataclass(frozen=True)
 class Gate:
-    """One row of the table. `value` and `limit` are None where the gate has no number."""
+    """One row of the table. `value` and `limit` are None where the gate has no number.
+
+    `unjudged`: what it could not judge because models have other labels than the pictures have classes; "" for nothing.
+    """
 
     gate: str
     status: Status
@@ -19,10 +22,11 @@ class Gate:
     limit: float | None
     reason: str
     test: Test = ""
+    unjudged: str = ""
 
     def to_document(self) -> dict[str, Any]:
-        """Return the row for JSON."""
-        return asdict(self)
+        """Return the row for JSON; `unjudged` only where there is something."""
+        return {key: value for key, value in asdict(self).items() if key != "unjudged" or value}
 
 
 def failed_gates(table: Sequence[Gate]) -> list[str]:

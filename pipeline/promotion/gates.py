@@ -4,12 +4,14 @@
     failed = [gate.gate for gate in table if gate.status == "fail"]
 
 Figures come from the evidence (docs/evidence.md). Without evidence every gate fails; a gate with nothing to judge does
-not apply (n/a).
+not apply (n/a). A gate by class judges the classes that the models have labels for, and names the others (`unjudged`).
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from pipeline.evaluation.label_match import listing
 from pipeline.evidence.document import Document
 from pipeline.params.register import Gates
 from pipeline.promotion.case import Case
@@ -52,18 +54,27 @@ def _evidence(case: Case) -> Document:
 
 
 def _class_recall(name: str, limit: float, case: Case) -> Gate:
-    summary = _evidence(case).summary
+    summary, match = _evidence(case).summary, _evidence(case).match
+    if not match.same and not match.common:
+        reason = f"its labels are {listing(match.labels)}: none is a class of the pictures ({listing(match.classes)})"
+        return Gate(name, "n/a", None, limit, reason, "at least", reason)
     known = {label: value for label, value in summary.recall.items() if value is not None}
     if not known:
         return _least(name, None, limit, "the test set is empty")
     worst = min(known, key=lambda label: (known[label], label))
-    pictures = sum(summary.confusion[list(summary.recall).index(worst)])
-    return _least(name, known[worst], limit, f"{worst} is the lowest, on {pictures} pictures")
+    pictures = sum(summary.confusion[(match.classes or list(summary.recall)).index(worst)])
+    gate = _least(name, known[worst], limit, f"{worst} is the lowest, on {pictures} pictures")
+    return _judged_in_part(gate, f"it has no label {listing(match.unknown)}" if match.unknown else "")
+
+
+def _judged_in_part(gate: Gate, unjudged: str) -> Gate:
+    """Return the gate with what it could not judge, which its reason tells, too."""
+    return replace(gate, reason=f"{gate.reason}; {unjudged}", unjudged=unjudged) if unjudged else gate
 
 
 def _unsafe_recall(name: str, limit: float, case: Case) -> Gate:
     evidence = _evidence(case)
-    pictures = sum(evidence.test.by_label.get(label, 0) for label in evidence.unsafe)
+    pictures = sum(evidence.test.by_label.get(label, 0) for label in evidence.match.unsafe_classes)
     return _least(name, evidence.summary.unsafe.recall, limit, f"on {pictures} unsafe pictures")
 
 
@@ -75,8 +86,9 @@ def _drop(name: str, tolerances: Any, case: Case) -> Gate:
     if case.incomparable:
         return Gate(name, "fail", None, limit, case.incomparable, "at most")
     changes = {key: each for key, each in case.differences.items() if key.split("/")[0] == _FIGURES[figure]}
+    unjudged = "" if figure == "unsafe_recall" else case.uncompared
     if not changes:
-        return Gate(name, "n/a", None, limit, "no such pictures in the test set", "at most")
+        return Gate(name, "n/a", None, limit, unjudged or "no such pictures in the test set", "at most", unjudged)
     # The figure that most likely fell by more than the limit; among equals the one that fell most, as the resamples
     # alone would order them by chance.
     worst = max(sorted(changes), key=lambda key: (changes[key].risk(limit), -changes[key].change))
@@ -87,7 +99,8 @@ def _drop(name: str, tolerances: Any, case: Case) -> Gate:
         f"{what}{100 * each.before:.1f} -> {100 * each.after:.1f} % on {each.pictures} pictures of both; "
         f"{100 * risk:.0f} % of paired resamples fall by more (tolerated: {100 * tolerances.risk:g} %)"
     )
-    return Gate(name, "fail" if risk > tolerances.risk else "pass", drop, limit, reason, "at most")
+    gate = Gate(name, "fail" if risk > tolerances.risk else "pass", drop, limit, reason, "at most")
+    return _judged_in_part(gate, unjudged)
 
 
 def _slice_gap(name: str, limit: float, case: Case) -> Gate:
@@ -103,6 +116,8 @@ def _calibration(name: str, limit: float, case: Case) -> Gate:
     calibration = _evidence(case).calibration
     before = "not known" if calibration.ece_before is None else f"{calibration.ece_before:.4g}"
     reason = f"temperature {calibration.temperature:.3g}; without {before}"
+    if not _evidence(case).match.same:
+        reason = f"of the probability of unsafe; {reason}"
     return _most(name, calibration.ece_after, limit, reason)
 
 
@@ -119,8 +134,11 @@ def _reports(name: str, _: Any, case: Case) -> Gate:
         return Gate(name, "n/a", None, None, "data/reports.csv is empty")
     if case.wrong_reports:
         shown = "; ".join(case.wrong_reports[:3]) + ("; ..." if len(case.wrong_reports) > 3 else "")
-        return Gate(name, "fail", float(len(case.wrong_reports)), 0.0, f"of {case.reports}: {shown}", "at most")
-    return Gate(name, "pass", 0.0, 0.0, f"all {case.reports} reported pictures are right", "at most")
+        gate = Gate(name, "fail", float(len(case.wrong_reports)), 0.0, f"of {case.reports}: {shown}", "at most")
+    else:
+        gate = Gate(name, "pass", 0.0, 0.0, f"all {case.reports} reported pictures are right", "at most")
+    by_side = case.reports_by_side
+    return _judged_in_part(gate, f"{by_side} only as unsafe or safe: it has no label of their class" if by_side else "")
 
 
 def _latency(name: str, limit: float, case: Case) -> Gate:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.promotion.formatting import plain
-from pipeline.registry import state
+from pipeline.registry import descriptions, state
 from pipeline.registry.ledger_entries import Entry, Ledger
 from pipeline.registry.state import State
 from pipeline.tracking import server
@@ -92,6 +92,7 @@ def _entry(entry: Entry, void: str) -> list[str]:
         lines.append(f"        overridden: {plain(', '.join(draft.overrides))}")
         reasons = {str(row["gate"]): plain(str(row["reason"])) for row in draft.gates}
         lines += [f"          {plain(name)}: {reasons[name]}" for name in draft.overrides if name in reasons]
+    lines += [f"        {plain(sentence, 1000)}" for sentence in descriptions.unjudged(draft.gates)]
     if draft.test_change:
         lines.append(f"        test set changed: {plain(draft.test_change)}")
     return lines

@@ -18,12 +18,13 @@ from pipeline.evidence.document import Document
 from pipeline.evidence.figures import Calibration, Workload
 from pipeline.promotion.card_text import FILTERS, NOTHING, Markdown, escape, percent
 from pipeline.promotion.gate_table import STATUSES
+from pipeline.registry import descriptions
 
 TEMPLATE = Path(__file__).parents[2] / "docs" / "model_card.md.j2"
 
 # What a card may show beside the evidence; each may be missing. params and speed are mappings, gates rows of gate,
-# status, value, limit, reason; size_mb in MB; imported: where a model that was not trained here came from; kept_start:
-# whether no epoch of the fine-tuning was better on validation than the model that it began with.
+# status, value, limit, reason, unjudged; size_mb in MB; imported: where a model that was not trained here came from;
+# kept_start: whether no epoch of the fine-tuning was better on validation than the model that it began with.
 FACTS = (
     "model", "version", "backbone", "commit", "data_md5", "trained_at", "run", "imported", "params", "speed", "size_mb",
     "gates", "kept_start",
@@ -77,8 +78,9 @@ def _template() -> str:
 
 
 def _context(evidence: Document, facts: Mapping[str, Any]) -> dict[str, Any]:
-    names, unsafe = evidence.labels, evidence.unsafe
-    members = [index for index, name in enumerate(names) if name in unsafe]
+    match = evidence.match
+    classes, unsafe = match.classes, match.unsafe_classes
+    members = [index for index, unsafe_label in enumerate(match.label_members) if unsafe_label]
     operating = sorted(evidence.operating_points.items(), key=lambda item: item[1].action or "")
     stated = [(name, point.at_prevalence) for name, point in operating if point.at_prevalence]
     gates = sorted(facts["gates"] or (), key=lambda row: STATUSES.index(row["status"]))
@@ -87,11 +89,20 @@ def _context(evidence: Document, facts: Mapping[str, Any]) -> dict[str, Any]:
         "facts": facts,
         "gates": gates,
         "failed": [row["gate"] for row in gates if row["status"] == "fail"],
+        "unjudged": descriptions.unjudged(gates),
+        "classes": classes,
+        "unsafe_classes": unsafe,
+        "unknown": match.unknown,
+        "unjudged_actions": [
+            action
+            for action, named in evidence.policy.items()
+            if named and action not in evidence.operating_points and not match.same
+        ],
         "details": _details(evidence, facts),
         "confidence": Markdown(f"{100 * evidence.confidence:g} %"),
         "unsafe_pictures": sum(evidence.test.by_label[name] for name in unsafe),
         "called_unsafe": sum(row[index] for row in evidence.summary.confusion for index in members),
-        "order": [*unsafe, *(name for name in names if name not in unsafe)],
+        "order": [*unsafe, *(name for name in classes if name not in unsafe)],
         "points": operating,
         "stated": stated,
         "prevalence": _prevalence(stated[0][1]) if stated else None,

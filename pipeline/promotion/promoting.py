@@ -13,6 +13,7 @@ from pipeline.core.errors import UserError
 from pipeline.promotion import agreement, judging, moves
 from pipeline.promotion.gate_table import Gate, failed_gates
 from pipeline.promotion.outcome import Outcome
+from pipeline.promotion.pairing import Rescore
 from pipeline.registry import state
 from pipeline.registry.evidence_store import Evidence, EvidenceError, EvidenceUnavailableError
 from pipeline.registry.ledger_entries import Draft, Entry, Ledger
@@ -27,7 +28,7 @@ _ROUNDS = 10  # attempts against other promotions that were faster
 
 
 def judge(
-    params: Params, requested: str | None = None, *, test_change: str = "", rescore: judging.Rescore | None = None
+    params: Params, requested: str | None = None, *, test_change: str = "", rescore: Rescore | None = None
 ) -> Outcome:
     """Return the gate table of a version (default: the challenger) against production; change nothing.
 
@@ -56,7 +57,7 @@ def promote(
     reason: str,
     overrides: Collection[str] = (),
     test_change: str = "",
-    rescore: judging.Rescore | None = None,
+    rescore: Rescore | None = None,
 ) -> Outcome:
     """Make a version (default: the challenger) production if it passes the gates against the current production.
 

@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline.core import paths, tables
 from pipeline.evidence import scoring
 from pipeline.params.root import Params
-from pipeline.promotion.judging import Rescore
+from pipeline.promotion.pairing import Rescore
 from pipeline.registry import verification
 from pipeline.registry.evidence_store import Evidence
 from pipeline.registry.package import Candidate
@@ -42,7 +42,7 @@ def rescorer(params: Params) -> Rescore:
         if not cached.is_file():
             score, spec = _registered(rescored, params)
             _log.warning("asking version %d about %d test pictures that it was not shown", rescored.version, len(test))
-            answers = scoring.predictions_from_shards(score, int(spec["size"]), ["test"], params)
+            answers = scoring.predictions_from_shards(score, int(spec["size"]), ["test"], params, spec["labels"])
             tables.write_parquet(answers, cached)
         predictions = tables.read_parquet(cached)
         return predictions if set(test) <= set(predictions["sha256"]) else None

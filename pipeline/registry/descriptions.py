@@ -21,7 +21,18 @@ def facts(named: Mapping[str, str]) -> str:
 def verdict(table: Sequence[Mapping[str, Any]]) -> str:
     """Return the result of a gate table in a few words, for a tag."""
     failed = [str(row["gate"]) for row in table if row["status"] == "fail"]
-    return f"failed: {', '.join(failed)}" if failed else ("none failed" if table else "not judged")
+    head = f"failed: {', '.join(failed)}" if failed else ("none failed" if table else "not judged")
+    return "; ".join([head, *unjudged(table)])
+
+
+def unjudged(table: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which gates were not judged, or on a part of the classes, as models have other labels; and why."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for row in table:
+        if row.get("unjudged"):
+            extent = "not judged" if row["status"] == "n/a" else "judged in part"
+            by_reason.setdefault((extent, str(row["unjudged"])), []).append(str(row["gate"]))
+    return [f"{extent}: {', '.join(gates)} ({reason})" for (extent, reason), gates in by_reason.items()]
 
 
 def gates(table: Sequence[Mapping[str, Any]]) -> str:
@@ -30,6 +41,7 @@ def gates(table: Sequence[Mapping[str, Any]]) -> str:
         return ""
     failed = [str(row["gate"]) for row in table if row["status"] == "fail"]
     head = f"**Gates: {len(failed)} of {len(table)} failed**" if failed else "**Gates: none failed**"
+    head = "\n\n".join([head, *map(_cell, unjudged(table))])
     ordered = sorted(table, key=lambda row: _ORDER.index(row["status"]))
     rows = "\n".join(
         f"| {_cell(row['gate'])} | {row['status']} | {_number(row['value'])} | {_limit(row)} | {_cell(row['reason'])} |"

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.promotion import comparison, judging, promoting
+from pipeline.promotion import comparison, promoting
 from pipeline.promotion.comparison import MOVED_COLUMNS, compare
-from pipeline.promotion.judging import PairedAnswers
+from pipeline.promotion.pairing import PairedAnswers, pair_answers
 from pipeline.registry.evidence_store import Evidence
 from tests.support import evidence_documents
 from tests.support.versions import NAMES, predictions
@@ -129,8 +129,8 @@ def test_sides_are_joined_by_picture_and_by_class_name_not_by_place(rng):
     before = predictions({"neutral": 3}, each=8)
     turned = ("porn", "drawings", "neutral")
     mixed = before.iloc[rng.permutation(len(before))][["label", "split", "sha256", *(f"p_{name}" for name in turned)]]
-    plain = judging.pair_answers(evidence_of(before), evidence_of(after))
-    both = judging.pair_answers(evidence_of(mixed, labels=turned), evidence_of(after))
+    plain = pair_answers(evidence_of(before), evidence_of(after))
+    both = pair_answers(evidence_of(mixed, labels=turned), evidence_of(after))
     pd.testing.assert_frame_equal(both.frame, plain.frame)
     arrays = both.arrays()
     np.testing.assert_array_equal(arrays[0], before[[f"p_{name}" for name in NAMES]].to_numpy())
@@ -142,14 +142,8 @@ def test_pictures_of_val_do_not_count_but_answers_on_them_do():
     """What was val for one and is test for the other: it was shown to both."""
     after = predictions(each=4)
     before = after.assign(split="val")
-    assert len(judging.pair_answers(evidence_of(before), evidence_of(after)).frame) == 12
-    assert len(judging.pair_answers(evidence_of(after), evidence_of(before)).frame) == 0
-
-
-def test_other_classes_cannot_be_compared():
-    frame = predictions(each=2)
-    with pytest.raises(judging.IncomparableError, match=r"version 1 knows other classes \(a, b\)"):
-        judging.pair_answers(evidence_of(frame, labels=("a", "b")), evidence_of(frame))
+    assert len(pair_answers(evidence_of(before), evidence_of(after)).frame) == 12
+    assert len(pair_answers(evidence_of(after), evidence_of(before)).frame) == 0
 
 
 def test_moved_names_all_four_sides():
@@ -163,7 +157,7 @@ def test_moved_names_all_four_sides():
         ["e", "neutral", *unsafe, *unsafe],
     ]
     rows_moved = comparison.moved_pictures(
-        PairedAnswers(pd.DataFrame(rows, columns=["sha256", "label", *columns]), NAMES), ["porn"]
+        PairedAnswers(pd.DataFrame(rows, columns=["sha256", "label", *columns]), NAMES, ("porn",))
     )
     assert dict(zip(rows_moved["sha256"], rows_moved["side"], strict=True)) == {
         "a": "newly missed",

@@ -15,6 +15,29 @@ def test_failures_come_first_with_their_numbers():
     assert "| fail | 0.25 | at least 0.5 | so |" in lines[0]
 
 
+def test_what_was_not_judged_and_why_stands_at_the_top_and_in_the_tag():
+    """Several gates with one reason are one sentence."""
+    table = [
+        row("class_recall", "n/a") | {"unjudged": "its labels are safe, unsafe"},
+        row("drop_class_recall", "pass") | {"unjudged": "version 1 has no label racy"},
+        row("drop_macro_recall", "pass") | {"unjudged": "version 1 has no label racy"},
+        row("reports", "n/a"),
+    ]
+    part = "judged in part: drop_class_recall, drop_macro_recall (version 1 has no label racy)"
+    sentences = ["not judged: class_recall (its labels are safe, unsafe)", part]
+    assert descriptions.unjudged(table) == sentences
+    assert descriptions.verdict(table) == "; ".join(["none failed", *sentences])
+    text = descriptions.gates(table).replace("\\", "")
+    assert text.startswith("**Gates: none failed**\n\n" + "\n\n".join(sentences) + "\n\n| gate |")
+
+
+def test_a_table_that_judged_everything_says_nothing_of_it():
+    table = [row("clean", "pass"), row("reports", "n/a")]
+    assert descriptions.unjudged(table) == []
+    assert descriptions.verdict(table) == "none failed"
+    assert descriptions.gates(table).startswith("**Gates: none failed**\n\n| gate |")
+
+
 def test_without_a_table_nothing_is_said():
     assert descriptions.gates([]) == ""
     assert "none failed" in descriptions.gates([row("clean", "pass")])

@@ -12,6 +12,7 @@ import yaml
 
 from pipeline.core import tables
 from pipeline.core.files import write_json
+from pipeline.evaluation.label_match import LabelMatch, matched_summary
 from pipeline.evidence.document import DOCUMENT, FACTS, PREDICTIONS
 from pipeline.registry import evidence_store
 from pipeline.tracking import server
@@ -46,31 +47,30 @@ def predictions(
     return pd.DataFrame(rows, columns=["sha256", "split", "label", *(f"p_{name}" for name in NAMES)])
 
 
-def document(frame: pd.DataFrame, model_sha256: str, **more: Any) -> dict[str, Any]:
-    """An evidence.json about these answers."""
-    from pipeline.evaluation.recall import summary
-
-    columns = [f"p_{name}" for name in NAMES]
-    labels = frame["label"].map(NAMES.index).to_numpy()
+def document(frame: pd.DataFrame, model_sha256: str, match: LabelMatch | None = None, **more: Any) -> dict[str, Any]:
+    """An evidence.json about these answers; `match`: of the model's labels, if they are others than NAMES."""
+    match = match or LabelMatch.own(NAMES, ("porn",))
     lines = sorted(f"{sha}\t{label}\n" for sha, label in zip(frame["sha256"], frame["label"], strict=True))
     made = {
         "model_sha256": model_sha256,
-        "labels": list(NAMES),
-        "unsafe": ["porn"],
+        "labels": list(match.labels),
+        "unsafe": list(match.unsafe),
         "size": 32,
         "test": {
             "digest": hashlib.sha256("".join(lines).encode()).hexdigest(),
             "pictures": len(frame),
             "by_label": frame["label"].value_counts().to_dict(),
         },
-        "summary": summary(frame[columns].to_numpy(), labels, NAMES, ("porn",), 0.95),
+        "summary": matched_summary(*match.arrays(frame), match, 0.95),
         "calibration": {"temperature": 1.1, "ece_before": 0.06, "ece_after": 0.03},
-        "operating_points": {"unsafe": {"classes": ["porn"], "threshold": 0.4}},
+        "operating_points": {"unsafe": {"classes": list(match.unsafe), "threshold": 0.4}},
         "robustness": {"pictures": len(frame), "worst": {"distortion": "grey", "unsafe_recall": 0.9}},
         "slices": {"rows": [], "gap": None, "min_slice": 20},
         "reports": {"cases": 0, "right": 0, "missing": 0, "wrong": []},
         "leaks": {"test_pictures": len(frame), "near": 0, "share": 0.0, "straddling": 0, "pairs": []},
     }
+    if not match.same:
+        made["truth"] = {"labels": list(match.classes), "unsafe": list(match.unsafe_classes)}
     return complete(made | more)
 
 
@@ -105,6 +105,7 @@ class VersionMaker:
         frame: pd.DataFrame | None = None,
         document_more: dict[str, Any] | None = None,
         facts_more: dict[str, Any] | None = None,
+        match: LabelMatch | None = None,
         with_evidence: bool = True,
         alias: bool = True,
     ) -> int:
@@ -122,7 +123,7 @@ class VersionMaker:
         if with_evidence:
             folder = Path(tempfile.mkdtemp()) / "evidence"
             folder.mkdir()
-            write_json(document(frame, model, **(document_more or {})), folder / DOCUMENT)
+            write_json(document(frame, model, match, **(document_more or {})), folder / DOCUMENT)
             write_json(facts(model, **(facts_more or {})), folder / FACTS)
             tables.write_parquet(frame, folder / PREDICTIONS)
             evidence_store.attach(self.client, "nsfw", number, folder, digest(folder))
