@@ -38,7 +38,8 @@ def rescorer(params: Params) -> Rescore:
         test = about.predictions.loc[about.predictions["split"] == "test", "sha256"]
         if not _here(test) or rescored.version is None:
             return None
-        cached = paths.EVIDENCE_CACHE / f"{rescored.model_sha256[:16]}-on-{about.document.test.digest[:16]}.parquet"
+        # By its evidence, not by its file: the same file may be imported twice, with other options.
+        cached = paths.EVIDENCE_CACHE / f"{rescored.sha256[:16]}-on-{about.document.test.digest[:16]}.parquet"
         if not cached.is_file():
             score, spec = _registered(rescored, params)
             _log.warning("asking version %d about %d test pictures that it was not shown", rescored.version, len(test))
