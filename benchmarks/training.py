@@ -140,7 +140,6 @@ def chosen_backbone(options: argparse.Namespace) -> Backbone:
         weights_sha256=None,
         size=options.size,
         rescaling=options.rescaling,
-        batchnorm_momentum=None,
     )
 
 
@@ -274,7 +273,7 @@ def unfrozen(options: argparse.Namespace, classes: int, point: str | None = None
     embed = network.embedder(chosen_backbone(options))
     model = network.classifier(embed, network.head(embed.output_shape[-1], classes, HEAD, 1))
     keras.config.set_dtype_policy(policy)
-    backbone.unfreeze(model.get_layer(backbone.NAME), options.backbone, point or options.unfreeze, pretrained=True)
+    backbone.unfreeze(model.get_layer(backbone.NAME), options.backbone, point or options.unfreeze, batchnorm="frozen")
     objective.compile_model(model, 1e-4, "adam", 0.9, jit=hardware.jit_compile("auto"))
     return model
 

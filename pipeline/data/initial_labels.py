@@ -12,12 +12,6 @@ _BACKBONES = {
     "the article's": "{name: inception_v3, alpha: 1.0, weights: imagenet, size: 299, rescaling: null}",
     "small and fast": "{name: mobilenet_v2, alpha: 1.0, weights: imagenet, size: 224, rescaling: null}",
 }
-# From docs/training.md's table for flower photographs; the values of params.yaml are for the drawn sample.
-_FINETUNE = (
-    "unfreeze: block_6             # MobileNetV2; mixed5 for Inception v3",
-    "epochs: 5",
-    "schedule: {kind: exponential, initial: 0.0005, rate: 0.7, every_epochs: 1.0, warmup_epochs: 0.5}",
-)
 
 
 @dataclass(frozen=True)
@@ -38,8 +32,7 @@ class LabelsChange:
             "for photographs (the sample's backbone is a small one, of 96 px), in params.yaml:",
             *(f"  backbone: {section}   # {name}" for name, section in _BACKBONES.items()),
             "  weights of your own: `nsfw import-weights model.json OUT.weights.h5` prints the section",
-            "  finetune:   # the course measured on photographs, docs/training.md; then `nsfw tune`",
-            *(f"    {line}" for line in _FINETUNE),
+            "  `finetune` can stay as it is: measured on photographs, docs/training.md. Later: `nsfw tune`",
             "",
             f"next: nsfw ingest folder DIR --source NAME --fresh      DIR/<label>/**, of {names}",
             f"      git add {paths.PARAMS} data.dvc && git commit     before training, so that it can be rebuilt",

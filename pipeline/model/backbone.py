@@ -3,7 +3,7 @@
 import logging
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -48,9 +48,6 @@ def build(params: Backbone) -> Any:
         if path is None:
             raise
         raise UserError(weights_file.misfit_message(path, params, error)) from None
-    if params.batchnorm_momentum is not None:
-        for layer in batchnorms(model):
-            layer.momentum = params.batchnorm_momentum
     return model
 
 
@@ -113,14 +110,15 @@ def block_of_layer(model: Any, name: str) -> dict[str, int]:
     return {layer: bisect_left(ends, index) for index, layer in enumerate(names)}
 
 
-def unfreeze(model: Any, name: str, point: str, *, pretrained: bool) -> None:
+def unfreeze(model: Any, name: str, point: str, *, batchnorm: Literal["frozen", "trained"]) -> None:
     """Make every layer after `point` trainable, in place, and the others not.
 
-    BatchNormalization layers stay frozen if the backbone is `pretrained`, because their statistics would drift from
-    those that its weights fit. Otherwise they train as the other layers do, else their statistics stay those of noise.
+    Frozen BatchNormalization layers keep the statistics of the pictures that the weights were first trained on. Trained
+    ones normalize by batch, which keeps the activations in range while the weights move; what they use for inference
+    afterwards is estimated by `training.batchnorm_statistics`.
     """
     first = first_trainable(model, name, point)
     model.trainable = True
     for index, layer in enumerate(model.layers):
-        batchnorm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = index >= first and not (batchnorm and pretrained)
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = index >= first and (batchnorm == "trained" or not is_norm)

@@ -34,8 +34,11 @@ def trainable_model(model: Any, params: Params) -> Any:
     precision = hardware.precision(params.finetune.precision)
     if precision != "float32":
         model = copy_in_precision(model, params, precision)
-    pretrained = params.backbone.weights is not None
+    from_noise = params.backbone.weights is None  # frozen statistics would stay those of noise
     backbone.unfreeze(
-        model.get_layer(backbone.NAME), params.backbone.name, params.finetune.unfreeze, pretrained=pretrained
+        model.get_layer(backbone.NAME),
+        params.backbone.name,
+        params.finetune.unfreeze,
+        batchnorm="trained" if from_noise else params.finetune.batchnorm,
     )
     return model

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core import files, paths
 from pipeline.evidence.document import CARD_PAGE
-from pipeline.overview.summary import NOTHING_GAINED, describe_recall
+from pipeline.overview.summary import describe_recall, training_warnings
 from pipeline.registry import descriptions
 
 if TYPE_CHECKING:
@@ -120,11 +120,12 @@ def render(figures: Mapping[str, Any]) -> str:
 
     model, gates = figures["model"], figures["gates"]
     version = "not registered yet" if model["pending"] else f"version {model['version']}, alias {model['alias']}"
-    gained = NOTHING_GAINED if figures["kept_start"] else ""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(_TEMPLATE).render(
         model=f"{model['model']}, {version}",
-        problems=[text for text in (figures["problem"], gained, figures["weak_suspicions"]) if text],
+        problems=[
+            text for text in (figures["problem"], *training_warnings(figures), figures["weak_suspicions"]) if text
+        ],
         pictures=figures["test_pictures"],
         recall=describe_recall(figures),
         gates=None if gates is None else descriptions.verdict(gates["gates"]),

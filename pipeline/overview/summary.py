@@ -22,6 +22,15 @@ NOTHING_GAINED = (
 )
 
 
+DIVERGED = "THE FINE-TUNING DIVERGED in epoch {epoch}: its loss was not finite; the best model before that is kept"
+
+
+def training_warnings(figures: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of `collect`'s figures must know of the fine-tuning."""
+    epoch = figures["diverged_epoch"]
+    return [*([DIVERGED.format(epoch=epoch)] if epoch else []), *([NOTHING_GAINED] if figures["kept_start"] else [])]
+
+
 def collect() -> dict[str, Any]:
     """Return the run's key figures, ready for JSON; `gates` is None where MLflow does not answer.
 
@@ -65,16 +74,20 @@ def collect() -> dict[str, Any]:
 
 
 def _trained() -> dict[str, Any]:
-    """Return `kept_start` (nothing was gained by fine-tuning) and `trained_from`: commit and data, None if unknown."""
+    """Return what fine-tuning came to: `kept_start` (nothing was gained), `diverged_epoch` (from 1, or None).
+
+    And `trained_from`: commit and data, None if unknown.
+    """
     from pipeline.tracking.run_record import RunRecord
 
     try:
         record = RunRecord.load(paths.FINETUNED)
     except UserError:
-        return {"kept_start": False, "trained_from": _origin({}, None)}
+        return {"kept_start": False, "diverged_epoch": None, "trained_from": _origin({}, None)}
     made_from = record.document.get("lineage") or {}
     trained_from = _origin(made_from.get("git") or {}, made_from.get("data_md5"))
-    return {"kept_start": record.start_is_best, "trained_from": trained_from}
+    outcome = {"kept_start": record.start_is_best, "diverged_epoch": record.diverged_epoch}
+    return {**outcome, "trained_from": trained_from}
 
 
 def _origin(git: Mapping[str, Any], data_md5: str | None) -> dict[str, Any]:
@@ -124,7 +137,7 @@ def describe(figures: dict[str, Any]) -> list[str]:
         *_annotations(figures["annotations"]),
         f"test set   {figures['test_pictures']} pictures, labels as scraped       frozen   fine-tuned",
         *(f"             {name:<34}{before}      {after}" for name, before, after in describe_recall(figures)),
-        *([f"           {NOTHING_GAINED}"] if figures["kept_start"] else []),
+        *(f"           {warning}" for warning in training_warnings(figures)),
         f"labels     {figures['suspicious_labels']} look wrong, the likeliest first in reports/label_issues.csv",
         *([f"           {figures['weak_suspicions']}"] if figures["weak_suspicions"] else []),
         f"model      {model['model']}, {version}, alias {model['alias']}",

@@ -31,7 +31,6 @@ class Backbone(Section):
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
     size: Annotated[int, Field(ge=32, le=1024)]
     rescaling: Rescaling | None
-    batchnorm_momentum: Annotated[float, Field(gt=0.0, lt=1.0)] | None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -16,6 +16,7 @@ class Finetune(Section):
     optimizer: Literal["sgd", "adam"]
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
     unfreeze: str
+    batchnorm: Literal["frozen", "trained"]
     schedule: Schedule
     clip_norm: Positive | None
     label_smoothing: Smoothing

@@ -116,6 +116,7 @@ def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
         "record_id": record.id,
         "run_status": record.status,
         "kept_start": record.start_is_best,
+        "diverged_epoch": record.diverged_epoch,
         "imported": record.kind == "import",
         "adapter": None if candidate.adapter is None else dict(candidate.adapter),
         "decision": candidate.decision,
@@ -136,7 +137,8 @@ def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:
 def _for_card(facts: Mapping[str, Any], table: Sequence[Gate]) -> dict[str, Any]:
     origin = facts["params"].get("import.file") if facts["imported"] else None
     named = {"commit": facts["git_commit"], "run": facts["record_id"], "imported": origin}
-    named |= {name: facts[name] for name in ("model", "data_md5", "trained_at", "speed", "size_mb", "kept_start")}
+    named |= {name: facts[name] for name in ("model", "data_md5", "trained_at", "speed", "size_mb")}
+    named |= {name: facts[name] for name in ("kept_start", "diverged_epoch")}
     # The other params are shown with the run.
     named["params"] = {name: value for name, value in facts["params"].items() if name.startswith(_OF_NOTE)}
     backbone = facts["params"].get("backbone.name")

@@ -173,6 +173,12 @@ class RunRecord:
         """Whether no epoch was better than the model that the training began with."""
         return self.summary().get("best_epoch", 0.0) < 0  # epochs count from 0
 
+    @property
+    def diverged_epoch(self) -> int | None:
+        """The epoch, from 1, in which a training's loss was not finite, so that it ended; None: in none."""
+        epoch = self.summary().get("diverged_epoch")
+        return None if epoch is None else int(epoch) + 1
+
     def summary(self) -> dict[str, float]:
         """Return the metrics of the whole run; the last value of each name counts."""
         return {

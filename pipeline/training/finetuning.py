@@ -11,6 +11,7 @@ from pipeline.model.class_weights import class_weights
 from pipeline.params.root import Params
 from pipeline.training import batches, fit
 from pipeline.training.batches import Source
+from pipeline.training.batchnorm_statistics import BatchnormStatistics
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.validation_batches import Validation
 
@@ -54,6 +55,7 @@ def finetune(
     on_cpu = finetune_params.augment_on == "cpu"
     with model.distribute_strategy.scope():
         trained = model if on_cpu else warp_layer.with_warp(model)
+    statistics = BatchnormStatistics(model, train, finetune_params.batch_size, params.seed)
     weights = class_weights(labels, len(names), finetune_params.class_weights)
     plan = fit.Plan(
         name="finetune",
@@ -64,6 +66,7 @@ def finetune(
             train, params.augment, size, params.seed, epoch, skip=seen, weights=weights, warp=on_cpu
         ),
         compile=lambda parts: compile_model(trained, train.pictures, params, parts),
+        before_validation=statistics.estimate,
         validate=lambda: measure(val.predict(model), val.truth, names, unsafe),
         report=report,
         report_start=report_start,

@@ -32,6 +32,8 @@ class Plan:
         (input, label, weight) batches; the same arguments must give the same batches.
     compile: compiles the model for batches of this many micro-batches, whose gradients are averaged.
     validate: returns the metrics on the validation set; must have `val_macro_recall` and `val_loss`.
+    before_validation: called with the epoch's number (from 0) after its last step; may change variables that are not
+        trained. None: nothing is.
     report: called after every epoch with its number and all its metrics.
     report_start: called with the metrics before the first step; None: they are not measured.
     keep_start: whether the weights before the first step may be the best ones; only if they are measured.
@@ -47,6 +49,7 @@ class Plan:
     compile: Callable[[int], None]
     validate: Callable[[], Mapping[str, float]]
     report: Report
+    before_validation: Callable[[int], None] | None = None
     report_start: Callable[[Mapping[str, float]], None] | None = None
     keep_start: bool = True
     patience: int | None = None
@@ -59,9 +62,10 @@ def fit(model: Any, plan: Plan, checkpoints: Checkpoints | None = None) -> dict[
     With `checkpoints` the training resumes from the last one, and on a CPU gives the weights of an uninterrupted run.
 
     Returns the best epoch's metrics, with `epoch`: START if no epoch was better than the weights it started with.
+    Where the start may be kept, a training whose loss is not finite ends there, and `diverged_epoch` is that epoch.
 
     Raises:
-        DivergedError: as soon as the loss is not finite; the last checkpoint stays.
+        DivergedError: the loss is not finite, and the start may not be kept; the last checkpoint stays.
         StopRequestedError: SIGTERM or SIGINT was received; a checkpoint has been written.
 
     """
@@ -95,6 +99,7 @@ class _Training:
             while epoch < plan.epochs and not self._patience_is_over(epoch):
                 try:
                     loss = self._epoch(epoch, pictures, stop, progress)
+                    self._finish_epoch(epoch, loss, progress)
                 except tf.errors.ResourceExhaustedError as error:
                     if self._parts > 1 or plan.batch_size < 2:
                         raise UserError(_OUT_OF_MEMORY.format(name=plan.name)) from error
@@ -104,7 +109,9 @@ class _Training:
                     self._restore(state)
                     epoch, pictures = state.epoch, state.pictures
                     continue
-                self._finish_epoch(epoch, loss, progress)
+                except DivergedError as error:
+                    self._end_diverged(epoch, error)
+                    break
                 epoch, pictures = epoch + 1, 0
                 self._save(epoch, 0)
                 if stop():
@@ -150,12 +157,21 @@ class _Training:
         return loss
 
     def _finish_epoch(self, epoch: int, loss: float, progress: Progress) -> None:
+        if self._plan.before_validation is not None:
+            self._plan.before_validation(epoch)
         metrics = {"loss": loss, "learning_rate": _rate(self._model), **self._plan.validate()}
         self._plan.report(epoch, metrics)
         if not self._best or _rank(metrics) > _rank(self._best):
             self._best = {**metrics, "epoch": float(epoch)}
             self._best_weights = tuple(self._model.get_weights())
         progress.end_epoch(metrics)
+
+    def _end_diverged(self, epoch: int, error: DivergedError) -> None:
+        """End with the best weights so far; raise the error where those of the start may not be the result."""
+        if self._plan.report_start is None or not self._plan.keep_start:
+            raise error
+        _log.warning("%s DIVERGED, and ends with the best weights before that. %s", self._plan.name, error)
+        self._best["diverged_epoch"] = float(epoch)
 
     def _patience_is_over(self, epoch: int) -> bool:
         patience = self._plan.patience
@@ -225,7 +241,7 @@ def _rate(model: Any) -> float:
 _DIVERGED = (
     "{name} diverged at epoch {epoch}, batch {batch}: the loss is {loss}. "
     "Lower train.learning_rate (or finetune.schedule's rate), or set finetune.clip_norm, in params.yaml, and run this "
-    "again. The last good checkpoint is kept."
+    "again."
 )
 _STOPPED = "{name} was asked to stop at epoch {epoch}, picture {seen}"
 _SAVED = "; its checkpoint is saved: `dvc repro` goes on."

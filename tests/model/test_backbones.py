@@ -51,19 +51,19 @@ def test_every_layer_has_a_block_and_none_lies_before_its_inputs(built, name):
 def test_each_point_trains_the_blocks_after_it(built, name):
     blocks = backbone.block_of_layer(built, name)
     for index, point in enumerate(BACKBONES[name].blocks):
-        backbone.unfreeze(built, name, point, pretrained=False)
+        backbone.unfreeze(built, name, point, batchnorm="trained")
         assert {layer.name for layer in built.layers if layer.trainable} == {
             layer for layer, block in blocks.items() if block > index
         }
     for point, wanted in (("all", len(built.layers)), ("none", 0)):
-        backbone.unfreeze(built, name, point, pretrained=False)
+        backbone.unfreeze(built, name, point, batchnorm="trained")
         assert sum(layer.trainable for layer in built.layers) == wanted
 
 
 def test_frozen_normalizations_stay_frozen_after_each_point(built, name):
     left = []
     for point in ("all", *BACKBONES[name].blocks, "none"):
-        backbone.unfreeze(built, name, point, pretrained=True)
+        backbone.unfreeze(built, name, point, batchnorm="frozen")
         assert not any(layer.trainable for layer in backbone.batchnorms(built))
         left.append(sum(int(np.prod(weight.shape)) for weight in built.trainable_weights))
     assert left == sorted(left, reverse=True)

@@ -15,6 +15,7 @@ FIGURES = {
     "problem": "",
     "weak_suspicions": "",
     "kept_start": False,
+    "diverged_epoch": None,
     "gates": {"gates": [{"gate": "clean", "status": "pass"}]},
     "model": {"model": "nsfw", "alias": "challenger", "version": 3, "pending": False},
     "trained_from": {"commit": "a" * 40, "dirty": True, "data_md5": "1f.dir"},
@@ -71,12 +72,13 @@ def test_it_says_which_model_commit_and_data(figures):
 def test_what_is_wrong_stands_first_and_is_escaped(figures):
     figures["problem"] = "build/ holds <another> version"
     figures["weak_suspicions"] = "the model is weak"
-    figures["kept_start"] = True
+    figures |= {"kept_start": True, "diverged_epoch": 2}
     figures["gates"]["gates"].append({"gate": "leaks", "status": "fail"})
     figures["model"] |= {"pending": True, "version": None}
     page = index_page.render(figures)
     assert "build/ holds &lt;another&gt; version" in page.split("<h2>")[0]
     assert "the model is weak" in page.split("<h2>")[0]
+    assert "DIVERGED in epoch 2" in page.split("<h2>")[0]
     assert "NOTHING WAS GAINED" in page.split("<h2>")[0]
     assert "Gates: failed: leaks." in page
     assert "nsfw, not registered yet" in page

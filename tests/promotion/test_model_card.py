@@ -184,6 +184,12 @@ def test_a_fine_tuning_that_gained_nothing_is_said_first(document):
     assert "Nothing was gained" not in render(document, FACTS)
     head = render(document, FACTS | {"kept_start": True}).split("##")[0]
     assert "**Nothing was gained by fine-tuning**" in head
+    assert "diverged" not in head
+
+
+def test_a_fine_tuning_that_diverged_is_said_first(document):
+    head = render(document, FACTS | {"diverged_epoch": 3}).split("##")[0]
+    assert "**The fine-tuning diverged in epoch 3**" in head
 
 
 def test_the_page_is_its_own_and_lets_nothing_in(document):

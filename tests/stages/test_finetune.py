@@ -161,7 +161,7 @@ def test_however_it_is_computed_the_model_is_the_same_kind(project_copy, options
 @pytest.mark.slow
 def test_from_scratch_the_head_begins_anew(project_copy):
     """Over random features its L2 penalty shrinks it to zero, where the gradient vanishes."""
-    change("backbone", weights=None, batchnorm_momentum=0.9)
+    change("backbone", weights=None)
     change("finetune", unfreeze="all", epochs=1)
     dead = network.load(paths.HEAD / "model.keras")
     dead.get_layer("head").set_weights([np.zeros_like(value) for value in dead.get_layer("head").get_weights()])

@@ -29,7 +29,6 @@ def backbone_params() -> Callable[..., Backbone]:
             "weights_sha256": None,
             "size": 32,
             "rescaling": None,
-            "batchnorm_momentum": None,
         }
         return Backbone.model_validate(plain | changes)
 

@@ -92,7 +92,9 @@ def parameters() -> dict:
     document["embed"] |= {"views": 1}
     document["train"] |= {"epochs": 3}
     # Its head is the better model; what tests look at is one whose layers have moved, and that is too sure.
+    schedule = {"kind": "exponential", "initial": 0.001, "rate": 0.93, "every_epochs": 1.0, "warmup_epochs": 1.0}
     document["finetune"] |= {"epochs": 2, "unfreeze": "block_14", "keep_start": False}
+    document["finetune"] |= {"batchnorm": "frozen", "schedule": schedule}
     document["pack"] |= {"pictures_per_file": 20}
     document["tune"] |= {"epochs": 2, "head_epochs": 2, "min_steps": 1, "subset": 0.5, "startup_trials": 2}
     document["tune"] |= {"confirm_seeds": 2}

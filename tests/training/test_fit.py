@@ -234,6 +234,24 @@ def test_a_loss_that_is_not_finite_stops_within_a_batch_and_keeps_the_last_check
     assert equal(again.model.get_weights(), straight.model.get_weights())
 
 
+@pytest.mark.parametrize(("scores", "best"), [([(0.4, 1.0), (0.2, 1.0)], fit.START), ([(0.4, 1.0), (0.6, 1.0)], 0)])
+def test_a_loss_that_is_not_finite_ends_with_the_best_weights_if_the_start_may_be_kept(scores, best, caplog):
+    trial = Trial(scores=scores, poison_at=9, measures_start=True)
+    with caplog.at_level(logging.WARNING):
+        metrics = trial.run()
+    recall, loss = scores[int(best) + 1]
+    assert (metrics["val_macro_recall"], metrics["val_loss"]) == (recall, loss)
+    assert (metrics["epoch"], metrics["diverged_epoch"]) == (best, 1.0)
+    assert equal(trial.model.get_weights(), trial.weights[int(best) + 1])
+    assert "trial DIVERGED, and ends with the best weights before that" in caplog.text
+    assert "epoch 2, batch 3: the loss is nan" in caplog.text
+
+
+def test_a_loss_that_is_not_finite_is_an_error_if_the_start_may_not_be_kept():
+    with pytest.raises(UserError, match="trial diverged at epoch 2"):
+        Trial(poison_at=9, measures_start=True, keep_start=False).run()
+
+
 def test_out_of_memory_halves_the_batch_once_and_loses_nothing(tmp_path, caplog):
     options = {"optimizer": "sgd", "dropout": 0.0, "pictures": 24, "momentum": 0.0}
     straight = Trial(**options)

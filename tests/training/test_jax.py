@@ -25,7 +25,7 @@ small = {"name": "mobilenet_v2", "alpha": 0.35, "weights": sys.argv[1], "weights
 embed = network.embedder(params.backbone.model_copy(update=small))
 model = network.classifier(embed, network.head(embed.output_shape[-1], 5, params.train, params.seed))
 base = model.get_layer(backbone.NAME)
-backbone.unfreeze(base, "mobilenet_v2", "block_12", pretrained=True)
+backbone.unfreeze(base, "mobilenet_v2", "block_12", batchnorm="frozen")
 rate = schedule.build(params.finetune.schedule, steps_per_epoch=4, epochs=2)
 model.compile(keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy())
 
