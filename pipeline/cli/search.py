@@ -14,7 +14,9 @@ def add_to(app: typer.Typer, panel: str) -> None:
 
 
 def tune(
-    trials: Annotated[int | None, typer.Option(min=1, help="Finished trials in total; tune.trials by default.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Finished trials of the first rung; tune.trials by default.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
     study: Annotated[str | None, typer.Option(help="Its name; tune.study by default.")] = None,
     storage: Annotated[

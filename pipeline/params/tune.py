@@ -45,8 +45,19 @@ def _form(entry: Any) -> str:
 Entry = Annotated[Annotated[Interval, Tag("interval")] | Annotated[Choices, Tag("choices")], Discriminator(_form)]
 
 
+class Rung(Section):
+    """Trials that train for `epochs` on the share `subset` of train."""
+
+    trials: Count
+    epochs: Count
+    subset: Annotated[float, Field(gt=0.0, le=1.0)]
+
+
 class Tune(Section):
-    """The search by `nsfw tune`: what it varies (`space`, by dotted key), its objectives, the size of a trial."""
+    """The search by `nsfw tune`: what it varies (`space`, by dotted key), its objectives, the size of a trial.
+
+    `trials`, `epochs` and `subset` are those of the first rung. Each of `rungs` trains the best of the one before.
+    """
 
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     storage: Annotated[str, Field(min_length=1)]
@@ -60,6 +71,18 @@ class Tune(Section):
     subset: Annotated[float, Field(gt=0.0, le=1.0)]
     head_epochs: Count
     epochs: Count
+    rungs: Annotated[tuple[Rung, ...], FromList]
     min_steps: Count
     confirm_seeds: Annotated[int, Field(ge=2)]
     space: dict[str, Entry]
+
+    @model_validator(mode="after")
+    def _check_rungs(self) -> Self:
+        if self.rungs and self.second is not None:
+            raise ValueError("rungs choose by one objective: with tune.second, set tune.rungs to []")
+        before = Rung(trials=self.trials, epochs=self.epochs, subset=self.subset)
+        for number, rung in enumerate(self.rungs, 2):
+            if rung.epochs < before.epochs or rung.subset < before.subset:
+                raise ValueError(f"rung {number} has fewer epochs or pictures than the one before: each must cost more")
+            before = rung
+        return self

@@ -8,21 +8,24 @@ from typing import Self
 import optuna
 from tqdm import tqdm
 
+from pipeline.params.root import Params
 from pipeline.tuning import slots
 
 
 class Progress:
     """Shows finished and pruned trials, the best one and the time left; calls `log` whenever trials have finished."""
 
-    def __init__(self, study: optuna.Study, total: int, log: Callable[[slots.StudyState], None] | None) -> None:
-        self._study, self._total, self._log = study, total, log
+    def __init__(self, study: optuna.Study, params: Params, log: Callable[[slots.StudyState], None] | None) -> None:
+        self._study, self._params, self._log = study, params, log
         self._tty = sys.stderr.isatty()
-        self._first = slots.study_state(study, total).finished
+        self._first = slots.study_state(study, params).finished
         self._last = -1
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._bar = tqdm(total=self._total, desc="tune", unit="trial", disable=not self._tty)
+        self._bar = tqdm(
+            total=slots.study_state(self._study, self._params).total, desc="tune", unit="trial", disable=not self._tty
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -30,7 +33,7 @@ class Progress:
 
     def update(self) -> slots.StudyState:
         """Show the study's state, and return it."""
-        state = slots.study_state(self._study, self._total)
+        state = slots.study_state(self._study, self._params)
         if state.finished != self._last:
             self._last = state.finished
             self._show(state)
@@ -40,8 +43,9 @@ class Progress:
 
     def _show(self, state: slots.StudyState) -> None:
         best = "none yet" if state.best is None else f"{state.best.values[0]:.4f} (trial {state.best.number})"
-        text = f"{state.pruned} pruned, best {best}"
-        self._bar.n = state.finished
+        rungs = len(self._params.tune.rungs) + 1
+        text = f"rung {state.rung} of {rungs}, " * (rungs > 1) + f"{state.pruned} pruned, best {best}"
+        self._bar.n, self._bar.total = state.finished, state.total
         self._bar.set_postfix_str(text)
         if not self._tty:
             here = state.finished - self._first

@@ -11,12 +11,12 @@ from pipeline.params import editing
 from pipeline.params.root import Params
 from pipeline.tracking import server, store_address
 from pipeline.tracking.publish import runs_of
-from pipeline.tuning import proposal, slots, storage, study
+from pipeline.tuning import proposal, rungs, slots, storage, study
 
 
 def collect(optuna_study: optuna.Study, params: Params) -> dict[str, Any]:
     """Return the state of a study: trials by state, the first and the best trial, and the front of two objectives."""
-    state = slots.study_state(optuna_study, params.tune.trials)
+    state = slots.study_state(optuna_study, params)
     trials = slots.by_slot(optuna_study.get_trials(deepcopy=False))
     best = state.best
     front = optuna_study.best_trials if len(optuna_study.directions) > 1 else []
@@ -28,6 +28,7 @@ def collect(optuna_study: optuna.Study, params: Params) -> dict[str, Any]:
         "first": _trial_summary(trials.get(0)),
         "best": _trial_summary(best),
         "changes": sorted(proposal.changes(proposal.round_values(best.params), params)) if best else [],
+        "rungs": [_rung(list(trials.values()), params, index) for index in range(len(params.tune.rungs) + 1)],
         "front": [_trial_summary(trial) for trial in sorted(front, key=lambda trial: trial.number)],
         "mlflow": {"uri": store_address.without_password(store_address.tracking_uri()), "run": _run_id(optuna_study)},
     }
@@ -43,6 +44,14 @@ def _trial_summary(trial: optuna.trial.FrozenTrial | None) -> dict[str, Any] | N
         "params": dict(trial.params),
         "metrics": trial.user_attrs.get(study.RESULTS, {}),
     }
+
+
+def _rung(trials: list[optuna.trial.FrozenTrial], params: Params, index: int) -> dict[str, Any]:
+    """Return a rung's size, the cost of a trial as a share of a training in full, and its agreement with the next."""
+    rung, agrees = rungs.all_rungs(params.tune)[index], rungs.agreement(trials, index)
+    finished = sum(rungs.of_trial(each) == index and each.state in slots.FINISHED for each in trials)
+    shown = rung.model_dump() | {"finished": finished, "cost": round(rungs.cost(params, index), 4)}
+    return shown | {"agreement": None if agrees.spearman is None else vars(agrees)}
 
 
 def _run_id(optuna_study: optuna.Study) -> str | None:
@@ -67,6 +76,8 @@ def describe(report: dict[str, Any]) -> list[str]:
     ]
     names = report["objectives"]
     first, best = report["first"], report["best"]
+    if len(report["rungs"]) > 1:
+        lines += [_describe_rung(number, rung) for number, rung in enumerate(report["rungs"], 1)]
     if first:
         lines.append(f"first trial (the article's values): {_values(first, names)}")
     if best:
@@ -83,8 +94,19 @@ def describe(report: dict[str, Any]) -> list[str]:
     return [*lines, _next(report)]
 
 
+def _describe_rung(number: int, rung: dict[str, Any]) -> str:
+    text = (
+        f"rung {number}: {rung['finished']} trials, {rung['epochs']} epochs on {100 * rung['subset']:.0f} % of train, "
+        f"each {100 * rung['cost']:.0f} % of a training in full"
+    )
+    agrees = rung["agreement"]
+    if agrees is None:
+        return text
+    return f"{text}; Spearman with the next rung {agrees['spearman']:.2f} over {agrees['trials']}"
+
+
 def _next(report: dict[str, Any]) -> str:
-    total = report["trials"]["asked"]
+    total = report["rungs"][0]["trials"]
     command = f"nsfw tune --study {report['study']} --trials"
     if report["changes"]:
         return f"next: {command} {total} --write   (confirms the winner in full, shows the diff)"

@@ -14,13 +14,13 @@ from pipeline.params.root import Params
 from pipeline.tracking.live_publisher import tracked_run
 from pipeline.tracking.run_record import RunRecord
 from pipeline.training.interrupt import requests_to_stop
-from pipeline.tuning import plots, runs, slots, space, storage, study, trial, worker_processes
+from pipeline.tuning import plots, rung_plot, rungs, runs, slots, space, storage, study, trial, worker_processes
 
 _log = logging.getLogger(__name__)
 
 
 def search(params: Params, *, workers: int, joining: bool = False) -> optuna.Study:
-    """Run trials until the study has `tune.trials` finished ones, with `workers` processes on this machine.
+    """Run trials until every rung of the study has its finished ones, with `workers` processes on this machine.
 
     Other machines may take part. A study that has its trials already stays unchanged. `joining`: another machine
     created the study, and writes its report.
@@ -42,7 +42,7 @@ def search(params: Params, *, workers: int, joining: bool = False) -> optuna.Stu
             return optuna_study
         with _tracked(optuna_study, params) as record:
             worker_processes.run(optuna_study, params, workers, record.id, stop, partial(_log_best, record, params))
-            _conclude(optuna_study, record)
+            _conclude(optuna_study, params, record)
     runs.reconcile(optuna_study)
     return optuna_study
 
@@ -75,11 +75,18 @@ def _tracked(optuna_study: optuna.Study, params: Params) -> Iterator[RunRecord]:
         yield record
 
 
-def _conclude(optuna_study: optuna.Study, record: RunRecord) -> None:
-    """Log the study's table, plots and best trial."""
+def _conclude(optuna_study: optuna.Study, params: Params, record: RunRecord) -> None:
+    """Log the study's table, plots and best trial, and how the rungs agree."""
     table(optuna_study).to_csv(record.artifact("trials.csv"), index=False, lineterminator="\n")
     for problem in plots.draw(optuna_study, record.artifact("plots/history.png").parent):
         _log.warning("%s", problem)
+    if params.tune.rungs:
+        trials = list(slots.by_slot(optuna_study.get_trials(deepcopy=False)).values())
+        rung_plot.draw(trials, params, record.artifact("plots/rungs.png"))
+        agreements = {index: rungs.agreement(trials, index).spearman for index in range(len(params.tune.rungs))}
+        known = {f"rung_spearman/{index + 1}": value for index, value in agreements.items() if value is not None}
+        if known:
+            record.log_summary(known)
     best = slots.best_trial(optuna_study)
     if best is not None:
         summary = {"trial": best.number, "params": best.params, "values": best.values}
@@ -104,7 +111,8 @@ def table(optuna_study: optuna.Study) -> Any:
     names = [f"objective_{index}" for index in range(len(optuna_study.directions))]
     rows = [
         {
-            "slot": slot,
+            "rung": rungs.of_slot(slot) + 1,
+            "slot": slot % rungs.SLOTS,
             "trial": trial.number,
             "state": trial.state.name,
             **dict(zip(names, trial.values or [], strict=False)),  # noqa: PD011 -- a trial, not a frame

@@ -15,7 +15,7 @@ from pipeline.params.tune import Tune
 from pipeline.tracking import lineage
 from pipeline.tuning import trial
 
-# Attributes of a trial and of the study; that of the slot is `slots.SLOT`.
+# Attributes of a trial and of the study; that of the slot is `rungs.SLOT`.
 RECORD = "record"
 REASON = "reason"
 REUSES = "reuses"
@@ -55,7 +55,7 @@ def identity(params: Params) -> dict[str, str]:
         for section in ("train", "finetune")
     }
     of_trials = {"objective", "min_precision", "second", "sampler", "pruner", "startup_trials"}
-    of_trials |= {"subset", "head_epochs", "epochs", "min_steps", "space"}
+    of_trials |= {"subset", "head_epochs", "epochs", "min_steps", "rungs", "space"}
     parts: dict[str, Any] = {path.as_posix(): lineage.digest(path) if path.exists() else "" for path in trial.INPUTS}
     parts |= settings | fixed
     parts |= {f"tune.{name}": value for name, value in params.tune.model_dump(include=of_trials).items()}

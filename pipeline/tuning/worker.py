@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import optuna
@@ -23,7 +24,7 @@ from pipeline.params.root import Params, load_params
 from pipeline.tracking.live_publisher import LivePublisher
 from pipeline.tracking.run_record import RunRecord
 from pipeline.training.interrupt import requests_to_stop
-from pipeline.tuning import runs, slots, space, storage, study, trial
+from pipeline.tuning import rungs, runs, slots, space, storage, study, trial
 
 _IDLE_SECONDS = 0.5
 _STOP_SECONDS = 10.0  # after its parent has ended, to finish the current batch
@@ -32,13 +33,28 @@ _FAILURES = 3  # in a row, before a worker gives up
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What the trials of a rung share: params with its epochs and share of train, the data, the factor of batches."""
+
+    params: Params
+    data: trial.Data
+    batch_factor: float
+
+    @classmethod
+    def load(cls, params: Params) -> "Setting":
+        """Open the data of the params' rung."""
+        data = trial.load(params, params.tune.subset)
+        return cls(params, data, trial.batch_factor(params, data.train.pictures))
+
+
 class SurplusError(Exception):
     """The trial holds no slot of the study."""
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """A worker's config: the study's `storage` and name, the number of trials in all, the id of the study's record."""
+    """A worker's config: the study's `storage` and name, its trials in the first rung, the id of the study's record."""
 
     storage: str
     study: str
@@ -57,15 +73,17 @@ def run_trials(config: WorkerConfig, params: Params) -> None:
     tune = params.tune
     optuna_study = study.join(storage.connect(config.storage), params)
     optuna_study.pruner = study.pruner(tune)
-    data = trial.load(params, tune.subset)
-    batch_factor = trial.batch_factor(params, data.train.pictures)
+
+    @lru_cache(maxsize=1)
+    def setting(rung: int) -> Setting:
+        return Setting.load(rungs.params_at(params, rung))
 
     def objective(optuna_trial: optuna.Trial) -> tuple[float, ...]:
-        return _objective(optuna_trial, params, data, batch_factor, config)
+        return _objective(optuna_trial, setting(rungs.of_slot(optuna_trial.user_attrs.get(rungs.SLOT, 0))), config)
 
     failures = 0
     with requests_to_stop() as stop:
-        while (queue := _queue(optuna_study, params, config.trials)) is not None:
+        while (queue := _queue(optuna_study, params)) is not None:
             if stop():
                 raise StopRequestedError("asked to stop between two trials; the same command goes on.")
             if not queue:  # others run the last trials; if one of them dies, its trial is queued again
@@ -100,27 +118,26 @@ def _run_next(optuna_study: optuna.Study, objective: Callable[[optuna.Trial], tu
         optuna_study.optimize(unlock_and_run, n_trials=1, catch=(SurplusError,))
 
 
-def _queue(optuna_study: optuna.Study, params: Params, total: int) -> list[int] | None:
+def _queue(optuna_study: optuna.Study, params: Params) -> list[int] | None:
     """Return the numbers of the waiting trials, sorted; None if all slots are finished."""
     with _queue_lock():
         optuna.storages.fail_stale_trials(optuna_study)
         storage.fail_trials_without_heartbeat(optuna_study)
-        slots.fill(optuna_study, params, total)
-    if slots.study_state(optuna_study, total).finished >= total:
+        slots.fill(optuna_study, params)
+    if slots.study_state(optuna_study, params).ended:
         return None
     return sorted(
         optuna_trial.number for optuna_trial in optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     )
 
 
-def _objective(
-    optuna_trial: optuna.Trial, params: Params, data: trial.Data, batch_factor: float, config: WorkerConfig
-) -> tuple[float, ...]:
+def _objective(optuna_trial: optuna.Trial, setting: Setting, config: WorkerConfig) -> tuple[float, ...]:
     """Train with the values that Optuna chooses; return the objectives' values."""
     if slots.is_surplus(optuna_trial.study, optuna_trial.number):
         raise SurplusError
+    params = setting.params
     values = space.draw(optuna_trial, params.tune.space, params)
-    chosen = trial.short_params(space.apply(values, params), batch_factor)
+    chosen = trial.short_params(space.apply(values, params), setting.batch_factor)
     names = study.objectives(params.tune)
     twin = _finished_twin(optuna_trial, values)
     record = runs.begin(
@@ -129,7 +146,11 @@ def _objective(
     optuna_trial.set_user_attr(study.RECORD, record.id)
     with LivePublisher(record), record:
         try:
-            results = _repeat(optuna_trial, twin, record) if twin else _train(optuna_trial, chosen, data, record, names)
+            results = (
+                _repeat(optuna_trial, twin, record)
+                if twin
+                else _train(optuna_trial, chosen, setting.data, record, names)
+            )
         except optuna.TrialPruned as pruned:
             record.stop(str(pruned))
         except DivergedError as diverged:  # a result as well: these values are bad
@@ -151,8 +172,8 @@ def _train(
         record.log_epoch(epoch, metrics)
         seen.append(metrics[metric])
         optuna_trial.set_user_attr(study.RESULTS, {name: round(value, 6) for name, value in metrics.items()})
-        if len(names) > 1:
-            return
+        if len(names) > 1 or rungs.of_slot(optuna_trial.user_attrs.get(rungs.SLOT, 0)) > 0:
+            return  # the few trials of a further rung are not compared with those of shorter courses
         optuna_trial.report(trial.best(seen, direction), epoch + 1)
         if epoch + 1 < chosen.finetune.epochs and optuna_trial.should_prune():
             raise optuna.TrialPruned(f"pruned after epoch {epoch + 1}: {metric} {seen[-1]:.4f}")
@@ -166,7 +187,9 @@ def _train(
 
 
 def _finished_twin(optuna_trial: optuna.Trial, values: Mapping[str, Any]) -> optuna.trial.FrozenTrial | None:
-    return next((other for other in slots.finished_trials(optuna_trial.study) if other.params == dict(values)), None)
+    rung = rungs.of_slot(optuna_trial.user_attrs.get(rungs.SLOT, 0))
+    others = [other for other in slots.finished_trials(optuna_trial.study) if rungs.of_trial(other) == rung]
+    return next((other for other in others if other.params == dict(values)), None)
 
 
 def _repeat(optuna_trial: optuna.Trial, twin: optuna.trial.FrozenTrial, record: RunRecord) -> tuple[float, ...]:
@@ -195,7 +218,7 @@ def main() -> None:
     config = WorkerConfig(**json.loads(sys.stdin.readline()))
     processes.stop_with_stdin(_STOP_SECONDS)
     params = load_params()
-    tune = params.tune.model_copy(update={"study": config.study})
+    tune = params.tune.model_copy(update={"study": config.study, "trials": config.trials})
     with storage.explained_errors(config.storage):
         run_trials(config, params.model_copy(update={"tune": tune}))
 

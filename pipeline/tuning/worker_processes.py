@@ -44,14 +44,14 @@ def run(
 
     """
     tune = params.tune
-    if slots.study_state(study, tune.trials).finished >= tune.trials:
+    if slots.study_state(study, params).ended:
         return
     config = WorkerConfig(tune.storage, tune.study, tune.trials, parent)
     running = [_start(config, number, count) for number in range(count)]
     restarts = 0
-    with Progress(study, tune.trials, log) as progress:
+    with Progress(study, params, log) as progress:
         try:
-            while progress.update().finished < tune.trials:
+            while not progress.update().ended:
                 if stop():
                     raise StopRequestedError(_STOPPED.format(study=tune.study))
                 for number, process in enumerate(running):

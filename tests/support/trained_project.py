@@ -97,7 +97,7 @@ def parameters() -> dict:
     document["finetune"] |= {"batchnorm": "frozen", "schedule": schedule}
     document["pack"] |= {"pictures_per_file": 20}
     document["tune"] |= {"epochs": 2, "head_epochs": 2, "min_steps": 1, "subset": 0.5, "startup_trials": 2}
-    document["tune"] |= {"confirm_seeds": 2}
+    document["tune"] |= {"confirm_seeds": 2, "rungs": []}
     document["tune"]["space"] |= {"finetune.unfreeze": {"choices": ["block_13", "block_14", "none"]}}
     return document
 

@@ -44,6 +44,7 @@ def project(whole_run, tmp_path) -> Project:
     space = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["tune"]["space"]
     space["finetune.unfreeze"] = {"choices": ["none", "block_14", "block_13"]}
     small = {"epochs": 2, "head_epochs": 2, "min_steps": 1, "subset": 0.5, "startup_trials": 2, "confirm_seeds": 2}
+    small |= {"rungs": []}
     copy.change("tune", **small, space=space)
     return copy
 

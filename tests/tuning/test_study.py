@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.params.root import Params, load_params
-from pipeline.tuning import slots, storage, study, trial
+from pipeline.params.tune import Rung
+from pipeline.tuning import rungs, slots, storage, study, trial
 
 
 @pytest.fixture
@@ -27,51 +28,56 @@ def begun(params: Params) -> optuna.Study:
     return study.create(storage.connect("sqlite:///tune.db"), params)
 
 
+def of(params: Params, trials: int, *more: Rung) -> Params:
+    """The same params with so many trials, and further rungs."""
+    return params.model_copy(update={"tune": params.tune.model_copy(update={"trials": trials, "rungs": more})})
+
+
 def states(optuna_study: optuna.Study) -> list[str]:
     return [one.state.name for one in optuna_study.get_trials(deepcopy=False)]
 
 
 def test_the_queue_holds_as_many_as_are_asked_for_and_begins_with_known_values(params):
     optuna_study = begun(params)
-    slots.fill(optuna_study, params, 4)
-    slots.fill(optuna_study, params, 4)
+    slots.fill(optuna_study, of(params, 4))
+    slots.fill(optuna_study, of(params, 4))
     assert states(optuna_study) == ["WAITING"] * 4
     first = optuna_study.ask()
     assert first.suggest_float("train.dropout.0", 0.0, 0.7) == 0.5
     optuna_study.tell(first, 0.5)
-    slots.fill(optuna_study, params, 4)
+    slots.fill(optuna_study, of(params, 4))
     assert states(optuna_study) == ["COMPLETE", *["WAITING"] * 3]
-    slots.fill(optuna_study, params, 6)  # the number is a total
+    slots.fill(optuna_study, of(params, 6))  # the number is a total
     assert len(states(optuna_study)) == 6
-    slots.fill(optuna_study, params, 2)  # fewer take nothing away
+    slots.fill(optuna_study, of(params, 2))  # fewer take nothing away
     assert len(states(optuna_study)) == 6
 
 
 def test_a_failed_trial_comes_again_with_its_values(params):
     optuna_study = begun(params)
-    slots.fill(optuna_study, params, 2)
+    slots.fill(optuna_study, of(params, 2))
     optuna_study.tell(optuna_study.ask(), 0.1)
     lost = optuna_study.ask()
     value = lost.suggest_float("train.dropout.0", 0.0, 0.7)
     optuna_study.tell(lost, state=TrialState.FAIL)
-    slots.fill(optuna_study, params, 2)
+    slots.fill(optuna_study, of(params, 2))
     again = optuna_study.ask()
     assert again.number == 2
     assert again.suggest_float("train.dropout.0", 0.0, 0.7) == value
     optuna_study.tell(again, 0.2)
-    assert slots.study_state(optuna_study, 2).finished == 2
+    assert slots.study_state(optuna_study, of(params, 2)).finished == 2
 
 
 def test_a_slot_filled_twice_is_done_once(params):
     """Two machines filled the queue at the same time."""
     optuna_study = begun(params)
     for _ in range(2):
-        optuna_study.enqueue_trial({}, user_attrs={slots.SLOT: 0})
+        optuna_study.enqueue_trial({}, user_attrs={rungs.SLOT: 0})
     first, second, stray = optuna_study.ask(), optuna_study.ask(), optuna_study.ask()
     assert [slots.is_surplus(optuna_study, one.number) for one in (first, second, stray)] == [False, True, True]
     optuna_study.tell(first, 0.5)
     assert slots.is_surplus(optuna_study, second.number)
-    assert slots.study_state(optuna_study, 1).finished == 1
+    assert slots.study_state(optuna_study, of(params, 1)).finished == 1
 
 
 def test_a_draw_depends_on_seed_and_number_alone(params):

@@ -13,10 +13,10 @@ from tensorflow.io import encode_png
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.params.root import Params, load_params
-from pipeline.params.tune import Choices
+from pipeline.params.tune import Choices, Rung
 from pipeline.tracking.run_record import RunRecord
 from pipeline.training.packed_records import packed_files, pictures, write
-from pipeline.tuning import search, slots, storage, study, trial, worker
+from pipeline.tuning import report, rungs, search, slots, storage, study, trial, worker
 from pipeline.tuning.worker import WorkerConfig
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def test_a_search_finishes_what_is_asked_and_never_needs_the_test_set(project_co
     shutil.rmtree(paths.METRICS)
     params = changed(load_params(), trials=4)
     first = run_worker(params)
-    assert slots.study_state(first, 4).finished == 4
+    assert slots.study_state(first, params).finished == 4
     assert not [one for one in first.get_trials() if one.state not in slots.FINISHED]
     by_trial = records()
     assert sorted(by_trial) == ["0", "1", "2", "3"]
@@ -68,6 +68,30 @@ def test_a_search_finishes_what_is_asked_and_never_needs_the_test_set(project_co
 
     again = run_worker(changed(params, study="again"))  # the same seed, one worker
     assert search.table(again).to_csv() == search.table(first).to_csv()
+
+
+def test_the_best_go_on_to_a_longer_rung_on_more_pictures(project_copy):
+    params = changed(load_params(), trials=3, rungs=(Rung(trials=2, epochs=3, subset=1.0),), pruner=None)
+    params = params.model_copy(update={"finetune": params.finetune.model_copy(update={"epochs": 4})})
+    made = run_worker(params)
+    state = slots.study_state(made, params)
+    assert (state.total, state.finished, state.rung, state.ended) == (5, 5, 2, True)
+    table = search.table(made)
+    assert list(table["rung"]) == [1, 1, 1, 2, 2]
+    article, other = (one for one in made.get_trials() if rungs.of_trial(one) == 1)
+    assert article.params == made.get_trials()[0].params
+    second = max((one for one in made.get_trials()[1:3] if one.params != article.params), key=lambda one: one.values[0])
+    assert other.params == second.params
+    assert rungs.of_trial(slots.best_trial(made)) == 1
+    epochs = {number: record.document["params"]["finetune.epochs"] for number, record in records().items()}
+    assert list(epochs.values()) == [2, 2, 2, 3, 3]
+    results = report.collect(made, params)
+    assert [rung["finished"] for rung in results["rungs"]] == [3, 2]
+    assert results["rungs"][1]["cost"] == 0.75
+    assert results["rungs"][0]["agreement"] is None  # of two trials
+    assert (
+        sum(one.state == TrialState.COMPLETE for one in run_worker(params).get_trials()) == 5
+    )  # nothing is left to do
 
 
 def test_pictures_that_are_packed_anew_are_those_that_a_trial_learns_from(project_copy):
@@ -145,7 +169,7 @@ def test_trials_that_fail_one_after_the_other_end_the_worker_and_are_not_lost(pr
     monkeypatch.chdir(project_copy)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     made = run_worker(params)
-    assert slots.study_state(made, 2).finished == 2
+    assert slots.study_state(made, params).finished == 2
     assert [one.state.name for one in made.get_trials()[:3]] == ["FAIL"] * 3
 
 
