@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Under `-n`, tests of a file stay in one process, and whole runs that look at the same project in one.
 
-    Those of ALONE take long enough to be worth a project of their own in the other process.
+    Those of ALONE take long enough for a copy of it in the other process.
     """
     from xdist.scheduler import LoadFileScheduling
 
