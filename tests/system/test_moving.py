@@ -56,7 +56,7 @@ def wait(project: Project) -> None:
     while (output := project.run("python", "-m", "dvc", "queue", "status").stdout).count("Success") < 2:
         assert "Failed" not in output, output
         assert time.monotonic() < end, output
-        time.sleep(3)
+        time.sleep(10)  # a look takes a second of CPU time that the experiments could use
 
 
 def count(project: Project, table: str) -> int:
