@@ -210,6 +210,15 @@ def test_help_imports_nothing_heavy(arguments):
     assert imported & heavy == set()
 
 
+def test_the_command_that_searches_imports_no_network():
+    """Its workers do; its own process only starts them, for hours."""
+    code = (
+        "import sys, pipeline.tuning.report, pipeline.tuning.search; print({'keras', 'tensorflow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_workers_that_open_pictures_import_no_network():
     """Each imports the module of the function that it runs, within its limits of time and memory."""
     users = [

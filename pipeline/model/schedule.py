@@ -4,7 +4,7 @@ from typing import Any, Self
 
 import keras
 
-from pipeline.params.schedule import Cosine, Exponential, Piecewise, Schedule
+from pipeline.params.schedule import Cosine, Exponential, Schedule
 
 
 @keras.saving.register_keras_serializable("nsfw")
@@ -71,8 +71,3 @@ def _inner(schedule: Schedule, steps: int, epochs: int) -> Any:
     # In Keras a boundary's own step still has the value before it.
     bounds = [round(boundary * steps) - 1 for boundary in schedule.boundaries]
     return keras.optimizers.schedules.PiecewiseConstantDecay(bounds, list(schedule.values))
-
-
-def first_rate(schedule: Schedule) -> float:
-    """Return the rate at the end of the warm-up."""
-    return schedule.values[0] if isinstance(schedule, Piecewise) else schedule.initial

@@ -46,3 +46,8 @@ class Piecewise(Section):
 
 
 Schedule = Annotated[Exponential | Cosine | Piecewise, Field(discriminator="kind")]
+
+
+def first_rate(schedule: Schedule) -> float:
+    """Return the rate at the end of the warm-up."""
+    return schedule.values[0] if isinstance(schedule, Piecewise) else schedule.initial

@@ -11,8 +11,9 @@ from typing import Any
 
 from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
-from pipeline.model import determinism, hardware, network, rebuild, schedule
+from pipeline.model import determinism, hardware, network, rebuild
 from pipeline.params.root import Params, load_params
+from pipeline.params.schedule import first_rate
 from pipeline.training import packed_records
 from pipeline.training.batches import Source
 from pipeline.training.finetuning import finetune
@@ -57,7 +58,7 @@ def main() -> None:
         params.finetune.batch_size,
         strategy.num_replicas_in_sync,
         hardware.precision(params.finetune.precision),
-        schedule.first_rate(params.finetune.schedule),
+        first_rate(params.finetune.schedule),
     )
     splits = tables.read_parquet(paths.SPLITS, ["split", "label"])
     labels = splits.loc[splits["split"] == "train", "label"].map(params.labels.names.index).to_numpy()

@@ -6,14 +6,17 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 
 from pipeline.core.errors import UserError
 from pipeline.params.root import Params
 from pipeline.tracking.live_publisher import LivePublisher
-from pipeline.tuning import runs, space, study, trial
+from pipeline.tuning import runs, space, study
+
+if TYPE_CHECKING:
+    from pipeline.tuning import trial
 
 _DIGITS = 3  # significant digits of a value in params.yaml: a search is no more precise
 _CONFIRMED = "confirmed"
@@ -60,6 +63,8 @@ def confirm(optuna_study: optuna.Study, params: Params, values: Mapping[str, Any
 
     Results of earlier calls are stored in the study and used again. `log` gets a line for each training.
     """
+    from pipeline.tuning import trial
+
     objective = params.tune.objective
     data = None
     results: dict[str, list[float]] = {}
@@ -82,11 +87,13 @@ def _digest(chosen: Params) -> str:
     return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _train(optuna_study: optuna.Study, chosen: Params, data: trial.Data, name: str) -> float:
+def _train(optuna_study: optuna.Study, chosen: Params, data: "trial.Data", name: str) -> float:
+    from pipeline.tuning import trial
+
     seen: list[float] = []
     metric, direction = trial.METRICS[chosen.tune.objective], study.direction(chosen.tune.objective)
     label, parent = f"{name}, seed {chosen.seed}", optuna_study.user_attrs.get(study.PARENT, "")
-    record = runs.begin(chosen, optuna_study.study_name, label, parent, inputs=trial.INPUTS)
+    record = runs.begin(chosen, optuna_study.study_name, label, parent, inputs=study.INPUTS)
 
     def report(epoch: int, metrics: Mapping[str, float]) -> None:
         record.log_epoch(epoch, metrics)

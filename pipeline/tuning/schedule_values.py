@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.core.errors import UserError
-from pipeline.model.schedule import first_rate
 from pipeline.params.root import Params
-from pipeline.params.schedule import Piecewise, Schedule
+from pipeline.params.schedule import Piecewise, Schedule, first_rate
 
 PREFIX = "finetune.schedule."
 KIND = f"{PREFIX}kind"

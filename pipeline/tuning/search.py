@@ -14,7 +14,7 @@ from pipeline.params.root import Params
 from pipeline.tracking.live_publisher import tracked_run
 from pipeline.tracking.run_record import RunRecord
 from pipeline.training.interrupt import requests_to_stop
-from pipeline.tuning import plots, rung_plot, rungs, runs, slots, space, storage, study, trial, worker_processes
+from pipeline.tuning import plots, rung_plot, rungs, runs, slots, space, storage, study, worker_processes
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def search(params: Params, *, workers: int, joining: bool = False) -> optuna.Stu
 
 def check_outputs() -> None:
     """Raise UserError if the outputs of stages that a search reads do not exist."""
-    missing = [path.as_posix() for path in trial.INPUTS if not path.exists()]
+    missing = [path.as_posix() for path in study.INPUTS if not path.exists()]
     if missing:
         raise UserError(
             f"{', '.join(missing)}: not there. A search learns from the stages' outputs: `dvc repro embed`."
@@ -66,7 +66,7 @@ def _tracked(optuna_study: optuna.Study, params: Params) -> Iterator[RunRecord]:
     with tracked_run(
         "tune",
         params=params.model_dump(by_alias=True),
-        inputs=trial.INPUTS,
+        inputs=study.INPUTS,
         name=f"study {optuna_study.study_name}",
         resume=before if before and before.is_dir() else None,
         resumable=folder,

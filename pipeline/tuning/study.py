@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import optuna
 
+from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.params.root import Params
 from pipeline.params.tune import Tune
 from pipeline.tracking import lineage
-from pipeline.tuning import trial
 
+INPUTS = (paths.SPLITS, paths.PACKED, paths.EMBEDDINGS)  # what trials read
 # Attributes of a trial and of the study; that of the slot is `rungs.SLOT`.
 RECORD = "record"
 REASON = "reason"
@@ -56,7 +57,7 @@ def identity(params: Params) -> dict[str, str]:
     }
     of_trials = {"objective", "min_precision", "second", "sampler", "pruner", "startup_trials"}
     of_trials |= {"subset", "head_epochs", "epochs", "min_steps", "rungs", "space"}
-    parts: dict[str, Any] = {path.as_posix(): lineage.digest(path) if path.exists() else "" for path in trial.INPUTS}
+    parts: dict[str, Any] = {path.as_posix(): lineage.digest(path) if path.exists() else "" for path in INPUTS}
     parts |= settings | fixed
     parts |= {f"tune.{name}": value for name, value in params.tune.model_dump(include=of_trials).items()}
     return {

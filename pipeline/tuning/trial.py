@@ -32,7 +32,6 @@ from pipeline.training.head import train_head
 from pipeline.training.validation_batches import Validation
 from pipeline.tuning import schedule_values
 
-INPUTS = (paths.SPLITS, paths.PACKED, paths.EMBEDDINGS)
 AT_PRECISION = "val_unsafe_recall_at_precision"
 _SMALLEST_BATCH = 8
 METRICS = {"macro_recall": "val_macro_recall", "unsafe_recall": AT_PRECISION, "log_loss": "val_loss"}

@@ -25,6 +25,7 @@ from pipeline.tracking.live_publisher import LivePublisher
 from pipeline.tracking.run_record import RunRecord
 from pipeline.training.interrupt import requests_to_stop
 from pipeline.tuning import rungs, runs, slots, space, storage, study, trial
+from pipeline.tuning.worker_processes import WorkerConfig
 
 _IDLE_SECONDS = 0.5
 _STOP_SECONDS = 10.0  # after its parent has ended, to finish the current batch
@@ -50,16 +51,6 @@ class Setting:
 
 class SurplusError(Exception):
     """The trial holds no slot of the study."""
-
-
-@dataclass(frozen=True)
-class WorkerConfig:
-    """A worker's config: the study's `storage` and name, its trials in the first rung, the id of the study's record."""
-
-    storage: str
-    study: str
-    trials: int
-    parent: str
 
 
 def run_trials(config: WorkerConfig, params: Params) -> None:

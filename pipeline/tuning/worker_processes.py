@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import optuna
@@ -18,7 +18,6 @@ from pipeline.core.errors import StopRequestedError, UserError
 from pipeline.params.root import Params
 from pipeline.tuning import slots
 from pipeline.tuning.progress import Progress
-from pipeline.tuning.worker import WorkerConfig
 
 _LOOK_SECONDS = 0.5
 _END_SECONDS = 30.0  # for a worker to end in good order
@@ -26,6 +25,16 @@ _RESTARTS = 3  # of workers that die, before the search gives up
 _STOPPED = "the search was asked to stop; what was finished is kept, and `nsfw tune --study {study}` goes on."
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """A worker's config: the study's `storage` and name, its trials in the first rung, the id of the study's record."""
+
+    storage: str
+    study: str
+    trials: int
+    parent: str
 
 
 def run(

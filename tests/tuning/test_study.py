@@ -18,7 +18,7 @@ from pipeline.tuning import rungs, slots, storage, study, trial
 @pytest.fixture
 def params(project) -> Params:
     """A project with placeholder files as the stages' outputs."""
-    for path in trial.INPUTS:
+    for path in study.INPUTS:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.name, encoding="utf-8")
     return load_params()

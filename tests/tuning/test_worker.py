@@ -17,7 +17,7 @@ from pipeline.params.tune import Choices, Rung
 from pipeline.tracking.run_record import RunRecord
 from pipeline.training.packed_records import packed_files, pictures, write
 from pipeline.tuning import report, rungs, search, slots, storage, study, trial, worker
-from pipeline.tuning.worker import WorkerConfig
+from pipeline.tuning.worker_processes import WorkerConfig
 
 pytestmark = pytest.mark.slow
 URL = "sqlite:///tune.db"
