@@ -24,17 +24,48 @@ def from_graph(graph: Graph) -> Any:
         UserError: tf2onnx has no equivalent for an operation.
 
     """
+    import onnx
     import tf2onnx
 
     frozen = graph.frozen()
     names = [frozen.inputs[0].name], [frozen.outputs[0].name]
     try:
         model, _ = tf2onnx.convert.from_graph_def(
-            frozen.graph.as_graph_def(), input_names=names[0], output_names=names[1], opset=OPSET
+            _with_inlinable_calls(frozen.graph.as_graph_def()),
+            input_names=names[0],
+            output_names=names[1],
+            opset=OPSET,
+            custom_op_handlers={"Erfc": (_convert_erfc, [])},
         )
     except ValueError as error:  # "... is not supported"
         raise UserError(f"this model has no ONNX form ({' '.join(str(error).split())[:300]})") from error
+    # tf2onnx only logs other operations that it does not know, and leaves them in.
+    strangers = sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)})
+    if strangers:
+        raise UserError(f"this model has no ONNX form: ONNX has no {', '.join(strangers)}")
     return canonicalize(model, names[0][0], names[1][0])
+
+
+def _with_inlinable_calls(graph_def: Any) -> Any:
+    """Return the graph with functions that the converter may inline, as ONNX has no calls.
+
+    Keras has grouped convolutions (ConvNeXt's) compiled by XLA, as TensorFlow cannot compute them on CPUs otherwise.
+    """
+    calls = [node for node in graph_def.node if node.op.endswith("PartitionedCall")]
+    for item in (*graph_def.library.function, *calls):
+        for name in ("_XlaMustCompile", "_noinline"):
+            item.attr.pop(name, None)
+    return graph_def
+
+
+def _convert_erfc(context: Any, node: Any, name: str, _: Any) -> None:
+    """Replace TensorFlow's Erfc (of GELU) by 1 - Erf, for tf2onnx, which does not know it."""
+    (given,), (taken,) = node.output, node.input
+    kind = {"shapes": [context.get_shape(given)], "dtypes": [context.get_dtype(given)]}
+    one = context.make_const(f"{name}_one", np.array(1.0, np.float32))
+    context.remove_node(name)
+    erf = context.make_node("Erf", [taken], **kind)
+    context.make_node("Sub", [one.output[0], erf.output[0]], outputs=[given], name=name, **kind)
 
 
 def from_file(source: Source) -> Any:

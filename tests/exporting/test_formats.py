@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -55,6 +56,32 @@ def test_an_export_says_what_serves(kind, of, odd, model, tmp_path):
     wanted = answers(source)
     assert np.ptp(wanted, axis=0).max() > 0.01  # or any output would do
     np.testing.assert_allclose(exported(kind, source, tmp_path), wanted, atol=2e-6)
+
+
+def classifier_with(layer) -> keras.Model:
+    """A classifier whose only feature map is what `layer` makes of a first convolution."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2)(keras.layers.Rescaling(1 / 127.5, -1.0)(inputs))
+    pooled = keras.layers.GlobalAveragePooling2D()(layer(x))
+    return keras.Model(inputs, keras.layers.Dense(3, "softmax", kernel_initializer="he_normal")(pooled))
+
+
+@pytest.mark.parametrize("kind", ["savedmodel", "onnx", "litert"])
+def test_grouped_convolutions_and_gelu_are_exported(kind, tmp_path):
+    """ConvNeXt's: Keras compiles the one by XLA, which ONNX cannot call, and tf2onnx does not know the other's Erfc."""
+    grouped = keras.layers.Conv2D(8, 3, groups=8, activation="gelu")
+    source = Source(save_keras(tmp_path, classifier_with(grouped)), Adapter(), SIZE, 3)
+    wanted = answers(source)
+    assert np.ptp(wanted, axis=0).max() > 0.01
+    np.testing.assert_allclose(exported(kind, source, tmp_path), wanted, atol=2e-6)
+
+
+def test_an_operation_that_onnx_lacks_is_named(tmp_path):
+    path = save_keras(tmp_path, classifier_with(lambda x: keras.ops.erfinv(keras.ops.tanh(x))))
+    with pytest.raises(UserError, match=r"no ONNX form: ONNX has no Erfinv"):
+        formats.convert("onnx", Source(path, Adapter(), SIZE, 3), "none", tmp_path)
+    assert not (tmp_path / formats.FILES["onnx"]).exists()
 
 
 @pytest.mark.parametrize("batch", ["n", 1])
