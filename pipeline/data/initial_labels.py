@@ -11,6 +11,8 @@ from pipeline.params.root import parse_params
 _BACKBONES = {
     "the article's": "{name: inception_v3, alpha: 1.0, weights: imagenet, size: 299, rescaling: null}",
     "small and fast": "{name: mobilenet_v2, alpha: 1.0, weights: imagenet, size: 224, rescaling: null}",
+    "newer; docs/training.md lists them all": "{name: efficientnet_v2_b0, alpha: 1.0, weights: imagenet, size: 224, "
+    "rescaling: null}",
 }
 
 

@@ -1,13 +1,24 @@
 """Every row of the table of backbones, by the same tests: small inputs, random weights."""
 
+import re
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from pipeline.core.backbone_table import BACKBONES
-from pipeline.model import backbone
+from pipeline.exporting import formats
+from pipeline.exporting.graph import Source
+from pipeline.model import backbone, network, objective
+from pipeline.model_import import keras_file
+from pipeline.serving.networks import Adapter
+
+# Their graphs are those of rows that are always exported, with more blocks: most of a minute of the converter's time.
+LARGER = {f"efficientnet_v2_{size}" for size in ("b1", "b2", "b3", "s")} | {"mobilenet_v3_large", "convnext_small"}
+CLASSES = 3
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
@@ -23,8 +34,73 @@ def options(name):
 
 
 @pytest.fixture(scope="module")
-def built(backbone_params, options):
-    return backbone.build(backbone_params(**options))
+def embed(backbone_params, options):
+    return network.embedder(backbone_params(**options))
+
+
+@pytest.fixture(scope="module")
+def built(embed):
+    return embed.get_layer(backbone.NAME)
+
+
+@pytest.fixture(scope="module")
+def pixels(options):
+    """Pictures of different colours, as pictures of pure noise look alike to a network."""
+    size = options["size"]
+    levels = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (9, 9, 9)]).reshape(5, 1, 1, 3)
+    noise = np.random.default_rng(3).normal(0, 40, (5, size, size, 3))
+    return np.clip(levels + noise, 0, 255).round().astype(np.float32)
+
+
+def build_published(options) -> keras.Model:
+    """Return Keras' own network with its preprocessing, if that is inside, and random weights."""
+    spec = BACKBONES[options["name"]]
+    width = {"alpha": options["alpha"]} if len(spec.alphas) > 1 else {}
+    shape = (options["size"], options["size"], 3)
+    theirs = getattr(keras.applications, spec.builder)(
+        weights=None, include_top=False, input_shape=shape, pooling="avg", **width
+    )
+    for layer in theirs.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+        if type(layer).__name__ == "LayerScale":
+            layer.gamma.assign(0.3 * np.ones_like(layer.gamma))  # it begins with 1e-6: the block would be nothing
+    return theirs
+
+
+@pytest.fixture(scope="module")
+def published(embed, built, pixels, options, tmp_path_factory):
+    """What Keras' own network makes of the pictures: its rescaled pixels, its features; ours has loaded its weights.
+
+    The normalizations' statistics fit the weights, else the features would vanish. The file is like Keras' own.
+    """
+    theirs = build_published(options)
+    module = sys.modules[getattr(keras.applications, BACKBONES[options["name"]].builder).__module__]
+    given = module.preprocess_input(pixels.copy())
+    theirs(given, training=True)
+    path = tmp_path_factory.mktemp("published") / "theirs.h5"
+    theirs.save(path)
+    built.load_weights(path)  # as keras.applications loads them
+    rescaled = given
+    for layer in theirs.layers[1:]:
+        if not isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization):
+            break
+        rescaled = layer(rescaled)
+    return np.array(rescaled), np.array(theirs(given, training=False))
+
+
+@pytest.fixture(scope="module")
+def saved(published, embed, pixels, params, tmp_path_factory):
+    """A saved classifier, and its answers."""
+    classifier = network.classifier(embed, network.head(embed.output_shape[-1], CLASSES, params.train, seed=1))
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
+    network.save(classifier, path)
+    return path, np.array(classifier([pixels], training=False))
+
+
+@pytest.fixture(scope="module")
+def loaded(saved):
+    return network.load(saved[0])
 
 
 def sources(operation) -> set[str]:
@@ -70,3 +146,74 @@ def test_frozen_normalizations_stay_frozen_after_each_point(built, name):
     assert left[0] > 0 == left[-1]
     # Each block but the last ones has weights of its own, beside its normalizations.
     assert all(before > after for before, after in pairwise(left[:-1]))
+
+
+def test_imagenet_weights_see_pixels_as_keras_prepares_them(published, backbone_params, options, pixels):
+    scale, offset = backbone.rescaling(backbone_params(**options))
+    np.testing.assert_allclose(pixels * np.array(scale) + np.array(offset), published[0], atol=1e-5)
+
+
+def test_features_are_those_of_keras_own_network(published, embed, pixels):
+    _, features = published
+    assert features.shape == (len(pixels), embed.output_shape[-1])
+    assert np.ptp(features, axis=0).max() > 0.1
+    # Random weights amplify the last bits of the rescaling.
+    assert np.abs(embed([pixels], training=False) - features).max() < 0.02 * np.ptp(features)
+
+
+def test_it_passes_inspection_and_the_safe_loader(saved, loaded, pixels, options):
+    path, answers = saved
+    assert np.ptp(answers, axis=0).max() > 1e-3
+    info = keras_file.inspect(path, path.stat().st_size)
+    assert (info.size, info.classes) == (options["size"], CLASSES)
+    np.testing.assert_allclose(loaded([pixels], training=False), answers, atol=1e-6)
+
+
+def exported(kind: formats.Format, saved, pixels, folder) -> None:
+    path, answers = saved
+    source = Source(path, Adapter(), pixels.shape[1], CLASSES)
+    run = formats.load(kind, formats.convert(kind, source, "none", folder))
+    np.testing.assert_allclose(run(pixels), answers, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in LARGER else ()) for name in BACKBONES],
+    indirect=True,
+    scope="module",
+)
+def test_it_is_exported_to_onnx(saved, pixels, tmp_path):
+    exported("onnx", saved, pixels, tmp_path)
+
+
+@pytest.mark.slow
+def test_it_is_exported_to_litert(saved, pixels, tmp_path):
+    exported("litert", saved, pixels, tmp_path)
+
+
+def test_two_steps_train_what_lies_after_a_point(loaded, name, pixels):
+    """As fine-tuning does, from the saved model."""
+    base = loaded.get_layer(backbone.NAME)
+    blocks = BACKBONES[name].blocks
+    backbone.unfreeze(base, name, blocks[len(blocks) // 2], pretrained=True)
+    objective.compile_model(loaded, 0.01, "sgd", 0.9)
+    loaded.run_eagerly = True  # the same code, without the seconds that its graph takes
+    before = {weight.path: weight.numpy() for weight in base.weights}
+    loaded.fit(pixels[:4], np.array([0, 1, 2, 0]), batch_size=2, verbose=0)
+    moved = {weight.path for weight in base.weights if not np.array_equal(weight.numpy(), before[weight.path])}
+    assert moved
+    assert moved <= {weight.path for weight in base.trainable_weights}
+
+
+def test_the_documentation_lists_every_row():
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]
+    documented = {row[0].strip("`"): row[1:] for row in rows if len(row) == 5}
+    assert list(documented) == list(BACKBONES)
+    for name, (alphas, smallest, input_range, points) in documented.items():
+        spec = BACKBONES[name]
+        assert [float(alpha) for alpha in alphas.split()] == list(spec.alphas)
+        assert (int(smallest), input_range) == (spec.smallest, spec.input_range)
+        named = re.findall(r"`(\w+)`", points)
+        assert set(named) <= set(spec.blocks)
+        assert (named[0], named[-1]) == (spec.blocks[0], spec.blocks[-1])
