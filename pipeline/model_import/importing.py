@@ -38,6 +38,7 @@ _RESCALING = INPUT_RANGES | {"none": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))}
 _KINDS: dict[Format, Literal["keras", "saved_model", "onnx"]] = {
     "tfjs": "keras",
     "keras": "keras",
+    "keras_2": "keras",
     "saved_model": "saved_model",
     "onnx": "onnx",
 }
@@ -113,6 +114,7 @@ def prepare(path: Path, params: Params, options: ImportOptions | None = None) ->
     path, kind = loading.locate(path.absolute(), options.format)
     sha256 = loading.checked_digest(path, kind, options.sha256, options.max_mb * 2**20)
     info = _in_sandbox(loading.inspect, (kind, path, options.max_mb * 2**20), path, options.max_mb)
+    kind = info.format
     resolved = resolve(path, info, options, match.labels)
     scale, offset = _RESCALING[resolved.rescaling]
     adapter = Adapter(

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pipeline.core.errors import UserError, explain
 
-Format = Literal["tfjs", "keras", "saved_model", "onnx"]
+# `keras_2` is found out by an inspection; to a user it is a `keras` file.
+Format = Literal["tfjs", "keras", "keras_2", "saved_model", "onnx"]
 Layout = Literal["nhwc", "nchw"]
 
 _LARGEST_SIDE = 4096  # px

@@ -1,5 +1,7 @@
 """A .keras file (a zip of a description and an HDF5 file of weights), inspected before Keras sees it.
 
+Files of Keras 2, which have the same endings, are told apart by their content, and passed on to `keras2_file`.
+
 Only what is known to be harmless is accepted here. Keras' own safe mode is the second line of defence.
 """
 
@@ -7,17 +9,14 @@ import stat
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
-import h5py
-
-from pipeline.model_import import topology
+from pipeline.model_import import hdf5_file, keras2_file, topology
 from pipeline.model_import.inspection import ModelInfo, check_bytes, read_document, refusal, side
 
 _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 _DOCUMENT_BYTES = 32 * 2**20
 _RATIO = 100  # maximum of a member's size to its compressed size; Keras itself does not compress
-_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3  # HDF5's own filters; any other might load a library
 
 _LAYERS = topology.MODELS | frozenset(
     {
@@ -37,18 +36,21 @@ _INITIALIZERS = {
     *("Ones", "Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling", "Zeros"),
 }
 _OPTIMIZERS = {"Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Nadam", "RMSprop", "SGD"}
+_OPERATIONS = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Mean", "GetItem", "Flip", "Stack"}
+_CONSTANTS = ("__numpy__", "__tensor__")  # ImageNet's mean of each channel, say
+_CONSTANT_NUMBERS = 4096
 _ALLOWED = (
     {("keras.layers", name) for name in _LAYERS}
     | {("keras.initializers", name) for name in _INITIALIZERS}
     | {("keras.optimizers", name) for name in _OPTIMIZERS}  # a model inside the model may have been compiled
     | {("keras.regularizers", name) for name in ("L1", "L2", "L1L2", "OrthogonalRegularizer")}
     | {("keras.constraints", name) for name in ("MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm")}
-    | {("keras.src.ops.numpy", name) for name in ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Mean")}
+    | {("keras.src.ops.numpy", name) for name in _OPERATIONS}
     | {("keras", name) for name in (*topology.MODELS, "DTypePolicy")}
     | {("keras.models", name) for name in topology.MODELS}
     | {("keras.src.models.functional", "Functional"), ("keras.src.models.sequential", "Sequential")}
     | {("keras.src.applications.convnext", name) for name in ("LayerScale", "StochasticDepth")}
-    | {(None, "__keras_tensor__"), (None, "__tuple__")}
+    | {(None, name) for name in ("__keras_tensor__", "__tuple__", "__slice__", "__ellipsis__", *_CONSTANTS)}
 )
 _WHY = {
     "Lambda": "it is Python code",
@@ -67,14 +69,18 @@ def inspect(path: Path, max_bytes: int) -> ModelInfo:
 
     """
     check_bytes(path, path.stat().st_size, max_bytes)
+    if _is_hdf5(path):
+        return keras2_file.inspect_hdf5(path, max_bytes)
     _check_magic(path)
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(path, archive, max_bytes)
             description = read_document(path, archive.read("config.json"), "config.json")
-            read_document(path, archive.read("metadata.json"), "metadata.json")
-            _check_objects(path, description)
+            metadata = read_document(path, archive.read("metadata.json"), "metadata.json")
             _check_weights(path, archive, max_bytes)
+            if str(metadata.get("keras_version")).startswith("2."):
+                return keras2_file.inspect_description(path, description)
+            _check_objects(path, description)
     # zipfile raises NotImplementedError for an unknown compression, RuntimeError for a missing password.
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise refusal(path, f"it is cut short or broken ({error})") from None
@@ -85,13 +91,16 @@ def inspect(path: Path, max_bytes: int) -> ModelInfo:
         raise refusal(path, f"config.json describes no model with one input and one output ({error})") from None
 
 
+def _is_hdf5(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == hdf5_file.MAGIC
+
+
 def _check_magic(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(8)
     if head[:1] == b"\x80" and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
         raise refusal(path, "it is a Python pickle, which can run any code. Save the model by model.save('x.keras')")
-    if head == b"\x89HDF\r\n\x1a\n":
-        raise refusal(path, "it is an HDF5 model of Keras 2. Load it there and save it by model.save('x.keras')")
     if head[:4] != b"PK\x03\x04":
         raise refusal(path, "it is not a .keras file: it is no zip archive")
 
@@ -154,6 +163,23 @@ def _check_object(path: Path, node: dict[str, Any], where: str) -> None:
     known = isinstance(kind, str) and isinstance(module, str | None) and (module, kind) in _ALLOWED
     if not known:
         raise refusal(path, f"{where!r} holds {module}.{kind}, which is not on the list of accepted layers")
+    if kind in _CONSTANTS:
+        _check_constant(path, node.get("config"), where)
+
+
+def _check_constant(path: Path, config: Any, where: str) -> None:
+    """Refuse a constant of a function's call that is more than a few plain numbers."""
+    value, dtype = (config.get("value"), config.get("dtype")) if isinstance(config, dict) else (None, None)
+    waiting, numbers = [value], 0
+    while waiting and numbers <= _CONSTANT_NUMBERS:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting.extend(one)
+        elif type(one) not in {int, float}:
+            raise refusal(path, f"{where!r} holds a constant that is no list of numbers")
+        numbers += 1
+    if numbers > _CONSTANT_NUMBERS or dtype not in {"float16", "bfloat16", "float32", "float64", "int32", "int64"}:
+        raise refusal(path, f"{where!r} holds a constant of more than {_CONSTANT_NUMBERS} numbers, or of dtype {dtype}")
 
 
 def _check_number(path: Path, key: str, value: Any, where: str) -> None:
@@ -173,45 +199,6 @@ def _check_weights(path: Path, archive: zipfile.ZipFile, max_bytes: int) -> None
                 check_bytes(path, max_bytes - left, max_bytes)
                 unpacked.write(chunk)
         unpacked.seek(0)
-        _check_hdf5(path, unpacked, max_bytes)
-
-
-def _check_hdf5(path: Path, handle: IO[bytes], max_bytes: int) -> None:
-    try:
-        file = h5py.File(handle, "r")
-    except (OSError, ValueError) as error:
-        raise refusal(path, f"model.weights.h5 is cut short or no HDF5 file ({error})") from None
-    with file:
-        groups, seen, total = [file], set(), 0
-        while groups:
-            group = groups.pop()
-            for name in group:
-                inside = f"model.weights.h5's {group.name.rstrip('/')}/{name}"
-                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise refusal(path, f"{inside} is a link, which may lead to any file")
-                item = group[name]
-                address = h5py.h5o.get_info(item.id).addr
-                # A second name for the same object could hide a cycle, or count its bytes twice.
-                if address in seen:
-                    raise refusal(path, f"{inside} is there under another name, too")
-                seen.add(address)
-                if isinstance(item, h5py.Group):
-                    groups.append(item)
-                else:
-                    total += _dataset_bytes(path, item, inside)
-                    check_bytes(path, total, max_bytes)
-
-
-def _dataset_bytes(path: Path, item: Any, inside: str) -> int:
-    """Return a dataset's size in memory; refuse one that is not an array of numbers stored in this file."""
-    if not isinstance(item, h5py.Dataset):
-        raise refusal(path, f"{inside} is no array")
-    if item.is_virtual or item.external:
-        raise refusal(path, f"{inside} has its values in other files")
-    if item.dtype.kind not in "fiubV" or item.dtype.hasobject:
-        raise refusal(path, f"{inside} holds {item.dtype}, not numbers")
-    settings = item.id.get_create_plist()
-    filters = {settings.get_filter(i)[0] for i in range(settings.get_nfilters())}
-    if filters - {_DEFLATE, _SHUFFLE, _FLETCHER32}:
-        raise refusal(path, f"{inside} is compressed by a filter that is not HDF5's own")
-    return int(item.size) * int(item.dtype.itemsize)
+        kinds = hdf5_file.NUMBERS + hdf5_file.BFLOAT16
+        with hdf5_file.open_checked(path, unpacked, "model.weights.h5", max_bytes, kinds):
+            pass

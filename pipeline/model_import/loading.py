@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_of
@@ -119,26 +120,37 @@ def _inspector(kind: Format) -> Callable[[Path, int], ModelInfo]:
 
 
 def convert(path: Path, kind: Format, target: Path, sha256: str, max_bytes: int) -> None:
-    """Rebuild a layers model as a .keras file at `target`, or copy an inspected model of another format there.
+    """Rebuild a layers model or one of Keras 2 as a .keras file at `target`, or copy a model of another format there.
 
     Raises:
         UserError: it cannot be rebuilt, or it has changed since its inspection.
 
     """
-    if kind == "tfjs":
-        from pipeline.model_import import layers_model
-
+    if build := _builder(kind):
         with refuse_on_error(path):
-            model = layers_model.build(path, max_bytes)
+            model = build(path, max_bytes)
         model.save(target)
     else:
         for file in parts(path, kind):
             copy = target / file.relative_to(path) if path.is_dir() else target
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-    whole = path if kind == "tfjs" else target
+    whole = path if build else target
     if _digest(whole, parts(whole, kind)) != sha256:
         raise refusal(path, "it changed while it was read. Run this again when nothing writes to it")
+
+
+def _builder(kind: Format) -> Callable[[Path, int], Any] | None:
+    """Return the function that rebuilds a model of this format as a Keras 3 model; None if it is loaded as it is."""
+    if kind == "tfjs":
+        from pipeline.model_import import layers_model
+
+        return layers_model.build
+    if kind == "keras_2":
+        from pipeline.model_import import keras2_file
+
+        return keras2_file.build
+    return None
 
 
 def labels_beside(path: Path, kind: Format) -> tuple[str, ...] | None:
@@ -156,7 +168,8 @@ def labels_beside(path: Path, kind: Format) -> tuple[str, ...] | None:
             continue
         check_bytes(file, file.stat().st_size, _LABEL_BYTES)
         if file.suffix == ".txt":
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            # Windows' editors begin a file with a byte order mark, which is no part of the first name.
+            lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
             names = [re.sub(r"^\d+[\s:]+", "", line.strip()) for line in lines if line.strip()]
         else:
             names = read_document(file, file.read_bytes(), file.name).get("labels", [])

@@ -19,6 +19,7 @@ _KEEP = frozenset(
 _WIDTH = {"Dense": "units", "Conv2D": "filters", "SeparableConv2D": "filters"}
 
 Description = Mapping[str, Any]
+Source = tuple[str, int]  # a layer's name, and the number of its call
 
 
 def layers(model: Description) -> list[dict[str, Any]]:
@@ -54,6 +55,8 @@ def input_shape(model: Description) -> tuple[int | None, ...]:
         return input_shape(first)
     config = first["config"]
     shape = config.get("batch_shape") or config.get("batch_input_shape")
+    if shape is None and model["class_name"] == "Sequential":
+        shape = model["config"].get("build_input_shape")  # of a model that was built by its first call
     if not isinstance(shape, Sequence) or not all(size is None or type(size) is int for size in shape):
         raise ValueError(f"the input {name(first)!r} has no shape")
     return tuple(shape)
@@ -81,7 +84,7 @@ def classes(model: Description) -> int | None:
     return None
 
 
-def sources(inbound: Any) -> Iterator[tuple[str, int]]:
+def sources(inbound: Any) -> Iterator[Source]:
     """Yield (layer, call number) for each input tensor of a layer's call, in the notation of Keras 2 or 3."""
     if isinstance(inbound, Mapping):
         history = inbound.get("config", {}).get("keras_history") if "class_name" in inbound else None
@@ -96,6 +99,31 @@ def sources(inbound: Any) -> Iterator[tuple[str, int]]:
             return
         for value in inbound:
             yield from sources(value)
+
+
+def first_calls(model: Description) -> dict[str, int]:
+    """Return for each model inside a model the number that Keras 2 gave its first call.
+
+    Most count from 1, as their own input is call 0 to Keras; it depends on version and kind. Every call is used.
+    """
+    inner = {name(layer) for layer in layers(model) if layer.get("class_name") in MODELS}
+    firsts: dict[str, int] = {}
+    for inbound in (model["config"].get("output_layers"), *(layer.get("inbound_nodes") for layer in layers(model))):
+        for source, number in _references(inbound):
+            if source in inner:
+                firsts[source] = min(number, firsts.get(source, number))
+    return firsts
+
+
+def _references(inbound: Any) -> Iterator[Source]:
+    """Yield every [layer, call, output] at any depth, also among the arguments of a call."""
+    if isinstance(inbound, Mapping):
+        inbound = list(inbound.values())
+    if isinstance(inbound, list):
+        if len(inbound) >= 3 and isinstance(inbound[0], str) and type(inbound[1]) is int:
+            yield inbound[0], inbound[1]
+        for value in inbound:
+            yield from _references(value)
 
 
 def _end(model: Description, key: str, index: int) -> dict[str, Any]:

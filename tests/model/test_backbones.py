@@ -195,7 +195,7 @@ def test_two_steps_train_what_lies_after_a_point(loaded, name, pixels):
     """As fine-tuning does, from the saved model."""
     base = loaded.get_layer(backbone.NAME)
     blocks = BACKBONES[name].blocks
-    backbone.unfreeze(base, name, blocks[len(blocks) // 2], pretrained=True)
+    backbone.unfreeze(base, name, blocks[len(blocks) // 2], batchnorm="frozen")
     objective.compile_model(loaded, 0.01, "sgd", 0.9)
     loaded.run_eagerly = True  # the same code, without the seconds that its graph takes
     before = {weight.path: weight.numpy() for weight in base.weights}

@@ -8,6 +8,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pipeline.core.errors import UserError
 from pipeline.model_import import keras_file
@@ -138,7 +139,7 @@ def other_filter(file: h5py.File) -> None:
 
 BAD = {
     "pickle": (file_of(pickle.dumps({"model": 1})), "a Python pickle"),
-    "Keras 2's HDF5": (file_of(b"\x89HDF\r\n\x1a\n" + bytes(99)), "HDF5 model of Keras 2"),
+    "Keras 2's HDF5": (file_of(b"\x89HDF\r\n\x1a\n" + bytes(99)), "no HDF5 file"),
     "no zip": (file_of(b"rubbish" * 99), "no zip archive"),
     "empty": (file_of(b""), "no zip archive"),
     "truncated": (truncated, "cut short or broken"),
@@ -233,3 +234,37 @@ def test_a_size_that_is_left_open_is_none(tmp_path):
     inputs = keras.Input((None, None, 3))
     outputs = keras.layers.Dense(3, "softmax")(keras.layers.GlobalMaxPooling2D()(inputs))
     assert keras_file.inspect(save_keras(tmp_path, keras.Model(inputs, outputs)), LIMIT) == ModelInfo("keras", None, 3)
+
+
+def preprocessed(folder: Path, constant) -> Path:
+    """A model that reverses the channels and takes a constant off each."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    features = keras.layers.GlobalAveragePooling2D()((inputs[..., ::-1] - constant) / 127.5)
+    return save_keras(folder, keras.Model(inputs, keras.layers.Dense(3, "softmax")(features)))
+
+
+@pytest.mark.parametrize("constant", [np.float32([104, 117, 123]), tf.constant([104.0, 117.0, 123.0]), 117.0])
+def test_preprocessing_with_plain_constants_is_accepted_and_loads(constant, tmp_path):
+    path = preprocessed(tmp_path, constant)
+    assert keras_file.inspect(path, LIMIT) == ModelInfo("keras", SIZE, 3)
+    keras.saving.load_model(path, safe_mode=True, compile=False)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"value": [1.0] * 5000, "dtype": "float32"}, "more than 4096 numbers"),
+        ({"value": ["a"], "dtype": "float32"}, "no list of numbers"),
+        ({"value": {"class_name": "Lambda"}, "dtype": "float32"}, "no list of numbers|Lambda"),
+        ({"value": [1.0], "dtype": "object"}, "of dtype object"),
+        (None, "no list of numbers"),
+    ],
+)
+def test_a_constant_is_a_few_plain_numbers(config, reason, tmp_path, nothing_loads):
+    def edit(document):
+        subtract = next(layer for layer in document["config"]["layers"] if layer["class_name"] == "Subtract")
+        subtract["inbound_nodes"][0]["args"][1]["config"] = config
+
+    path = edit_config(preprocessed(tmp_path, np.float32([104, 117, 123])), edit)
+    with nothing_loads(), pytest.raises(UserError, match=reason):
+        keras_file.inspect(path, LIMIT)

@@ -94,3 +94,8 @@ def test_a_broken_list_of_classes_is_refused(tmp_path):
         loading.labels_beside(tmp_path / "model.json", "tfjs")
     (tmp_path / "metadata.json").write_text("{}")
     assert loading.labels_beside(tmp_path / "model.json", "tfjs") is None
+
+
+def test_a_byte_order_mark_is_no_part_of_a_class(tmp_path):
+    (tmp_path / "labels.txt").write_bytes(b"\xef\xbb\xbfdrawings\r\nneutral\r\n")
+    assert loading.labels_beside(tmp_path / "theirs.h5", "keras_2") == ("drawings", "neutral")

@@ -192,6 +192,102 @@ def save_tfjs(
     return path
 
 
+def keras2_document(model: keras.Model | None = None) -> dict[str, Any]:
+    """A model's description as Keras 2 wrote it in its own files: it counts the calls of an inner model from 1."""
+    document = keras_2(model or network())
+    inner = {layer["name"] for layer in document["config"]["layers"] if layer["class_name"] in {"Sequential", "Model"}}
+    for layer in document["config"]["layers"]:
+        for call in layer.get("inbound_nodes", []):
+            for entry in call:
+                entry[1] = 1 if entry[0] in inner else entry[1]
+    return document
+
+
+def save_keras2_h5(
+    folder: Path,
+    model: keras.Model | None = None,
+    edit: Callable[[dict], None] = lambda document: None,
+    change: Callable[[h5py.File], None] = lambda file: None,
+) -> Path:
+    """Write a model as tf_keras 2.x writes model.save("x.h5"), after its training. Compared once with real ones."""
+    model = model or network()
+    document = keras2_document(model)
+    edit(document)
+    path = folder / "theirs.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"], file.attrs["backend"] = "2.15.0", "tensorflow"
+        file.attrs["model_config"] = json.dumps(document)
+        file.attrs["training_config"] = json.dumps({"loss": "their_own_loss", "metrics": [{"class_name": "Theirs"}]})
+        file["optimizer_weights/Adam/iterations:0"] = np.int64(7)
+        groups = file.create_group("model_weights")
+        for layer in model.layers:
+            group = groups.create_group(layer.name)
+            inside = weights_of(layer) if isinstance(layer, keras.Model) else weights_of(_Only(layer))
+            group.attrs["weight_names"] = [f"{name}:0".encode() for name, _ in inside]
+            for name, value in inside:
+                group[f"{name}:0"] = value
+        change(file)
+    return path
+
+
+class _Only:
+    """A layer alone, as a model has it."""
+
+    def __init__(self, layer: keras.layers.Layer) -> None:
+        self.layers = [layer]
+
+
+# Where network()'s layers are in an archive of Keras 2, which counts each class by itself.
+ARCHIVE = {
+    "layers/sequential/layers/conv2d": "stem/conv",
+    "layers/sequential/layers/batch_normalization": "stem/norm",
+    "layers/depthwise_conv2d": "depthwise",
+    "layers/separable_conv2d": "separable",
+    "layers/dense": "dense_1",
+    "layers/dense_1": "dense_2",
+}
+
+
+def save_keras2_archive(folder: Path, edit: Callable[[dict], None] = lambda document: None, by: str = "/") -> Path:
+    """Write network() as tf_keras 2.13 and later writes model.save("x.keras"). Compared once with real ones."""
+    model = network()
+    document = keras2_document(model)
+    edit(document)
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        for inside, layer_path in ARCHIVE.items():
+            layer: Any = model
+            for name in layer_path.split("/"):
+                layer = layer.get_layer(name)
+            for index, weight in enumerate(layer.weights):
+                file[f"{inside}/vars/{index}".replace("/", by)] = weight.numpy()
+        file["optimizer/vars/0"] = np.int64(7)
+    path = folder / "theirs.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "2.15.0", "date_saved": "2026-01-01@00:00:00"}))
+        archive.writestr("config.json", json.dumps(document))
+        archive.writestr("model.weights.h5", weights.getvalue())
+    return path
+
+
+def preprocessed(document: dict, *calls: tuple[str, list]) -> None:
+    """Put calls of functions (class, inbound_nodes and config in one) between the picture and what takes it."""
+    layers = document["config"]["layers"]
+    last = f"op_{len(calls) - 1}"
+    for layer in layers:
+        for call in layer.get("inbound_nodes", []):
+            for entry in call:
+                entry[0] = last if entry[0] == "picture" else entry[0]
+    before = "picture"
+    for number, (function, arguments) in enumerate(calls):
+        kind = "SlicingOpLambda" if function.endswith("getitem") else "TFOpLambda"
+        entry = [before, 0, 0, arguments] if isinstance(arguments, dict) else [*arguments[:3], {"y": [before, 0, 0]}]
+        name = f"op_{number}"
+        config = {"name": name, "trainable": True, "dtype": "float32", "function": function}
+        layers.append({"class_name": kind, "config": config, "name": name, "inbound_nodes": [entry]})
+        before = name
+
+
 def rewrite(path: Path, change: Callable[[dict[str, bytes]], None], compression: int = zipfile.ZIP_STORED) -> Path:
     """Rewrite a .keras file's members."""
     with zipfile.ZipFile(path) as archive:
