@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from pipeline.core.errors import UserError
 from pipeline.evaluation import calibration, speed
+from pipeline.evaluation.label_match import LabelMatch
 from pipeline.evaluation.recall import wilson
 from pipeline.evidence.document import Document
 from pipeline.promotion import agreement, measured_pictures
@@ -35,6 +35,9 @@ _ROUNDS = 40  # pictures that speed is measured on
 def measure(params: Params, requested: str, folder: Path) -> dict[str, Any]:
     """Return a version's figures on the pictures in `folder`/<label>/**.
 
+    The labels are the version's, or those of params.yaml: a picture of a class that the version has no label for is
+    judged as unsafe or safe.
+
     Keys: model, version, folder, pictures, unreadable ({reason: files}), said ({label: {class: pictures}}), flagged (of
     the safe and of the unsafe pictures, the share that the most probable class, and each operating point of the
     evidence, calls unsafe, with Wilson intervals), confidence, calibration (error before and after the evidence's
@@ -42,8 +45,7 @@ def measure(params: Params, requested: str, folder: Path) -> dict[str, Any]:
     animation counts as its worst frame, as it does wherever the version serves.
 
     Raises:
-        UserError: there is no such version or folder, a folder's name is no label of this version, or no picture can be
-            read.
+        UserError: there is no such version or folder, a folder's name is no such label, or no picture can be read.
         Unreachable: the server does not answer.
 
     """
@@ -51,7 +53,9 @@ def measure(params: Params, requested: str, folder: Path) -> dict[str, Any]:
     model, version, opened, document = _open(params, requested)
     spec = opened.spec
     names, unsafe, size = _classes_and_size(spec, version)
-    files, refused = measured_pictures.list_files(folder, names, f"version {version}")
+    match = _match(names, unsafe, params)
+    origin = f"version {version}" + ("" if match.same else ", or of params.yaml")
+    files, refused = measured_pictures.list_files(folder, match.names, origin)
     network = load_network(opened.model_file, Adapter.from_document(spec.get("adapter")), size, len(names))
     started = time.perf_counter()
     decision = Decision.from_document(spec.get("decision"), names, unsafe)
@@ -60,17 +64,17 @@ def measure(params: Params, requested: str, folder: Path) -> dict[str, Any]:
     unreadable = dict(sorted((Counter(refused) + Counter(unreadable)).items()))
     if not labels:
         raise UserError(f"{folder} holds no readable picture: {unreadable or 'it is empty'}.")
-    truth = np.array([names.index(label) for label in labels])
+    truth = np.array([match.names.index(label) for label in labels])
     return {
         "model": model,
         "version": version,
         "folder": str(folder),
         "pictures": len(labels),
         "unreadable": unreadable,
-        "said": _count_predictions(probabilities, truth, names),
-        "flagged": _flagged(probabilities, truth, names, unsafe, document, params.evaluate.confidence),
+        "said": _count_predictions(probabilities, truth, match),
+        "flagged": _flagged(probabilities, truth, match, document, params.evaluate.confidence),
         "confidence": params.evaluate.confidence,
-        "calibration": _calibration(probabilities, truth, document),
+        "calibration": _calibration(probabilities, truth, match, document),
         "speed": {**speed.measure(network, size, _ROUNDS), "with_decoding": len(labels) / seconds},
     }
 
@@ -97,6 +101,13 @@ def _classes_and_size(spec: dict[str, Any], version: int) -> tuple[tuple[str, ..
         return tuple(spec["labels"]), tuple(spec["unsafe"]), int(spec["size"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"version {version} does not say what it answers ({error!r}): it is not loaded.") from None
+
+
+def _match(names: tuple[str, ...], unsafe: tuple[str, ...], params: Params) -> LabelMatch:
+    """Return the version's labels beside themselves and those of params.yaml: which folders there may be."""
+    others = tuple(name for name in params.labels.names if name not in names)
+    unsafe_others = tuple(name for name in others if name in params.labels.unsafe)
+    return LabelMatch(names, unsafe, (*names, *others), (*unsafe, *unsafe_others))
 
 
 def lines(report: dict[str, Any]) -> list[str]:
@@ -128,11 +139,11 @@ def lines(report: dict[str, Any]) -> list[str]:
     return text
 
 
-def _count_predictions(probabilities: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, int]]:
+def _count_predictions(probabilities: np.ndarray, truth: np.ndarray, match: LabelMatch) -> dict[str, dict[str, int]]:
     predicted = probabilities.argmax(axis=1)
     return {
-        name: {other: int(((truth == index) & (predicted == k)).sum()) for k, other in enumerate(names)}
-        for index, name in enumerate(names)
+        name: {label: int(((truth == index) & (predicted == k)).sum()) for k, label in enumerate(match.labels)}
+        for index, name in enumerate(match.names)
         if (truth == index).any()
     }
 
@@ -140,18 +151,17 @@ def _count_predictions(probabilities: np.ndarray, truth: np.ndarray, names: Sequ
 def _flagged(
     probabilities: np.ndarray,
     truth: np.ndarray,
-    names: Sequence[str],
-    unsafe: Sequence[str],
+    match: LabelMatch,
     document: Document | None,
     confidence: float,
 ) -> list[dict[str, Any]]:
-    members = np.array([name in unsafe for name in names])
+    members = match.members
     calls = {"most probable class is unsafe": members[probabilities.argmax(axis=1)]}
     if document:
         calibrated = calibration.apply(probabilities, document.calibration.temperature)
         for name, point in document.operating_points.items():
             if point.threshold is not None:
-                inside = np.array([label in point.classes for label in names])
+                inside = np.array([label in point.classes for label in match.labels])
                 calls[f"{name} at its threshold {point.threshold:.4g}"] = (
                     calibrated[:, inside].sum(axis=1) >= point.threshold
                 )
@@ -166,16 +176,17 @@ def _flagged(
     return rows
 
 
-def _calibration(probabilities: np.ndarray, truth: np.ndarray, document: Document | None) -> dict[str, float | None]:
-    def error(answers: np.ndarray) -> float | None:
-        return calibration.expected_calibration_error(calibration.reliability_bins(answers, truth))
-
-    before = error(probabilities)
-    if not document:
-        return {"before": before, "after": None, "temperature": None}
-    temperature = document.calibration.temperature
-    after = error(calibration.apply(probabilities, temperature))
-    return {"before": before, "after": after, "temperature": temperature}
+def _calibration(
+    probabilities: np.ndarray, truth: np.ndarray, match: LabelMatch, document: Document | None
+) -> dict[str, float | None]:
+    """Return the calibration error; of the probability of unsafe if the version has no label for some picture."""
+    temperature = document.calibration.temperature if document else None
+    outcomes, unsafe = truth, None
+    if (truth >= len(match.labels)).any():
+        outcomes, unsafe = match.members[truth].astype(np.int64), match.label_members
+    report = calibration.report(probabilities, outcomes, temperature or 1.0, unsafe)
+    after = None if temperature is None else report["ece_after"]
+    return {"before": report["ece_before"], "after": after, "temperature": temperature}
 
 
 def _decimals(value: float | None) -> str:

@@ -53,11 +53,24 @@ def test_a_version_of_other_labels_is_measured_on_a_folder_of_its_labels(other_l
 
 
 def test_a_folder_of_labels_that_the_version_does_not_know_is_refused_naming_both(other_labels, nsfw, tmp_path, rng):
-    folder = pictures(tmp_path / "traffic", rng, "cats", "neutral")
+    folder = pictures(tmp_path / "traffic", rng, "cats", "birds")
     code, out, err = nsfw("measure", folder, "--version", 1)
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1
-    assert "holds 'neutral'; its folders must be labels of version 1: cats, dogs" in err
+    labels = "labels of version 1, or of params.yaml: cats, dogs, drawings, neutral, porn"
+    assert f"holds 'birds'; its folders must be {labels}" in err
+
+
+def test_pictures_under_labels_of_params_are_judged_as_unsafe_or_safe(other_labels, nsfw, tmp_path, rng):
+    """It calls everything dogs, which is unsafe, with 0.75."""
+    folder = pictures(tmp_path / "traffic", rng, "neutral", "porn")
+    code, out, err = nsfw("measure", folder, "--version", 1, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["said"] == {"neutral": {"cats": 0, "dogs": 2}, "porn": {"cats": 0, "dogs": 2}}
+    rates = {row["figure"].partition(":")[0]: (row["rate"], row["pictures"]) for row in report["flagged"][:2]}
+    assert rates == {"safe, flagged": (1.0, 2), "unsafe, caught": (1.0, 2)}
+    assert report["calibration"]["before"] == pytest.approx(0.25)  # sure of unsafe to 0.75, right for half of them
 
 
 def test_a_version_that_does_not_say_its_labels_is_refused(other_labels, nsfw, tmp_path, rng):
