@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from tqdm import tqdm
 
 from pipeline.core import files
 from pipeline.core.errors import UserError
+from pipeline.evaluation.label_match import LabelMatch
 from pipeline.evidence import scoring
 from pipeline.exporting import example, formats, parity
 from pipeline.exporting.formats import Format, Run
@@ -96,8 +98,10 @@ def export(version: OpenedModel, params: Params, job: Job) -> Export:
     with _scratch(out) as folder:
         source = _source(version, classifier)
         path = formats.convert(job.format, source, job.quantize, folder)
-        before, after, truth = _compare(classifier, formats.load(job.format, path), params)
-        cost = parity.report(before, after, truth, decision, params.evaluate.confidence)
+        ours = params.labels
+        match = LabelMatch(classifier.labels, decision.unsafe, ours.names, ours.unsafe)
+        before, after, classes = _compare(classifier, formats.load(job.format, path), params)
+        cost = parity.report(before, after, match.truth(classes), match, decision, params.evaluate.confidence)
         failures = parity.failures(cost, params.export, quantized=job.quantize != "none")
         document = _sidecar(version, job, path, params) | {"parity": cost}
         if failures:
@@ -151,24 +155,19 @@ def _source(version: OpenedModel, classifier: Classifier) -> Source:
 _Floats = npt.NDArray[np.floating[Any]]
 
 
-def _compare(classifier: Classifier, run: Run, params: Params) -> tuple[_Floats, _Floats, npt.NDArray[np.int64]]:
-    """Return (n, classes) probabilities of the model and of its export for the test pictures, and label indices."""
+def _compare(classifier: Classifier, run: Run, params: Params) -> tuple[_Floats, _Floats, pd.Series]:
+    """Return (n, labels) probabilities of the model and of its export for the test pictures, and their classes."""
     rows, chunks = scoring.pictures_of("test", classifier.size, params, params.export.pictures)
-    labels = rows["label"].tolist()
-    strangers = sorted(set(labels) - set(classifier.labels))
-    if strangers or not labels:
-        raise UserError(
-            f"there is no test picture to compare the export on, or their labels ({', '.join(strangers) or 'none'}) "
-            f"are not the version's: {', '.join(classifier.labels)}."
-        )
+    if rows.empty:
+        raise UserError("there is no test picture to compare the export on. Run `dvc repro split`.")
     before, after = [], []
-    with tqdm(total=len(labels), desc="compare", unit="picture", disable=None) as bar:
+    with tqdm(total=len(rows), desc="compare", unit="picture", disable=None) as bar:
         for chunk in chunks:
             for batch in (chunk[start : start + _BATCH] for start in range(0, len(chunk), _BATCH)):
                 before.append(classifier.classify(batch).probabilities)
                 after.append(run(batch.astype(np.float32)))
                 bar.update(len(batch))
-    return np.concatenate(before), np.concatenate(after), np.array([classifier.labels.index(name) for name in labels])
+    return np.concatenate(before), np.concatenate(after), rows["label"]
 
 
 def _sidecar(version: OpenedModel, job: Job, path: Path, params: Params) -> dict[str, Any]:

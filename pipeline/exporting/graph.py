@@ -88,10 +88,13 @@ def build(source: Source) -> Graph:
 
 
 def order_matrix(adapter: Adapter) -> np.ndarray | None:
-    """Return float32 (outputs, labels), 1.0 where an output counts towards a label; None if outputs are labels."""
+    """Return float32 (outputs, labels), 1.0 where an output counts towards a label; None if outputs are labels.
+
+    A single output counts as two: what is left to 1, and itself.
+    """
     if adapter.order is None or adapter.width is None:
         return None
-    matrix = np.zeros((adapter.width, len(adapter.order)), np.float32)
+    matrix = np.zeros((2 if adapter.single else adapter.width, len(adapter.order)), np.float32)
     for label, outputs in enumerate(adapter.order):
         matrix[list(outputs), label] = 1.0
     return matrix
@@ -113,6 +116,10 @@ def _adapt_output(given: Any, adapter: Adapter) -> Any:
     given = tf.cast(given, tf.float32)
     if adapter.outputs == "logits":
         given = tf.nn.softmax(given)
+    if adapter.outputs == "logit":
+        given = tf.sigmoid(given)
+    if adapter.single:
+        given = tf.concat([1.0 - given, given], axis=1)
     matrix = order_matrix(adapter)
     return given if matrix is None else tf.matmul(given[:, : len(matrix)], tf.constant(matrix))
 

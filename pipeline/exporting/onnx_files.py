@@ -147,6 +147,11 @@ def _add_input_adapter(chain: _Chain, adapter: Adapter) -> None:
 def _add_output_adapter(chain: _Chain, adapter: Adapter, temperature: float) -> None:
     if adapter.outputs == "logits":
         chain.add("Softmax", axis=1)
+    if adapter.outputs == "logit":
+        chain.add("Sigmoid")
+    if adapter.single:  # (n, 1) to (n, 2): what is left to 1, and itself
+        chain.add("Mul", np.array([-1.0, 1.0], np.float32))
+        chain.add("Add", np.array([1.0, 0.0], np.float32))
     matrix = order_matrix(adapter)
     if matrix is not None:
         chain.add("MatMul", matrix)

@@ -1,7 +1,7 @@
 """What an export costs: the registered model and its export compared on the same test pictures.
 
 `before` and `after` are calibrated probabilities (n, classes) of the registered model and of its export; `truth` (n,)
-are the label indices of the pictures.
+are the indices of the pictures' classes in `match.names`.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import UserError
-from pipeline.evaluation.recall import summary
+from pipeline.evaluation.label_match import LabelMatch, matched_summary
 from pipeline.params.export import Export
 from pipeline.serving.decision import Decision
 
@@ -19,11 +19,14 @@ Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 
 
-def report(before: Floats, after: Floats, truth: Integers, decision: Decision, confidence: float) -> dict[str, Any]:
+def report(
+    before: Floats, after: Floats, truth: Integers, match: LabelMatch, decision: Decision, confidence: float
+) -> dict[str, Any]:
     """Return the cost, for JSON; shares are 0..1, or None if unknown.
 
     Keys: pictures, max_difference, mean_difference (of a probability); flips: pictures whose most probable class
-    (`label`) or whose side of the threshold (`decision`; None without one) changes; recall: by label, [before, after];
+    (`label`) or whose side of the threshold (`decision`; None without one) changes; recall: by class that the model
+    has a label for, [before, after];
     unsafe_recall: unsafe pictures whose most probable class is unsafe, [before, after]; caught and flagged: unsafe
     and safe pictures at or above the threshold, [before, after] (None without one).
 
@@ -35,15 +38,15 @@ def report(before: Floats, after: Floats, truth: Integers, decision: Decision, c
         raise UserError("the export's answers are no probabilities (NaN, infinite, or of another shape). Not written.")
     difference = np.abs(after.astype(np.float64) - before.astype(np.float64))
     figures = [
-        summary(probabilities, truth, decision.labels, decision.unsafe, confidence) for probabilities in (before, after)
+        matched_summary(match.widen(probabilities), truth, match, confidence) for probabilities in (before, after)
     ]
-    flips, caught, flagged = _at_threshold(before, after, truth, decision)
+    flips, caught, flagged = _at_threshold(before, after, match.members[truth], decision)
     return {
         "pictures": len(truth),
         "max_difference": float(difference.max()),
         "mean_difference": float(difference.mean()),
         "flips": {"label": int((before.argmax(axis=1) != after.argmax(axis=1)).sum()), "decision": flips},
-        "recall": {name: [figure["recall"][name] for figure in figures] for name in decision.labels},
+        "recall": {name: [figure["recall"][name] for figure in figures] for name in match.common},
         "unsafe_recall": [figure["unsafe"]["recall"] for figure in figures],
         "caught": caught,
         "flagged": flagged,
@@ -54,14 +57,13 @@ _Pair = list[float | None] | None
 
 
 def _at_threshold(
-    before: Floats, after: Floats, truth: Integers, decision: Decision
+    before: Floats, after: Floats, unsafe: npt.NDArray[np.bool_], decision: Decision
 ) -> tuple[int | None, _Pair, _Pair]:
     if decision.threshold is None:
         return None, None, None
     called = [decision.score(probabilities) >= decision.threshold for probabilities in (before, after)]
-    bad = np.array([name in decision.unsafe for name in decision.labels])[truth]
     flips = int((called[0] != called[1]).sum())
-    return flips, [_share(one[bad]) for one in called], [_share(one[~bad]) for one in called]
+    return flips, [_share(one[unsafe]) for one in called], [_share(one[~unsafe]) for one in called]
 
 
 def _share(called: npt.NDArray[np.bool_]) -> float | None:
@@ -101,7 +103,7 @@ def lines(cost: dict[str, Any], decision: Decision) -> list[str]:
         f"  {'':<34} {'model':>9} {'export':>9}",
     ]
     rows: Sequence[tuple[str, Any]] = [
-        *((f"recall of {name}", cost["recall"][name]) for name in decision.labels),
+        *((f"recall of {name}", pair) for name, pair in cost["recall"].items()),
         ("unsafe recall, most probable class", cost["unsafe_recall"]),
         (f"unsafe caught at {decision.threshold or 0:.4g}", cost["caught"]),
         (f"safe flagged at {decision.threshold or 0:.4g}", cost["flagged"]),

@@ -79,9 +79,8 @@ class Incumbent:
             "params": "ASSUMED to be the order of labels.names in params.yaml; --classes states another",
         }
         version = registration.version
-        single = self.adapter.outputs in ("probability", "logit")
         outputs = f"its one output is that of {self.classes[1]}, the rest to 1 of {self.classes[0]}"
-        if not single:
+        if not self.adapter.single:
             outputs = f"its outputs are {', '.join(self.classes)}"
         return [
             f"{self.origin}: {self.format}, {self.size} px, rescaling {self.rescaling}",

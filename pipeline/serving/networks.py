@@ -72,9 +72,14 @@ class Adapter:
         return cls(**values)
 
     @property
+    def single(self) -> bool:
+        """Whether the network has one output, for two labels."""
+        return self.outputs in ("probability", "logit")
+
+    @property
     def width(self) -> int | None:
         """Minimum number of outputs that the network must have; None: as many as there are labels."""
-        if self.outputs in ("probability", "logit"):
+        if self.single:
             return 1
         return None if self.order is None else 1 + max(index for outputs in self.order for index in outputs)
 
@@ -94,7 +99,7 @@ class Adapter:
             answer = answer / answer.sum(axis=1, keepdims=True)
         if self.outputs == "logit":
             answer = 1 / (1 + np.exp(-np.clip(answer, -80, 80)))  # float32's exponential overflows at 89
-        if self.outputs in ("probability", "logit"):
+        if self.single:
             answer = np.concatenate([1 - answer, answer], axis=1)
         if self.order is None:
             return answer

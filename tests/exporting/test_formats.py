@@ -15,7 +15,7 @@ from pipeline.exporting import formats
 from pipeline.exporting.graph import SMALLEST_PROBABILITY, Source
 from pipeline.serving.decision import Decision
 from pipeline.serving.networks import Adapter, load_network
-from tests.support.foreign_models import SIZE, network, save_keras, save_onnx, save_saved_model
+from tests.support.foreign_models import SIZE, network, save_keras, save_linear, save_onnx, save_saved_model
 
 UNIT = (1 / 255, 1 / 255, 1 / 255)
 ODD = {"scale": (1 / 255, 2 / 255, 3 / 255), "offset": (0.1, 0.2, 0.3), "channels": "bgr", "order": ((2,), (0, 1))}
@@ -91,6 +91,25 @@ def test_an_onnx_model_of_others_carries_its_adapter_along(batch, how, tmp_path)
     adapter = Adapter("onnx", layout="nchw", **ODD)
     source = Source(save_onnx(tmp_path / "theirs", batch), adapter, SIZE, 2, TEMPERATURE)
     np.testing.assert_allclose(exported("onnx", source, tmp_path, how), answers(source), atol=2e-6)
+
+
+@pytest.mark.parametrize("outputs", ["probability", "logit"])
+@pytest.mark.parametrize("order", [None, ((1,), (0,))])
+def test_a_single_output_becomes_two_labels(outputs, order, tmp_path):
+    weights, bias = np.array([[2.0], [-3.0], [1.5]]), np.array([0.2])
+    activation = {"probability": "Sigmoid", "logit": "Identity"}[outputs]
+    adapter = Adapter("onnx", scale=UNIT, layout="nchw", outputs=outputs, order=order)
+    (tmp_path / "theirs").mkdir()
+    theirs = Source(save_linear(tmp_path / "theirs", weights, bias, activation), adapter, SIZE, 2, TEMPERATURE)
+    np.testing.assert_allclose(exported("onnx", theirs, tmp_path), answers(theirs), atol=2e-6)
+    inputs = keras.Input((SIZE, SIZE, 3))
+    dense = keras.layers.Dense(1, activation="sigmoid" if outputs == "probability" else None)
+    model = keras.Model(inputs, dense(keras.layers.GlobalAveragePooling2D()(inputs)))
+    source = Source(save_keras(tmp_path, model), Adapter(scale=UNIT, outputs=outputs, order=order), SIZE, 2)
+    wanted = answers(source)
+    np.testing.assert_allclose(wanted.sum(axis=1), 1.0, atol=1e-6)
+    (tmp_path / "saved").mkdir()
+    np.testing.assert_allclose(exported("savedmodel", source, tmp_path / "saved"), wanted, atol=2e-6)
 
 
 def test_its_own_names_may_be_ours(tmp_path):

@@ -91,9 +91,17 @@ def save_linear(
     folder: Path, weights: np.ndarray, bias: np.ndarray, activation: str = "Softmax", name: str = "linear.onnx"
 ) -> Path:
     """An ONNX model, channels first: the mean of each channel, a dense layer (3, outputs), and an activation."""
+    return save_grid(folder, 1, weights, bias, name, activation)
+
+
+def save_grid(
+    folder: Path, cells: int, weights: np.ndarray, bias: np.ndarray, name: str, activation: str = "Softmax"
+) -> Path:
+    """The same of the mean of each channel in cells x cells squares; weights (3 * cells * cells, outputs)."""
     values = {"w": weights.astype(np.float32), "b": bias.astype(np.float32)}
+    side = [SIZE // cells] * 2
     nodes = [
-        helper.make_node("GlobalAveragePool", ["x"], ["m"]),
+        helper.make_node("AveragePool", ["x"], ["m"], kernel_shape=side, strides=side),
         helper.make_node("Flatten", ["m"], ["f"]),
         helper.make_node("Gemm", ["f", "w", "b"], ["l"]),
         helper.make_node(activation, ["l"], ["p"]),
