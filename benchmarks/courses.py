@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--truth", type=Path, metavar="CSV")
     options = parser.parse_args()
-    document, names = load_params().model_dump(mode="json"), load_params().labels.names
+    document, names = load_params().model_dump(mode="json", by_alias=True), load_params().labels.names
     splits = tables.read_parquet(paths.SPLITS, ["split", "label"])
     counts, size = splits["split"].value_counts(), load_params().backbone.size
     files = {split: packed_records.packed_files(paths.PACKED, split) for split in ("train", "val", "test")}
