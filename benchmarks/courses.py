@@ -93,11 +93,8 @@ def main() -> None:
                 100 * epoch_metrics(val.predict(after), val.truth, names, params.labels.unsafe)["val_macro_recall"]
             )
             rows.append(row | {"gain": row["test"] - row["test, frozen"]})
-            print(
-                json.dumps(
-                    {key: round(value, 1) if isinstance(value, float) else value for key, value in rows[-1].items()}
-                )
-            )
+            shown = {key: round(value, 1) if isinstance(value, float) else value for key, value in rows[-1].items()}
+            print(json.dumps(shown), flush=True)
     groups = pd.DataFrame(rows).drop(columns="seed").groupby("course", sort=False)
     shown = groups.mean()
     shown.insert(0, "sd", groups["test"].std())
