@@ -12,8 +12,9 @@ from pipeline.params.root import Params
 from pipeline.registry.sync import sync
 from pipeline.tracking import server
 from pipeline.tracking.mlflow_facts import PARENT_TAG
-from pipeline.tracking.publish import describe
+from pipeline.tracking.publish import MLFLOW_PARENT, describe, runs_of
 from pipeline.tracking.run_record import RunRecord
+from pipeline.tuning.study import PARENT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,7 +61,10 @@ def publish() -> bool:
 
 
 def reconcile(study: optuna.Study) -> None:
-    """Publish every trial, and give its run in MLflow the state of the trial in the storage."""
+    """Publish every trial, give its run in MLflow the state of the trial in the storage, and nest it under the study's.
+
+    A trial whose run was created before MLflow had the study's, as on a busy machine, is nested under nothing.
+    """
     if not publish():
         return
     try:
@@ -72,12 +76,15 @@ def reconcile(study: optuna.Study) -> None:
 def _tag(study: optuna.Study) -> None:
     with server.session() as client:
         runs = _runs(client, study.study_name)
+        above = runs_of(client, server.experiment_id(client), study.user_attrs.get(PARENT, ""))
         for trial in study.get_trials(deepcopy=False):
             run = runs.get(str(trial.number))
             if run is None or trial.state not in _STATUS:
                 continue
             if run.data.tags.get(STATE_TAG) != trial.state.name:
                 client.set_tag(run.info.run_id, STATE_TAG, trial.state.name)
+            if above and MLFLOW_PARENT not in run.data.tags:
+                client.set_tag(run.info.run_id, MLFLOW_PARENT, above[0].info.run_id)
             if run.info.status not in _STATUS[trial.state]:
                 client.set_terminated(run.info.run_id, status=_STATUS[trial.state][0], end_time=run.info.end_time)
 
