@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pipeline.core.input_ranges import InputRange
 
-Rescaling = Literal["symmetric", "unit", "imagenet"]  # what params.yaml may say of weights from elsewhere
+FEATURES_FILE = "features_file"  # not a network of Keras, but an ONNX file of one from elsewhere
+Rescaling = Literal["symmetric", "unit", "imagenet", "clip"]  # what params.yaml may say of weights from elsewhere
 
 
 @dataclass(frozen=True)

@@ -49,3 +49,4 @@ TUNE = CACHE / "tune"
 EVIDENCE_CACHE = CACHE / "evidence"
 
 MODEL_FILE = "model.keras"
+ONNX_FILE = "model.onnx"  # the same, where the backbone is a features file

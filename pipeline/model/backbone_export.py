@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.core import files
+from pipeline.core import files, paths
 from pipeline.core.errors import UserError
 from pipeline.model import backbone, network
 
@@ -17,11 +17,14 @@ def export_backbone(model_file: Path, out: Path, recipe: Mapping[str, Any]) -> P
     Returns the recipe's path.
 
     Raises:
-        UserError: `out` has another ending, or the model does not exist.
+        UserError: `out` has another ending, or the model does not exist or has no backbone of Keras.
 
     """
     if not out.name.endswith(".weights.h5"):
         raise UserError(f"{out}: Keras weights files end in .weights.h5. Choose such a name.")
+    joined = model_file.with_name(paths.ONNX_FILE)
+    if joined.is_file() and not model_file.is_file():
+        raise UserError(f"{joined} was made from a features file, whose backbone lies in that file: nothing to export.")
     if not model_file.is_file():
         raise UserError(files.missing_message(model_file))
     base = network.load(model_file).get_layer(backbone.NAME)

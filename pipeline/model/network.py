@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from pipeline.core import files
+from pipeline.core.backbone_table import FEATURES_FILE
 from pipeline.core.errors import UserError
 from pipeline.model import backbone as backbones
 from pipeline.params.backbone import Backbone
@@ -37,7 +38,16 @@ def head(features: int, classes: int, params: Train, seed: int) -> Any:
 
 
 def embedder(params: Backbone) -> Any:
-    """Return the frozen backbone from 0..255 pixels (n, size, size, 3) to pooled features (n, features)."""
+    """Return the frozen backbone from 0..255 pixels (n, size, size, 3) to pooled features (n, features).
+
+    Raises:
+        UserError: as `backbone.build`; or the backbone is a features file, which has no network of Keras.
+
+    """
+    if params.name == FEATURES_FILE:
+        raise UserError(
+            f"backbone.name is {FEATURES_FILE}: it has no layers to train or search. Choose another backbone."
+        )
     base = backbones.build(params)
     base.trainable = False
     scale, offset = backbones.rescaling(params)

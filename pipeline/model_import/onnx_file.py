@@ -2,17 +2,16 @@
 
 import ast
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError
+from pipeline.core.onnx_graphs import foreign_part
 from pipeline.model_import.inspection import ModelInfo, check_bytes, refusal, side
 
-_DOMAINS = {"", "ai.onnx"}
 _LABEL_KEYS = ("labels", "classes", "class_names", "names")
 _LABEL_CHARACTERS = 2**16
-_DEPTH = 32
 
 
 def inspect(path: Path, max_bytes: int) -> ModelInfo:
@@ -36,47 +35,14 @@ def inspect(path: Path, max_bytes: int) -> ModelInfo:
         model = onnx.load_model_from_string(path.read_bytes())
     except (DecodeError, ValueError) as error:
         raise refusal(path, f"it is cut short, or no ONNX file ({error})") from None
-    _check_operators(path, model)
+    if reason := foreign_part(model):
+        raise refusal(path, reason)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise refusal(path, f"it is broken or cut short ({str(error).splitlines()[0][:200]})") from None
     size, layout = side(path, _input(path, model), channels_first=True)
     return ModelInfo("onnx", size, _classes(path, model), layout, _labels(model))
-
-
-def _check_operators(path: Path, model: Any) -> None:
-    strangers = sorted({entry.domain for entry in model.opset_import} - _DOMAINS)
-    strangers += [function.domain or function.name for function in model.functions]
-    if strangers:
-        raise refusal(path, f"it uses operators of {strangers[0]!r}, which are not ONNX' own")
-    if model.training_info:
-        raise refusal(path, "it contains training information")
-    for kind, item in _everything(path, model.graph, 0):
-        if kind == "node" and item.domain not in _DOMAINS:
-            raise refusal(path, f"its node {item.name!r} is a {item.domain}.{item.op_type}, which is not ONNX' own")
-        if kind == "tensor" and (item.external_data or item.data_location):
-            raise refusal(path, f"the values of {item.name!r} lie in another file. Save the model as one file")
-
-
-def _everything(path: Path, graph: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    """Yield ("node", ...) and ("tensor", ...) for everything in a graph and the graphs nested in it."""
-    if depth > _DEPTH:
-        raise refusal(path, f"its graphs lie more than {_DEPTH} deep in each other")
-    tensors = [*graph.initializer, *(half for both in graph.sparse_initializer for half in _halves(both))]
-    for node in graph.node:
-        yield "node", node
-        for attribute in node.attribute:
-            sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
-            tensors += [attribute.t, *attribute.tensors, *(half for both in sparse for half in _halves(both))]
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.ByteSize():
-                    yield from _everything(path, inner, depth + 1)
-    yield from (("tensor", tensor) for tensor in tensors)
-
-
-def _halves(sparse: Any) -> tuple[Any, Any]:
-    return sparse.values, sparse.indices
 
 
 def _input(path: Path, model: Any) -> list[int | None]:

@@ -8,19 +8,21 @@ Run     dvc repro evaluate
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.core import files, paths, tables
+from pipeline.core.backbone_table import FEATURES_FILE
 from pipeline.evaluation import evidence_plots, headline_metrics, plots
 from pipeline.evaluation.article_table import article_markdown, article_table
 from pipeline.evaluation.predictions import arrays, frame
 from pipeline.evaluation.recall import summary
 from pipeline.evidence import collecting
 from pipeline.evidence.scoring import Score, keras_score
-from pipeline.model import network
+from pipeline.model import features_file, network
 from pipeline.params.labels import Labels
 from pipeline.params.root import Params, load_params
 from pipeline.tracking.lineage import digest
@@ -43,6 +45,15 @@ def predict(score: Score, split: str, params: Params) -> pd.DataFrame:
         contents = [value.decode() for value in sha256.numpy()]
         parts.append(frame(contents, split, labels, score(pictures.numpy()), names))
     return pd.concat(parts, ignore_index=True)
+
+
+def load(folder: Path, params: Params) -> tuple[Path, Score]:
+    """Return the model of a training, its file and its answers."""
+    if params.backbone.name == FEATURES_FILE:
+        path = folder / paths.ONNX_FILE
+        return path, features_file.load(path)
+    path = folder / paths.MODEL_FILE
+    return path, keras_score(network.load(path))
 
 
 def measure(predictions: pd.DataFrame, params: Params) -> dict[str, Any]:
@@ -78,12 +89,12 @@ def main() -> None:
     """Evaluate both models."""
     params = load_params()
     labels = params.labels
-    frozen_test = predict(keras_score(network.load(paths.HEAD / paths.MODEL_FILE)), "test", params)
-    score = keras_score(network.load(paths.FINETUNED / paths.MODEL_FILE))
+    frozen_test = predict(load(paths.HEAD, params)[1], "test", params)
+    model, score = load(paths.FINETUNED, params)
     predictions = pd.concat([predict(score, split, params) for split in ("val", "test")], ignore_index=True)
     tuned_test = predictions[predictions["split"] == "test"]
     frozen, tuned = measure(frozen_test, params), measure(tuned_test, params)
-    sha256 = digest(paths.FINETUNED / paths.MODEL_FILE)
+    sha256 = digest(model)
     document = collecting.collect(score, sha256, params.backbone.size, predictions, params)
     tables.write_parquet(predictions, paths.PREDICTIONS)
     collecting.write(document, predictions, paths.EVIDENCE)

@@ -1,17 +1,22 @@
 """Unfreeze the backbone from a point on and train at a decaying rate, with augmentation (the article's 91 %).
 
 Reads   build/packed/, build/head/model.keras, build/splits.parquet
-Writes  build/finetuned/: model.keras and its run record
+Writes  build/finetuned/: model.keras and its run record; model.onnx where the backbone is a file of features
 Run     dvc repro finetune
 """
 
 import logging
+import shutil
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from pipeline.core import paths, tables
+from pipeline.core.backbone_table import FEATURES_FILE
 from pipeline.core.errors import UserError
-from pipeline.model import determinism, hardware, network, rebuild
+from pipeline.evaluation.recall import epoch_metrics
+from pipeline.model import determinism, features_file, hardware, network, rebuild
 from pipeline.params.root import Params, load_params
 from pipeline.params.schedule import first_rate
 from pipeline.training import packed_records
@@ -45,9 +50,30 @@ def start(params: Params) -> Any:
     return model if params.backbone.weights is not None else rebuild.build(params)
 
 
+def copy_head(params: Params) -> None:
+    """Take the classifier of `train` as it is, since a file of features has no layers to unfreeze."""
+    model, names, size = paths.HEAD / paths.ONNX_FILE, params.labels.names, params.backbone.size
+    answer = features_file.load(model)
+    val = list(packed_records.pictures(packed_records.packed_files(paths.PACKED, "val"), size, 128))
+    probabilities = np.concatenate([answer(pixels.numpy()) for pixels, _, _ in val])
+    truth = np.concatenate([label.numpy() for _, label, _ in val])
+    metrics = epoch_metrics(probabilities, truth, names, params.labels.unsafe)
+    with resumable_run("finetune", params, SECTIONS, INPUTS, [model]) as (record, checkpoints):
+        if not record.metrics():  # otherwise it has been interrupted
+            record.log_epoch(0, metrics)
+        shutil.copyfile(model, record.folder / paths.ONNX_FILE)
+        log_result(record, {**metrics, "epoch": 0.0}, probabilities, truth, params.labels)
+    record.copy_to(paths.FINETUNED)
+    checkpoints.remove()
+    _log.info("finetune: %s has no layers to unfreeze; the model of train is the result", params.backbone.name)
+
+
 def main() -> None:
     """Fine-tune the head's model."""
     params = load_params()
+    if params.backbone.name == FEATURES_FILE:
+        copy_head(params)
+        return
     strategy = hardware.strategy()
     determinism.seed(params.seed)
     with strategy.scope():

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.core import paths
-from pipeline.core.backbone_table import BACKBONES
+from pipeline.core.backbone_table import BACKBONES, FEATURES_FILE
 from pipeline.core.errors import UserError, run
 from pipeline.core.files import read_object, write_json
 from pipeline.params.root import Params, load_params
@@ -18,6 +18,7 @@ from pipeline.promotion.formatting import gate_lines
 from pipeline.promotion.registration import register_with_evidence
 from pipeline.registry.model_versions import Registration
 from pipeline.registry.package import Candidate
+from pipeline.serving.networks import Adapter
 from pipeline.tracking import store_address
 from pipeline.tracking.record_document import flatten
 from pipeline.tracking.run_record import RunRecord
@@ -33,6 +34,7 @@ def candidate(params: Params, evaluation: Mapping[str, Any]) -> Candidate:
         UserError: the evaluation has no figures of the fine-tuned model.
 
     """
+    joined = params.backbone.name == FEATURES_FILE
     return Candidate(
         folder=paths.FINETUNED,
         name=params.register_.model,
@@ -42,6 +44,8 @@ def candidate(params: Params, evaluation: Mapping[str, Any]) -> Candidate:
         size=params.backbone.size,
         rescaling=rescaling(params),
         evidence=evidence(evaluation),
+        model=paths.ONNX_FILE if joined else paths.MODEL_FILE,
+        adapter=Adapter(kind="onnx").to_document() if joined else None,
     )
 
 

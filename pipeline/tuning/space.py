@@ -9,6 +9,7 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from pipeline.core.backbone_table import FEATURES_FILE
 from pipeline.core.errors import UserError
 from pipeline.params.backbone import UNFREEZE_POINTS
 from pipeline.params.root import Params, parse_params
@@ -176,6 +177,10 @@ def check(space: Space, params: Params) -> None:
         UserError: names each wrong entry, and what is allowed.
 
     """
+    if params.backbone.name == FEATURES_FILE:
+        raise UserError(
+            "`nsfw tune` fine-tunes, and a features file has no layers to train: set another backbone.name."
+        )
     problems = [problem for key, entry in space.items() if (problem := _problem(key, entry, space, params))]
     if not space:
         problems = ["tune.space: empty; name at least one key: " + ", ".join(KEYS)]

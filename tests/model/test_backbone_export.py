@@ -63,3 +63,9 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
         backbone_export.save_weights(model, out)
     assert out.read_bytes() == b"before"
     assert [file.name for file in tmp_path.iterdir()] == ["mine.weights.h5"]
+
+
+def test_a_model_made_from_a_features_file_has_no_backbone_to_export(tmp_path):
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(UserError, match="features file"):
+        backbone_export.export_backbone(tmp_path / "model.keras", tmp_path / "mine.weights.h5", RECIPE)

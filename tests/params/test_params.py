@@ -24,6 +24,7 @@ DOCUMENT["split"]["fractions"] = {"train": 0.7, "val": 0.15, "test": 0.15}
 EXPONENTIAL = {"kind": "exponential", "initial": 0.001, "rate": 0.9, "every_epochs": 1.0, "warmup_epochs": 1.0}
 DOCUMENT["finetune"] |= {"unfreeze": "all", "schedule": EXPONENTIAL}
 DENSENET = {"name": "densenet121", "alpha": 1.0, "weights": "imagenet", "size": 32}
+FEATURES = {"name": "features_file", "alpha": 1.0, "weights": "clip.onnx", "size": 224, "rescaling": "clip"}
 INCEPTION = {"name": "inception_v3", "alpha": 1.0, "weights": "imagenet", "size": 299}
 
 
@@ -80,7 +81,12 @@ def test_the_projects_own_params_load():
         ({"backbone": DENSENET | {"alpha": 0.5}}, ["backbone: alpha is 0.5; densenet121 has one width, 1.0"]),
         ({"backbone": DENSENET | {"size": 31}}, ["backbone.size", "32"]),
         ({"backbone": DENSENET, "finetune__unfreeze": "block_6"}, ["'block_6'; densenet121 has all, none, pool1"]),
-        ({"backbone__rescaling": "128ths"}, ["backbone.rescaling", "'symmetric', 'unit' or 'imagenet'"]),
+        ({"backbone__rescaling": "128ths"}, ["backbone.rescaling", "'symmetric', 'unit', 'imagenet' or 'clip'"]),
+        ({"backbone": FEATURES | {"weights": "saved_model"}}, ["weights is saved_model", "tf2onnx.convert"]),
+        ({"backbone": FEATURES | {"weights": None}}, ["features_file takes an ONNX file"]),
+        ({"backbone": FEATURES | {"rescaling": None}}, ["rescaling is null", "symmetric (SigLIP), imagenet (DINO)"]),
+        ({"backbone": FEATURES | {"alpha": 0.5}}, ["alpha must be 1.0"]),
+        ({"backbone": FEATURES}, ["finetune.unfreeze is 'all'; features_file has none"]),
         ({"backbone": INCEPTION | {"size": 64}}, ["backbone: size is 64", "75"]),
         ({"backbone": INCEPTION | {"alpha": 0.5}}, ["backbone: alpha is 0.5", "1.0"]),
         ({"backbone__weights": None, "finetune__unfreeze": "none"}, ["finetune.unfreeze must be all"]),

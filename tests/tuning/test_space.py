@@ -190,3 +190,12 @@ def test_every_wrong_entry_is_told_at_once():
         space.check(chosen.tune.space, chosen)
     assert "train.epochs" in str(caught.value)
     assert "train.dropout.0" in str(caught.value)
+
+
+def test_a_features_file_has_nothing_to_search():
+    document = yaml.safe_load(TEXT)
+    document["backbone"] |= {"name": "features_file", "alpha": 1.0, "weights": "clip.onnx", "rescaling": "clip"}
+    document["finetune"]["unfreeze"] = "none"
+    chosen = parse_params(document)
+    with pytest.raises(UserError, match="no layers to train"):
+        space.check(chosen.tune.space, chosen)
