@@ -26,7 +26,6 @@ from pipeline.core.errors import UserError
 from pipeline.images import sandbox
 from pipeline.images.byte_source import ByteReader, ByteSource, ReadResult, load
 from pipeline.images.limits import Limits, Rejected
-from pipeline.images.preprocessing import Preprocessor
 from pipeline.params.root import Params
 from pipeline.registry.loading import title
 from pipeline.registry.verification import OpenedModel
@@ -56,7 +55,7 @@ def score(model: OpenedModel, params: Params, job: Job) -> Report:
     limits = model.limits(Limits(**params.catalog.limits))
     with parts.open_parts(job.out, recipe(model, limits, params), restart=job.restart) as folder:
         classifier = model.classifier()
-        reader = ByteReader(Preprocessor(limits, classifier.size), params.score.max_mb * 2**20)
+        reader = ByteReader(classifier.preprocessor(limits), params.score.max_mb * 2**20)
         cost = sandbox.WorkerLimits(params.score.seconds, params.score.memory_mb, executor.cores())
         run: Run = partial(sandbox.run, reader.read, limits=cost, weigh=_weigh)
         row_maker = RowMaker(classifier, title(model), partial(_digest, max_bytes=reader.max_bytes))

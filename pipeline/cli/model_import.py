@@ -109,6 +109,14 @@ class Rescaling(StrEnum):
     imagenet = "imagenet"
 
 
+class ResizeMode(StrEnum):
+    """How a picture became a foreign model's square input."""
+
+    squash = "squash"
+    crop = "crop"
+    pad = "pad"
+
+
 class Channels(StrEnum):
     """The order of the colours in a model's input."""
 
@@ -140,6 +148,16 @@ def import_model(
     rescaling: Annotated[
         Rescaling | None, typer.Option(help="Of pixel values: none (0..255), unit (0..1), symmetric (-1..1).")
     ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Or: a,b,c, subtracted from 0..255, in the order of its channels.")
+    ] = None,
+    deviation: Annotated[str | None, typer.Option(help="With --mean: a,b,c, divided by then.")] = None,
+    resize: Annotated[
+        ResizeMode, typer.Option(help="Of its training: squash, crop (the middle), pad (with black).")
+    ] = ResizeMode.squash,
+    resize_side: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Resize to this first, then take the middle, px.")
+    ] = None,
     size: Annotated[int | None, typer.Option(min=1, max=4096, help="Side of its input, px.")] = None,
     channels: Annotated[Channels, typer.Option(help="The order of its input.")] = Channels.rgb,
     outputs: Annotated[
@@ -158,6 +176,7 @@ def import_model(
     if name is not None and not re.fullmatch(_MODEL_NAME, name):
         raise typer.BadParameter(f"--name {name}: use letters, digits, '.', '_' and '-'")
     from pipeline.data import project
+    from pipeline.images.resize import Resize
     from pipeline.model_import import importing
     from pipeline.model_import.options import ImportOptions
     from pipeline.params.root import load_params
@@ -168,6 +187,19 @@ def import_model(
     declared: dict[str, Any] = {**options, "size": size, "sha256": sha256, "max_mb": max_mb}
     for name_of_option, text in (("classes", classes), ("labels", labels), ("unsafe", unsafe)):
         declared[name_of_option] = tuple(word.strip() for word in text.split(",")) if text else None
+    declared |= {"mean": _triple("--mean", mean), "deviation": _triple("--deviation", deviation)}
+    declared["resize"] = Resize(resize.value, resize_side)
     declared["renamed"] = {theirs: ours for theirs, _, ours in (pair.partition("=") for pair in rename or [])}
     incumbent, done = importing.import_model(path, load_params(), ImportOptions(**declared), name=name)
     print_result(incumbent.to_document(done), incumbent.lines(done), as_json=as_json)
+
+
+def _triple(option: str, text: str | None) -> tuple[float, float, float] | None:
+    """Return the three numbers of an option, or None if it is not given."""
+    if text is None:
+        return None
+    try:
+        first, second, third = map(float, text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{option} is three numbers, a,b,c, not {text}") from None
+    return first, second, third

@@ -34,6 +34,7 @@ from pipeline.evaluation.label_match import LabelMatch, matched_summary
 from pipeline.evaluation.recall import confusion
 from pipeline.evidence.document import DOCUMENT, PLOTS, PREDICTIONS, SCHEMA, Document
 from pipeline.evidence.scoring import Score, predictions_from_shards, robustness
+from pipeline.images.resize import SQUASH, Resize
 from pipeline.params.root import Params
 
 __all__ = ["Score", "collect", "predictions_from_shards", "write"]
@@ -48,12 +49,13 @@ def collect(
     predictions: pd.DataFrame,
     params: Params,
     match: LabelMatch | None = None,
+    resize: Resize = SQUASH,
 ) -> Document:
     """Return the evidence on a model; docs/evidence.md explains each section.
 
-    `model_sha256` is the digest of the model's file, `size` its input (px). `predictions` are the model's on val and
-    test, as predictions_from_shards gives them. `match`: of its labels, if they are not labels.names. Reads data/,
-    build/catalog.parquet, build/splits.parquet and build/packed.
+    `model_sha256` is the digest of the model's file, `size` its input (px), `resize` how it is filled. `predictions`
+    are the model's on val and test, as predictions_from_shards gives them. `match`: of its labels, if they are not
+    labels.names. Reads data/, build/catalog.parquet, build/splits.parquet and build/packed.
 
     Raises:
         UserError: there is no test picture, or an input is missing.
@@ -79,7 +81,7 @@ def collect(
             "by_label": {name: int((test["label"] == name).sum()) for name in match.classes},
         },
         **figures,
-        "robustness": robustness(score, size, test, params, match),
+        "robustness": robustness(score, size, test, params, match, resize),
         "slices": _slices(test, match, params),
         "raw": raw,
         "cleaned": cleaned,

@@ -19,6 +19,7 @@ from pipeline.images import sandbox
 from pipeline.images.distortions import DISTORTIONS
 from pipeline.images.limits import Limits
 from pipeline.images.rendering import PLAIN, Renderer, render_all
+from pipeline.images.resize import SQUASH, Resize
 from pipeline.model.traced import traced
 from pipeline.params.root import Params
 
@@ -39,17 +40,22 @@ def keras_score(model: Any) -> Score:
 
 
 def predictions_from_shards(
-    score: Score, size: int, splits: Sequence[str], params: Params, names: Sequence[str] | None = None
+    score: Score,
+    size: int,
+    splits: Sequence[str],
+    params: Params,
+    names: Sequence[str] | None = None,
+    resize: Resize = SQUASH,
 ) -> pd.DataFrame:
     """Return `sha256, split, label, p_<class>...` of these splits' pictures, from their original bytes.
 
-    For models whose input size (px) is not that of build/packed. Rows are ordered by split, as given, then by sha256.
-    `names`: the model's labels, if they are not labels.names.
+    For models whose input size (px) or resize is not that of build/packed. Rows are ordered by split, as given, then by
+    sha256. `names`: the model's labels, if they are not labels.names.
     """
     known = tables.read_parquet(paths.SPLITS, ["sha256", "label", "split"])
     parts = [known[known["split"] == split].sort_values("sha256") for split in splits]
     rows = _locate(pd.concat(parts, ignore_index=True))
-    predicted = [_predict(score, chunk[:, 0]) for chunk in _render(rows, size, (PLAIN,), params)]
+    predicted = [_predict(score, chunk[:, 0]) for chunk in _render(rows, size, (PLAIN,), params, resize)]
     names = names or params.labels.names
     probabilities = np.concatenate(predicted) if predicted else np.empty((0, len(names)))
     return table.frame(rows["sha256"].tolist(), rows["split"].tolist(), rows["label"].tolist(), probabilities, names)
@@ -69,7 +75,12 @@ def pictures_of(
 
 
 def robustness(
-    score: Score, size: int, test: pd.DataFrame, params: Params, match: LabelMatch | None = None
+    score: Score,
+    size: int,
+    test: pd.DataFrame,
+    params: Params,
+    match: LabelMatch | None = None,
+    resize: Resize = SQUASH,
 ) -> dict[str, Any]:
     """Return recall, macro_recall, unsafe_recall and its interval of the same test pictures, plain and distorted.
 
@@ -83,7 +94,7 @@ def robustness(
     rows = _locate(chosen[["sha256", "label"]])
     chunks = [
         np.stack([_predict(score, chunk[:, form]) for form in range(len(forms))], axis=1)
-        for chunk in _render(rows, size, forms, params)
+        for chunk in _render(rows, size, forms, params, resize)
     ]
     probabilities = np.concatenate(chunks)
     truth = match.truth(rows["label"])
@@ -120,11 +131,13 @@ def _locate(rows: pd.DataFrame) -> pd.DataFrame:
     return located.astype({"offset": "int64", "size": "int64"})
 
 
-def _render(rows: pd.DataFrame, size: int, forms: tuple[str, ...], params: Params) -> Iterator[npt.NDArray[np.uint8]]:
+def _render(
+    rows: pd.DataFrame, size: int, forms: tuple[str, ...], params: Params, resize: Resize = SQUASH
+) -> Iterator[npt.NDArray[np.uint8]]:
     members = members_of(rows)
     limits = Limits(**params.catalog.limits)
     # Absolute: a sandbox worker may have started in another directory.
-    rendering = Renderer(paths.SHARDS.absolute(), limits, size, forms)
+    rendering = Renderer(paths.SHARDS.absolute(), limits, size, forms, resize)
     return render_all(rendering, sandbox.WorkerLimits(params.catalog.seconds, params.catalog.memory_mb), members)
 
 

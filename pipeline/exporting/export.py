@@ -27,6 +27,7 @@ from pipeline.exporting.formats import Format, Run
 from pipeline.exporting.graph import INPUT, OUTPUT, Source
 from pipeline.exporting.onnx_quantization import Quantization
 from pipeline.images.limits import Limits
+from pipeline.images.resize import SQUASH
 from pipeline.serving.networks import Adapter
 from pipeline.tracking.lineage import digest
 
@@ -148,6 +149,11 @@ def _publish(folder: Path, out: Path) -> None:
 
 def _source(version: OpenedModel, classifier: Classifier) -> Source:
     adapter = Adapter.from_document(version.spec.get("adapter"))
+    if adapter.resize != SQUASH:
+        raise UserError(
+            f"version {version.version} takes pictures that are cut or padded ({adapter.resize.mode}), which the "
+            "example that goes with an export does not do. Serve it by `nsfw serve`, or export another version."
+        )
     classes, temperature = len(classifier.labels), classifier.decision.temperature
     return Source(version.model_file, adapter, classifier.size, classes, temperature)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.images.decode import decode, decode_frames
 from pipeline.images.limits import Limits
-from pipeline.images.resize import to_square
+from pipeline.images.resize import SQUASH, Resize, to_square
 
 _OVERSAMPLING = 2  # a JPEG is decoded at this many times the model's size at least: the resize needs no more
 
@@ -34,10 +34,11 @@ class FramePixels(NamedTuple):
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """Makes squares of `size` px from pictures within `limits`."""
+    """Makes squares of `size` px from pictures within `limits`, as `resize` says."""
 
     limits: Limits
     size: int
+    resize: Resize = SQUASH
 
     def from_bytes(self, data: bytes) -> npt.NDArray[np.uint8]:
         """Return a picture as upright RGB, uint8 (size, size, 3).
@@ -47,7 +48,7 @@ class Preprocessor:
             MemoryError: it needs more than this process may use.
 
         """
-        return to_square(decode(data, self.limits, _OVERSAMPLING * self.size).image, self.size)
+        return to_square(decode(data, self.limits, self._least).image, self.size, self.resize)
 
     def frames_from_bytes(self, data: bytes) -> FramePixels:
         """Return a picture, or the frames of an animation that a model classifies, each as `from_bytes` does.
@@ -57,6 +58,11 @@ class Preprocessor:
             MemoryError: it needs more than this process may use.
 
         """
-        shrink = partial(to_square, size=self.size)
-        shown = decode_frames(data, shrink, self.limits, _OVERSAMPLING * self.size)
+        shrink = partial(to_square, size=self.size, resize=self.resize)
+        shown = decode_frames(data, shrink, self.limits, self._least)
         return FramePixels(np.stack(shown.results), tuple(shown.numbers), shown.total)
+
+    @property
+    def _least(self) -> int:
+        """The number of px that both sides of a picture must keep when it is decoded at a smaller scale."""
+        return _OVERSAMPLING * max(self.size, self.resize.side or 0)

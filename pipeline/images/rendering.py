@@ -15,7 +15,7 @@ from pipeline.images.decode import decode
 from pipeline.images.distortions import DISTORTIONS
 from pipeline.images.limits import Limits
 from pipeline.images.preprocessing import Preprocessor
-from pipeline.images.resize import to_square
+from pipeline.images.resize import SQUASH, Resize, to_square
 from pipeline.images.undecodable import undecodable_error
 
 PLAIN = "plain"
@@ -26,12 +26,16 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Renderer:
-    """Renders pictures of the shards in `folder`, within `limits`, at `size` px, in `forms`: plain or distortions."""
+    """Renders pictures of the shards in `folder`, within `limits`, at `size` px, in `forms`: plain or distortions.
+
+    `resize` says how they become squares.
+    """
 
     folder: Path
     limits: Limits
     size: int
     forms: tuple[str, ...] = (PLAIN,)
+    resize: Resize = SQUASH
 
     def render(self, member: shards.Member) -> Pixels:
         """Return uint8 (forms, size, size, 3) of one content; for a sandbox worker.
@@ -39,12 +43,15 @@ class Renderer:
         A distortion applies to the original picture, before it is resized, as it does when a picture is shared.
         """
         data = shards.read(self.folder, member)
-        plain = Preprocessor(self.limits, self.size).from_bytes(data)
+        plain = Preprocessor(self.limits, self.size, self.resize).from_bytes(data)
         if self.forms == (PLAIN,):
             return plain[None]
         image = decode(data, self.limits).image
-        squares = (plain if form == PLAIN else to_square(DISTORTIONS[form](image), self.size) for form in self.forms)
-        return np.stack(list(squares))
+        squares = [
+            plain if form == PLAIN else to_square(DISTORTIONS[form](image), self.size, self.resize)
+            for form in self.forms
+        ]
+        return np.stack(squares)
 
 
 def render_chunk(renderer: Renderer, cost: sandbox.WorkerLimits, members: tuple[shards.Member, ...]) -> Pixels:

@@ -14,10 +14,10 @@ import numpy as np
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.core.input_ranges import INPUT_RANGES
 from pipeline.evidence import collecting, scoring
 from pipeline.evidence.document import Document
 from pipeline.images import sandbox
+from pipeline.images.resize import SQUASH
 from pipeline.model_import import loading
 from pipeline.model_import.incumbent import Incumbent
 from pipeline.model_import.inspection import Format
@@ -34,7 +34,6 @@ from pipeline.tracking.run_record import RunRecord
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_RESCALING = INPUT_RANGES | {"none": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))}
 _KINDS: dict[Format, Literal["keras", "saved_model", "onnx"]] = {
     "tfjs": "keras",
     "keras": "keras",
@@ -64,10 +63,10 @@ def import_model(
     score = load_network(incumbent.model_file, incumbent.adapter, incumbent.size, len(incumbent.labels))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        splits = ("val", "test")
-        predictions = scoring.predictions_from_shards(score, incumbent.size, splits, params, incumbent.labels)
+        resize, splits = incumbent.adapter.resize, ("val", "test")
+        predictions = scoring.predictions_from_shards(score, incumbent.size, splits, params, incumbent.labels, resize)
         sha256 = digest(incumbent.model_file)
-        document = collecting.collect(score, sha256, incumbent.size, predictions, params, incumbent.match)
+        document = collecting.collect(score, sha256, incumbent.size, predictions, params, incumbent.match, resize)
         collecting.write(document, predictions, folder)
         request = candidate(incumbent, params, figures(document), name=name)
         registration, _ = register_with_evidence(request, folder, params)
@@ -116,14 +115,14 @@ def prepare(path: Path, params: Params, options: ImportOptions | None = None) ->
     info = _in_sandbox(loading.inspect, (kind, path, options.max_mb * 2**20), path, options.max_mb)
     kind = info.format
     resolved = resolve(path, info, options, match.labels)
-    scale, offset = _RESCALING[resolved.rescaling]
     adapter = Adapter(
         kind=_KINDS[kind],
-        scale=scale,
-        offset=offset,
+        scale=resolved.scale,
+        offset=resolved.offset,
         layout=info.layout,
         channels=options.channels,
         outputs=resolved.outputs,
+        resize=options.resize,
         order=resolved.order,
     )
     settings = {"file": path.name, "sha256": sha256, "format": kind, "labels": match.labels}
@@ -146,14 +145,21 @@ def prepare(path: Path, params: Params, options: ImportOptions | None = None) ->
 
 def _settings(options: ImportOptions, resolved: ResolvedImport) -> dict[str, Any]:
     """Return what the run record shows of the options, and what identifies an earlier import with the same ones."""
-    return {
-        "map": ",".join(f"{theirs}={ours}" for theirs, ours in sorted(options.renamed.items())),
-        "classes": resolved.classes,
-        "size": resolved.size,
-        "rescaling": resolved.rescaling,
-        "channels": options.channels,
-        "outputs": resolved.outputs,
-    }
+    # Only where it was given, so that the records of earlier versions of this program are recognized.
+    given = {"mean": options.mean, "deviation": options.deviation}
+    resize = {} if options.resize == SQUASH else {"resize": options.resize.mode, "resize_side": options.resize.side}
+    return (
+        {name: ",".join(map(str, value)) for name, value in given.items() if value}
+        | resize
+        | {
+            "map": ",".join(f"{theirs}={ours}" for theirs, ours in sorted(options.renamed.items())),
+            "classes": resolved.classes,
+            "size": resolved.size,
+            "rescaling": resolved.rescaling,
+            "channels": options.channels,
+            "outputs": resolved.outputs,
+        }
+    )
 
 
 def _in_sandbox(function: Callable[[Job], Result], job: Job, path: Path, max_mb: int) -> Result:

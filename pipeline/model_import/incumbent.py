@@ -83,7 +83,7 @@ class Incumbent:
         if not self.adapter.single:
             outputs = f"its outputs are {', '.join(self.classes)}"
         return [
-            f"{self.origin}: {self.format}, {self.size} px, rescaling {self.rescaling}",
+            f"{self.origin}: {self.format}, {self.size} px, rescaling {self.rescaling}, {self.adapter.resize.mode}",
             f"sha256 {self.sha256}",
             f"{outputs} ({sources[self.class_source]})",
             *self._other_labels(),

@@ -1,5 +1,6 @@
 """Options of an import, checked against what the file states about its model before anything is loaded."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Literal
 from pydantic import ValidationError
 
 from pipeline.core.errors import UserError
+from pipeline.core.input_ranges import INPUT_RANGES, Triple
 from pipeline.evaluation.label_match import LabelMatch
+from pipeline.images.resize import SQUASH, Resize
 from pipeline.model_import import loading
 from pipeline.model_import.inspection import Format, ModelInfo, refusal
 from pipeline.params.labels import Labels
 
-Rescaling = Literal["none", "unit", "symmetric", "imagenet"]
+Rescaling = Literal["none", "unit", "symmetric", "imagenet", "mean"]
 ClassSource = Literal["said", "file", "params"]
 Outputs = Literal["probabilities", "logits", "probability", "logit"]
 Order = tuple[tuple[int, ...], ...]
@@ -23,6 +26,9 @@ _SINGLE: dict[Outputs, Outputs] = {
     "logits": "logit",
     "logit": "logit",
 }
+
+# Scale and offset of each channel.
+_RESCALING: dict[str, tuple[Triple, Triple]] = INPUT_RANGES | {"none": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))}
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,9 @@ class ImportOptions:
         labels: the version's labels, if they are not labels.names.
         unsafe: the unsafe ones of them; None: those that params.yaml calls unsafe.
         rescaling: what the model expects of pixel values 0 to 255 (`none`: unchanged); None: not stated.
+        mean, deviation: or instead, it expects them less this mean, divided by this deviation (None: 1), both of values
+            0 to 255 and in the order of the model's channels.
+        resize: how a picture became the model's input when it was trained.
         size: side of the input in pixels, if the file takes any.
         channels: order of the input's channels.
         outputs: what the model returns, as `serving.networks.Adapter` has it.
@@ -50,6 +59,9 @@ class ImportOptions:
     labels: tuple[str, ...] | None = None
     unsafe: tuple[str, ...] | None = None
     rescaling: Rescaling | None = None
+    mean: Triple | None = None
+    deviation: Triple | None = None
+    resize: Resize = SQUASH
     size: int | None = None
     channels: Literal["rgb", "bgr"] = "rgb"
     outputs: Outputs = "probabilities"
@@ -65,7 +77,8 @@ class ResolvedImport:
         classes: the file's, in the order of its outputs.
         class_source: what defined that order: `said` (the user), `file`, or `params` (assumed as in params.yaml).
         order: for each label, the outputs that add up to it; None if the outputs are the labels already.
-        rescaling: what the model expects of pixel values 0 to 255.
+        rescaling: what the model expects of pixel values 0 to 255; `mean`: the mean and the deviation of the options.
+        scale, offset: the same for each channel, in the order of the model's channels: pixel * scale + offset.
         size: side of its input in pixels.
         outputs: what it returns: `probability` or `logit` if it has one output.
 
@@ -75,6 +88,8 @@ class ResolvedImport:
     class_source: ClassSource
     order: Order | None
     rescaling: Rescaling
+    scale: Triple
+    offset: Triple
     size: int
     outputs: Outputs = "probabilities"
 
@@ -122,8 +137,12 @@ def resolve(path: Path, info: ModelInfo, options: ImportOptions, labels: tuple[s
     outputs = _outputs(path, info, options)
     classes, class_source = _classes(path, info, options, labels)
     order = _order(path, classes, options, labels)
-    rescaling, size = _rescaling(path, info, options), _size(path, info, options)
-    return ResolvedImport(classes, class_source, order, rescaling, size, outputs)
+    size = _size(path, info, options)
+    if options.resize.side is not None and options.resize.side < size:
+        raise UserError(f"--resize-side {options.resize.side} is less than the {size} px that {path} takes")
+    rescaling = _rescaling(path, info, options)
+    scale, offset = _of_mean(options) if rescaling == "mean" else _RESCALING[rescaling]
+    return ResolvedImport(classes, class_source, order, rescaling, scale, offset, size, outputs)
 
 
 def _outputs(path: Path, info: ModelInfo, options: ImportOptions) -> Outputs:
@@ -186,14 +205,28 @@ def _order(path: Path, classes: tuple[str, ...], options: ImportOptions, labels:
     return tuple(tuple(i for i, name in enumerate(names) if name == label) for label in labels)
 
 
+def _of_mean(options: ImportOptions) -> tuple[Triple, Triple]:
+    """Return scale and offset for (pixel - mean) / deviation."""
+    mean, deviation = options.mean or (0.0, 0.0, 0.0), options.deviation or (1.0, 1.0, 1.0)
+    if not all(math.isfinite(number) for number in (*mean, *deviation)) or min(deviation) <= 0:
+        raise UserError("--mean must be three numbers, and --deviation three positive ones")
+    scale = (1 / deviation[0], 1 / deviation[1], 1 / deviation[2])
+    return scale, (-mean[0] * scale[0], -mean[1] * scale[1], -mean[2] * scale[2])
+
+
 def _rescaling(path: Path, info: ModelInfo, options: ImportOptions) -> Rescaling:
+    if options.mean or options.deviation:
+        if options.rescaling is not None:
+            raise UserError("give either --rescaling, or --mean and --deviation")
+        return "mean"
     if options.rescaling is not None:
         return options.rescaling
     if info.format == "tfjs":
         return "unit"  # nsfwjs divides by 255
     raise UserError(
         f"{path}: how was its input scaled? --rescaling none (it takes 0 to 255), unit (0 to 1), symmetric (-1 to 1) "
-        "or imagenet (less ImageNet's mean, by its deviation). A wrong answer makes a worse model of it, silently."
+        "or imagenet (less ImageNet's mean, by its deviation); or --mean 104,117,123 for another mean. A wrong "
+        "answer makes a worse model of it, silently."
     )
 
 

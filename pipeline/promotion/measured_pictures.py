@@ -19,6 +19,7 @@ from pipeline.data import walk
 from pipeline.images import sandbox
 from pipeline.images.limits import Limits, Rejected
 from pipeline.images.preprocessing import FramePixels, Preprocessor
+from pipeline.images.resize import SQUASH, Resize
 from pipeline.serving.decision import Decision, worst_frame
 
 if TYPE_CHECKING:
@@ -30,10 +31,9 @@ _MAX_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Reads a picture file within `limits`, scaled to `size` (px)."""
+    """Reads a picture file as `preprocessor` makes it."""
 
-    limits: Limits
-    size: int
+    preprocessor: Preprocessor
 
     def read(self, path: str) -> FramePixels:
         """Return the frames that the model sees; runs in a sandbox worker.
@@ -49,7 +49,7 @@ class FrameReader:
             raise Rejected("unreadable", error.strerror or type(error).__name__) from None
         if len(data) > _MAX_BYTES:
             raise Rejected("too_large", f"more than {_MAX_BYTES:,} bytes")
-        return Preprocessor(self.limits, self.size).frames_from_bytes(data)
+        return self.preprocessor.frames_from_bytes(data)
 
 
 def check_folder(folder: Path) -> None:
@@ -89,7 +89,12 @@ def list_files(folder: Path, names: Sequence[str], model: str) -> tuple[list[tup
 
 
 def worst_frame_answers(
-    network: Any, decision: Decision, files: Sequence[tuple[str, str]], size: int, params: Params
+    network: Any,
+    decision: Decision,
+    files: Sequence[tuple[str, str]],
+    size: int,
+    params: Params,
+    resize: Resize = SQUASH,
 ) -> tuple[np.ndarray, list[str], dict[str, int]]:
     """Return the network's answers to the readable files, each to its worst frame; their labels; unreadable files.
 
@@ -97,7 +102,7 @@ def worst_frame_answers(
     """
     limits = Limits(**params.catalog.limits)
     cost = sandbox.WorkerLimits(params.catalog.seconds, params.catalog.memory_mb, executor.cores())
-    read = partial(FrameReader.read, FrameReader(limits, size))
+    read = partial(FrameReader.read, FrameReader(Preprocessor(limits, size, resize)))
     parts: list[np.ndarray] = []
     labels: list[str] = []
     unreadable: dict[str, int] = {}

@@ -56,10 +56,13 @@ def measure(params: Params, requested: str, folder: Path) -> dict[str, Any]:
     match = _match(names, unsafe, params)
     origin = f"version {version}" + ("" if match.same else ", or of params.yaml")
     files, refused = measured_pictures.list_files(folder, match.names, origin)
-    network = load_network(opened.model_file, Adapter.from_document(spec.get("adapter")), size, len(names))
+    adapter = Adapter.from_document(spec.get("adapter"))
+    network = load_network(opened.model_file, adapter, size, len(names))
     started = time.perf_counter()
     decision = Decision.from_document(spec.get("decision"), names, unsafe)
-    probabilities, labels, unreadable = measured_pictures.worst_frame_answers(network, decision, files, size, params)
+    probabilities, labels, unreadable = measured_pictures.worst_frame_answers(
+        network, decision, files, size, params, adapter.resize
+    )
     seconds = time.perf_counter() - started
     unreadable = dict(sorted((Counter(refused) + Counter(unreadable)).items()))
     if not labels:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline.core import paths, tables
 from pipeline.evidence import scoring
+from pipeline.images.resize import Resize
 from pipeline.params.root import Params
 from pipeline.promotion.pairing import Rescore
 from pipeline.registry import verification
@@ -38,12 +39,13 @@ def rescorer(params: Params) -> Rescore:
         test = about.predictions.loc[about.predictions["split"] == "test", "sha256"]
         if not _here(test) or rescored.version is None:
             return None
-        # By its evidence, not by its file: the same file may be imported twice, with other options.
+        # By its evidence, not by its file: the same file may be imported twice, with other labels, rescaling or resize.
         cached = paths.EVIDENCE_CACHE / f"{rescored.sha256[:16]}-on-{about.document.test.digest[:16]}.parquet"
         if not cached.is_file():
-            score, spec = _registered(rescored, params)
+            score, spec, resize = _registered(rescored, params)
             _log.warning("asking version %d about %d test pictures that it was not shown", rescored.version, len(test))
-            answers = scoring.predictions_from_shards(score, int(spec["size"]), ["test"], params, spec["labels"])
+            size, names = int(spec["size"]), spec["labels"]
+            answers = scoring.predictions_from_shards(score, size, ["test"], params, names, resize)
             tables.write_parquet(answers, cached)
         predictions = tables.read_parquet(cached)
         return predictions if set(test) <= set(predictions["sha256"]) else None
@@ -59,11 +61,11 @@ def _here(test: pd.Series) -> bool:
     return set(test) <= set(splits.loc[splits["split"] == "test", "sha256"])
 
 
-def _registered(rescored: Evidence, params: Params) -> tuple[Callable[[Any], Any], dict[str, Any]]:
-    """Return the network of a registered version, whose file is the one that its evidence is about, and its spec."""
+def _registered(rescored: Evidence, params: Params) -> tuple[Callable[[Any], Any], dict[str, Any], Resize]:
+    """Return the network of a registered version, its spec, and how it resizes; its evidence is about this file."""
     with server.session() as client:
         opened = verification.open_version(
             client, params.register_.model, int(rescored.version or 0), rescored.model_sha256
         )
     spec, adapter = opened.spec, Adapter.from_document(opened.spec.get("adapter"))
-    return load_network(opened.model_file, adapter, int(spec["size"]), len(spec["labels"])), spec
+    return load_network(opened.model_file, adapter, int(spec["size"]), len(spec["labels"])), spec, adapter.resize

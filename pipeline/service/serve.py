@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.images.limits import Limits
-from pipeline.images.preprocessing import FramePixels, Preprocessor
+from pipeline.images.preprocessing import FramePixels
 from pipeline.params.root import Params
 from pipeline.promotion.registration import limits
 from pipeline.registry import state, verification
@@ -131,7 +131,7 @@ def load_version(verified: verification.OpenedModel, params: Params) -> LoadedVe
         _log.warning(
             "no threshold, so no decisions: this version carries none; `dvc repro register` makes one that does"
         )
-    preprocessor = Preprocessor(verified.limits(Limits(**limits(params))), classifier.size)
+    preprocessor = classifier.preprocessor(verified.limits(Limits(**limits(params))))
     # Clients must not learn the path of a local folder.
     name, version = (verified.model, str(verified.version)) if verified.version else (params.register_.model, "folder")
     return LoadedVersion(name, version, classifier, preprocessor.frames_from_bytes)

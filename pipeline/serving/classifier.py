@@ -61,6 +61,7 @@ class Classifier:
         """
         self.labels = tuple(labels)
         self.size = size
+        self.resize = (adapter or Adapter()).resize
         self.decision = decision or Decision(self.labels, ())
         if self.decision.labels != self.labels:
             theirs = ", ".join(self.decision.labels)
@@ -68,6 +69,10 @@ class Classifier:
                 f"{model_file}: its labels are {', '.join(self.labels)}, but its decision is about {theirs}"
             )
         self._network = load_network(model_file, adapter or Adapter(), size, len(self.labels))
+
+    def preprocessor(self, limits: Limits) -> Preprocessor:
+        """Return what makes the pixels that this model takes, of pictures within `limits`."""
+        return Preprocessor(limits, self.size, self.resize)
 
     def classify(self, pixels: npt.NDArray[np.uint8]) -> Scores:
         """Return the scores of uint8 (n, size, size, 3) pixels, as `images.preprocessing` makes them.
@@ -106,7 +111,7 @@ class Classifier:
 
         Pictures are decoded in this process, so decode untrusted ones in `images.sandbox` instead.
         """
-        preprocessor = Preprocessor(limits or Limits(), self.size)
+        preprocessor = self.preprocessor(limits or Limits())
         probabilities = np.full((len(pictures), len(self.labels)), np.nan)
         errors = [""] * len(pictures)
         for start in range(0, len(pictures), BATCH):

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from pipeline.core.errors import UserError
+from pipeline.images.resize import SQUASH, Resize
 from pipeline.model.traced import traced
 
 Network = Callable[[np.ndarray], np.ndarray]
@@ -33,6 +34,7 @@ class Adapter:
         channels: order of its input's channels.
         outputs: what it returns; logits go through a softmax. `probability` and `logit`: one output, the last of two
             labels (a logit goes through a sigmoid); the first one has what is left to 1.
+        resize: how a picture becomes the square that it takes.
         order: for each of our labels, indices of the network's outputs that add up to it; None if the outputs are our
             labels.
 
@@ -44,12 +46,15 @@ class Adapter:
     layout: Literal["nhwc", "nchw"] = "nhwc"
     channels: Literal["rgb", "bgr"] = "rgb"
     outputs: Literal["probabilities", "logits", "probability", "logit"] = "probabilities"
+    resize: Resize = SQUASH
     order: tuple[tuple[int, ...], ...] | None = None
 
     def to_document(self) -> dict[str, Any]:
-        """Return all fields, for JSON."""
+        """Return all fields, for JSON; a plain `resize` is left out, as earlier versions of this program have none."""
         document = asdict(self)
         document |= {"scale": list(self.scale), "offset": list(self.offset)}
+        if self.resize == SQUASH:
+            del document["resize"]
         return document | {"order": None if self.order is None else [list(outputs) for outputs in self.order]}
 
     @classmethod
@@ -57,7 +62,7 @@ class Adapter:
         """Return the adapter that a document holds; for None, that of our own models.
 
         Raises:
-            ValueError: a field is unknown, because a later version wrote it.
+            ValueError: a field is unknown, because a later version wrote it, or invalid.
 
         """
         values = dict(document or {})
@@ -67,6 +72,8 @@ class Adapter:
         for name in ("scale", "offset"):
             if name in values:
                 values[name] = tuple(map(float, values[name]))
+        if "resize" in values:
+            values["resize"] = Resize(**values["resize"])
         if values.get("order") is not None:
             values["order"] = tuple(tuple(map(int, outputs)) for outputs in values["order"])
         return cls(**values)

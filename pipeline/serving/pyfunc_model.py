@@ -24,7 +24,6 @@ from mlflow.pyfunc import PythonModelContext
 from pipeline.images import sandbox
 from pipeline.images.byte_source import TOO_MUCH_MEMORY, ByteReader, ByteSource, ReadResult
 from pipeline.images.limits import Limits
-from pipeline.images.preprocessing import Preprocessor
 from pipeline.serving.classifier import BATCH, Classifier
 from pipeline.serving.columns import FRAMES, class_column
 from pipeline.serving.decision import Decision
@@ -55,7 +54,7 @@ class PictureModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow's
         adapter = Adapter.from_document(spec.get("adapter"))
         self._classifier = Classifier(model_file, spec["labels"], spec["size"], adapter, decision)
         limits = Limits.from_document(spec.get("limits"))
-        self._reader = ByteReader(Preprocessor(limits, spec["size"]), _MAX_BYTES)
+        self._reader = ByteReader(self._classifier.preprocessor(limits), _MAX_BYTES)
 
     def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return a float64 column for each class, `unsafe` (their sum over the unsafe classes), and the other OUTPUTS.

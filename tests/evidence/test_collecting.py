@@ -13,6 +13,7 @@ from pipeline.evaluation.label_match import LabelMatch
 from pipeline.evaluation.recall import summary
 from pipeline.evidence import collecting
 from pipeline.evidence.document import DOCUMENT, PREDICTIONS, Document
+from pipeline.images.resize import Resize
 from pipeline.params.evaluate import Policy
 from pipeline.params.root import load_params
 from pipeline.tracking.lineage import digest
@@ -170,6 +171,28 @@ def test_a_binary_model_has_the_figures_of_unsafe_against_safe(in_project, tmp_p
     assert binary["calibration"]["held_out"]["loss_before"] is not None
     for name in ("pr", "reliability", "confusion"):
         assert (tmp_path / f"binary/plots/{name}.png").stat().st_size > 5000
+
+
+def test_a_binary_model_sees_pictures_as_its_resize_has_them(in_project):
+    """In its predictions and in its robustness alike: here the middle of a square of twice its size."""
+    match, resize = LabelMatch(("safe", "unsafe"), ("unsafe",), tuple(NAMES), ("porn",)), Resize("crop", 48)
+    params, seen = load_params(), []
+
+    def score(pictures):
+        seen.append(pictures)
+        return as_binary(pictures)
+
+    predictions = collecting.predictions_from_shards(score, 24, ("test",), params, match.labels, resize)
+    first = np.concatenate(seen)
+    every = collecting.predictions_from_shards(by_colour, 24, ("test",), params, resize=resize)
+    squashed = collecting.predictions_from_shards(by_colour, 24, ("test",), params)
+    np.testing.assert_allclose(predictions["p_unsafe"], every["p_porn"], atol=1e-6)
+    assert not np.array_equal(every["p_porn"], squashed["p_porn"])
+    seen.clear()
+    val = collecting.predictions_from_shards(as_binary, 24, ("val",), params, match.labels, resize)
+    document = collecting.collect(score, "a" * 64, 24, pd.concat([val, predictions]), params, match, resize).to_json()
+    assert any(np.array_equal(pictures, first) for pictures in seen)
+    assert document["robustness"]["plain"]["unsafe_recall"] == document["summary"]["unsafe"]["recall"]
 
 
 def test_of_a_renamed_class_the_others_are_judged(in_project, tmp_path):

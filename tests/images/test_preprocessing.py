@@ -9,7 +9,7 @@ from pipeline.images import sandbox
 from pipeline.images.decode import decode
 from pipeline.images.limits import Limits, Rejected
 from pipeline.images.preprocessing import Preprocessor
-from pipeline.images.resize import to_square
+from pipeline.images.resize import Resize, to_square
 
 
 def picture(width=60, height=40):
@@ -52,6 +52,12 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(orientation):
     assert decode(data, None, 101).image.size == ((320, 200) if orientation != 6 else (200, 320))
     assert decode(data, None, 100).image.size == ((160, 100) if orientation != 6 else (100, 160))
     assert decode(data, None, 400).image.size == decode(data).image.size
+
+
+def test_a_jpeg_of_which_the_middle_is_seen_keeps_the_pixels_that_it_needs():
+    data = photograph(640, 400)
+    square = Preprocessor(Limits(), 24, Resize("crop", 100)).from_bytes(data).astype(int)
+    assert np.abs(square - to_square(decode(data, None, 200).image, 24, Resize("crop", 100))).max() == 0
 
 
 def test_a_cut_jpeg_is_refused_at_any_scale():

@@ -14,6 +14,7 @@ from onnx import TensorProto, numpy_helper
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.images import sandbox
+from pipeline.images.resize import Resize
 from pipeline.model_import import importing
 from pipeline.model_import.options import ImportOptions
 from pipeline.params.root import Params, load_params
@@ -101,6 +102,23 @@ def test_the_same_import_is_one_record_and_another_word_makes_another(params, th
     other = importing.prepare(path, params, ImportOptions(rescaling="symmetric"))
     assert other.folder != first.folder
     assert len(list(paths.RUNS.iterdir())) == 2
+
+
+def test_how_pictures_were_prepared_is_part_of_the_model(params, theirs, here):
+    """Channels, mean and resize as Caffe's models have them; the record tells them apart."""
+    path = save_onnx(theirs)
+    plain = importing.prepare(path, params, ImportOptions(rescaling="none"))
+    options = ImportOptions(mean=(104, 117, 123), channels="bgr", resize=Resize("crop", 40))
+    incumbent = importing.prepare(path, params, options)
+    assert incumbent.folder != plain.folder
+    assert importing.prepare(path, params, options) == incumbent
+    assert "resize" not in plain.adapter.to_document()
+    assert incumbent.adapter.to_document()["resize"] == {"mode": "crop", "side": 40}
+    answer = load_network(incumbent.model_file, incumbent.adapter, SIZE, 3)(pixels())
+    np.testing.assert_allclose(answer, onnx_answer(pixels()[..., ::-1] - [104.0, 117.0, 123.0]), atol=1e-5)
+    recorded = RunRecord.load(incumbent.folder).document["params"]
+    assert (recorded["import.resize"], recorded["import.resize_side"]) == ("crop", 40)
+    assert recorded["import.mean"] == "104,117,123"
 
 
 def _lambda(folder: Path) -> Path:
@@ -204,6 +222,18 @@ def test_a_binary_model_answers_its_own_two_labels_however_many_outputs_it_has(k
     )
 
 
+def test_one_output_may_have_a_mean_and_a_resize_too(params, theirs, here):
+    path = foreign_models.save_linear(theirs, WEIGHTS, BIAS, "Sigmoid")
+    scaled = BINARY | {"rescaling": None, "deviation": (255, 255, 255)}
+    incumbent = importing.prepare(path, params, ImportOptions(**scaled, resize=Resize("pad", 40)))
+    assert (incumbent.adapter.outputs, incumbent.adapter.resize) == ("probability", Resize("pad", 40))
+    assert Adapter.from_document(json.loads(json.dumps(incumbent.adapter.to_document()))) == incumbent.adapter
+    answer = load_network(incumbent.model_file, incumbent.adapter, SIZE, 2)(pixels())
+    np.testing.assert_allclose(answer[:, 1], _unsafe(), atol=1e-5)
+    recorded = RunRecord.load(incumbent.folder).document["params"]
+    assert (recorded["import.outputs"], recorded["import.resize"]) == ("probability", "pad")
+
+
 def test_one_output_of_safe_is_turned(params, theirs, here):
     path = foreign_models.save_linear(theirs, WEIGHTS, BIAS, "Sigmoid")
     options = ImportOptions(**BINARY, classes=("unsafe", "safe"))
@@ -287,7 +317,17 @@ def test_a_document_of_before_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--format", "pickle"], ["--rescaling", "x"], ["--map", "a"], ["--channels", "grb"], ["--outputs", "x"]]
+    "wrong",
+    [
+        ["--format", "pickle"],
+        ["--rescaling", "x"],
+        ["--map", "a"],
+        ["--channels", "grb"],
+        ["--outputs", "x"],
+        ["--resize", "stretch"],
+        ["--mean", "1,2"],
+        ["--resize-side", "0"],
+    ],
 )
 def test_a_wrong_word_is_wrong_usage(wrong, project, nsfw):
     code, _, errors = nsfw("import-model", "x.keras", *wrong)

@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.core.errors import UserError
+from pipeline.images.resize import Resize
 from pipeline.model_import.inspection import ModelInfo
 from pipeline.model_import.options import ImportOptions, match_labels, resolve
 from pipeline.params.labels import Labels
@@ -166,3 +168,26 @@ def test_one_output_needs_two_labels(path):
         resolve(path, ModelInfo("keras", 32, 1), options(), LABELS)
     with pytest.raises(UserError, match=r"it has 3 outputs, and --outputs logit says one"):
         resolve(path, INFO, options(outputs="logit"), LABELS)
+
+
+def test_a_mean_and_a_deviation_are_of_the_models_own_channels(path):
+    resolved = resolve(path, INFO, options(rescaling=None, mean=(104, 117, 123), deviation=(1, 2, 4)), LABELS)
+    assert resolved.rescaling == "mean"
+    pixel = np.array([200.0, 100.0, 50.0])
+    np.testing.assert_allclose(pixel * resolved.scale + resolved.offset, (pixel - [104, 117, 123]) / [1, 2, 4])
+    only = resolve(path, INFO, options(rescaling=None, deviation=(255, 255, 255)), LABELS)
+    assert (only.scale, only.offset) == ((1 / 255,) * 3, (0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ({"mean": (1, 2, 3)}, "either --rescaling, or --mean"),
+        ({"rescaling": None, "mean": (1, 2, float("nan"))}, "--mean must be three numbers"),
+        ({"rescaling": None, "deviation": (1, 0, 1)}, "--deviation three positive ones"),
+        ({"resize": Resize("crop", 16)}, "--resize-side 16 is less than the 32 px"),
+    ],
+)
+def test_preprocessing_that_contradicts_itself_is_refused(path, words, reason):
+    with pytest.raises(UserError, match=reason):
+        resolve(path, INFO, options(**words), LABELS)

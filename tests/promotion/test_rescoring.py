@@ -2,10 +2,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline.evidence import scoring
+from pipeline.images.resize import Resize
 from pipeline.promotion import rescoring
 from pipeline.registry.evidence_store import Evidence
 from tests.support import evidence_documents
 from tests.support.versions import NAMES, predictions
+
+CROP = Resize("crop")
 
 
 def evidence(version: int, sha256: str, frame: pd.DataFrame) -> Evidence:
@@ -19,12 +22,13 @@ def test_two_versions_of_one_file_have_their_own_answers(project, params, monkey
     unseen = about.head(0)
     calls = []
 
-    def answers(score, size, splits, params, names):
-        calls.append(names)
+    def answers(score, size, splits, params, names, resize):
+        calls.append((names, resize))
         return about.assign(p_porn=float(len(calls)))
 
     monkeypatch.setattr(rescoring, "_here", lambda test: True)
-    monkeypatch.setattr(rescoring, "_registered", lambda rescored, params: (None, {"size": 32, "labels": NAMES}))
+    spec = {"size": 32, "labels": NAMES}
+    monkeypatch.setattr(rescoring, "_registered", lambda rescored, params: (None, spec, CROP))
     monkeypatch.setattr(scoring, "predictions_from_shards", answers)
     rescore = rescoring.rescorer(params)
     first, second, again = (
@@ -34,4 +38,4 @@ def test_two_versions_of_one_file_have_their_own_answers(project, params, monkey
     assert np.unique(first["p_porn"]) == 1.0
     assert np.unique(second["p_porn"]) == 2.0
     pd.testing.assert_frame_equal(again, first)
-    assert calls == [NAMES, NAMES]
+    assert calls == [(NAMES, CROP), (NAMES, CROP)]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import UserError
+from pipeline.images.resize import Resize
 from pipeline.serving.networks import Adapter, load_network
 from tests.support.foreign_models import SIZE, network, onnx_answer, pixels, save_keras, save_onnx, save_saved_model
 
@@ -45,6 +46,14 @@ def test_channels_scale_and_offset_are_in_the_networks_order(tmp_path):
     answer = load_network(save_onnx(tmp_path), ours, SIZE, 3)(pixels())
     theirs = pixels()[..., ::-1] / 255 * [1, 2, 3] + [0.1, 0.2, 0.3]
     np.testing.assert_allclose(answer, onnx_answer(theirs), atol=1e-5)
+
+
+def test_an_adapter_keeps_its_resize_and_a_plain_one_is_written_as_before():
+    cropping = Adapter(resize=Resize("crop", 40))
+    assert Adapter.from_document(json.loads(json.dumps(cropping.to_document()))) == cropping
+    assert "resize" not in Adapter().to_document()
+    with pytest.raises(ValueError, match="the resize is 'stretch'"):
+        Adapter.from_document({"resize": {"mode": "stretch", "side": None}})
 
 
 def test_outputs_are_picked_and_added_up():
