@@ -38,6 +38,7 @@ _KINDS: dict[Format, Literal["keras", "saved_model", "onnx"]] = {
     "tfjs": "keras",
     "keras": "keras",
     "keras_2": "keras",
+    "tfjs_graph": "saved_model",
     "saved_model": "saved_model",
     "onnx": "onnx",
 }

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pipeline.core.errors import UserError, explain
 
-# `keras_2` is found out by an inspection; to a user it is a `keras` file.
-Format = Literal["tfjs", "keras", "keras_2", "saved_model", "onnx"]
+# An inspection tells `tfjs_graph` from `tfjs` and `keras_2` from `keras`; a user need not.
+Format = Literal["tfjs", "tfjs_graph", "keras", "keras_2", "saved_model", "onnx"]
 Layout = Literal["nhwc", "nchw"]
 
 _LARGEST_SIDE = 4096  # px

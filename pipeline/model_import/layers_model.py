@@ -6,7 +6,7 @@ Its topology has the format of Keras 2, and is never passed to Keras (`keras2_mo
 from pathlib import Path
 from typing import Any
 
-from pipeline.model_import import keras2_model, tfjs_weights, topology
+from pipeline.model_import import graph_model, keras2_model, tfjs_weights, topology
 from pipeline.model_import.inspection import ModelInfo, check_bytes, read_document, refusal, side
 
 _DOCUMENT_BYTES = 64 * 2**20
@@ -19,6 +19,9 @@ def inspect(path: Path, max_bytes: int) -> ModelInfo:
         UserError: it is broken or too large, has a layer or an option that is not listed, or is no picture classifier.
 
     """
+    check_bytes(path, path.stat().st_size, min(_DOCUMENT_BYTES, max_bytes))
+    if graph_model.is_graph_model(read_document(path, path.read_bytes(), "model.json")):
+        return graph_model.inspect(path, max_bytes)
     description = _description(path, max_bytes)
     try:
         keras2_model.check(path, description)
@@ -42,8 +45,6 @@ def build(path: Path, max_bytes: int) -> Any:
 def _description(path: Path, max_bytes: int) -> dict[str, Any]:
     check_bytes(path, path.stat().st_size, min(_DOCUMENT_BYTES, max_bytes))
     document = read_document(path, path.read_bytes(), "model.json")
-    if document.get("format") == "graph-model":
-        raise refusal(path, "it is a graph model. Give the layers model that it was made from, or its SavedModel")
     model = document.get("modelTopology")
     if isinstance(model, dict):
         model = model.get("model_config", model)

@@ -12,6 +12,7 @@ from pipeline.core.files import sha256_of
 from pipeline.model_import.inspection import Format, ModelInfo, check_bytes, read_document, refusal, refuse_on_error
 
 _ENDINGS: dict[str, Format] = {".json": "tfjs", ".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".onnx": "onnx"}
+_REBUILT = {"tfjs", "tfjs_graph", "keras_2"}
 _LABEL_FILES = ("labels.txt", "class_labels.txt", "metadata.json")
 _LABEL_BYTES = 2**16
 
@@ -65,7 +66,7 @@ def checked_digest(path: Path, kind: Format, wanted: str | None, max_bytes: int)
 
 def parts(path: Path, kind: Format) -> list[Path]:
     """Return the files that make up the model."""
-    if kind == "tfjs":
+    if kind in {"tfjs", "tfjs_graph"}:
         from pipeline.model_import.tfjs_weights import shards
 
         check_bytes(path, path.stat().st_size, 64 * 2**20)
@@ -120,13 +121,18 @@ def _inspector(kind: Format) -> Callable[[Path, int], ModelInfo]:
 
 
 def convert(path: Path, kind: Format, target: Path, sha256: str, max_bytes: int) -> None:
-    """Rebuild a layers model or one of Keras 2 as a .keras file at `target`, or copy a model of another format there.
+    """Rebuild a model of TensorFlow.js or of Keras 2 at `target`, or copy a model of another format there.
 
     Raises:
         UserError: it cannot be rebuilt, or it has changed since its inspection.
 
     """
-    if build := _builder(kind):
+    if kind == "tfjs_graph":
+        from pipeline.model_import import graph_model
+
+        with refuse_on_error(path):
+            graph_model.save(path, max_bytes, target)
+    elif build := _builder(kind):
         with refuse_on_error(path):
             model = build(path, max_bytes)
         model.save(target)
@@ -135,7 +141,7 @@ def convert(path: Path, kind: Format, target: Path, sha256: str, max_bytes: int)
             copy = target / file.relative_to(path) if path.is_dir() else target
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-    whole = path if build else target
+    whole = path if kind in _REBUILT else target
     if _digest(whole, parts(whole, kind)) != sha256:
         raise refusal(path, "it changed while it was read. Run this again when nothing writes to it")
 

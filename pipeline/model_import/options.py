@@ -221,7 +221,7 @@ def _rescaling(path: Path, info: ModelInfo, options: ImportOptions) -> Rescaling
         return "mean"
     if options.rescaling is not None:
         return options.rescaling
-    if info.format == "tfjs":
+    if info.format in {"tfjs", "tfjs_graph"}:
         return "unit"  # nsfwjs divides by 255
     raise UserError(
         f"{path}: how was its input scaled? --rescaling none (it takes 0 to 255), unit (0 to 1), symmetric (-1 to 1) "

@@ -53,7 +53,7 @@ BAD = {
     "layer's name": (lambda document: config(document, "dense_1").update(name="../evil"), r"name '\.\./evil'"),
     "no layers": (lambda document: document["modelTopology"]["model_config"]["config"].pop("layers"), "list of layers"),
     "no topology": (lambda document: document.pop("modelTopology"), "no layers model"),
-    "graph model": (lambda document: document.update(format="graph-model"), "graph model"),
+    "graph model": (lambda document: document.update(format="graph-model"), "describes no graph"),
     "grey pictures": (option("picture", batch_input_shape=[None, 32, 32, 1]), "not that of square RGB"),
     "two outputs": (
         lambda d: d["modelTopology"]["model_config"]["config"].update(output_layers=[["drop", 0, 0], ["act", 0, 0]]),
