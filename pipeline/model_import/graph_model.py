@@ -186,4 +186,4 @@ def _inline(node: Node) -> np.ndarray:
         raise ValueError(f"the constant {node['name']!r} has the shape {sizes}")
     content = base64.b64decode(tensor.get("tensorContent", ""), validate=True)
     values = np.frombuffer(content, kind) if content else np.asarray(tensor[key], kind)
-    return np.broadcast_to(values, sizes).copy() if values.size == 1 else values.reshape(sizes)
+    return np.full(sizes, values.item(), kind) if values.size == 1 else values.reshape(sizes)
