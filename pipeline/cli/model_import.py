@@ -175,6 +175,7 @@ def import_model(
         raise typer.BadParameter(f"--map is THEIRS=OURS, not {odd[0]}")
     if name is not None and not re.fullmatch(_MODEL_NAME, name):
         raise typer.BadParameter(f"--name {name}: use letters, digits, '.', '_' and '-'")
+    declared: dict[str, Any] = {"mean": _triple("--mean", mean), "deviation": _triple("--deviation", deviation)}
     from pipeline.data import project
     from pipeline.images.resize import Resize
     from pipeline.model_import import importing
@@ -184,10 +185,9 @@ def import_model(
 
     project.check_root()
     prepare_environment()
-    declared: dict[str, Any] = {**options, "size": size, "sha256": sha256, "max_mb": max_mb}
+    declared |= {**options, "size": size, "sha256": sha256, "max_mb": max_mb}
     for name_of_option, text in (("classes", classes), ("labels", labels), ("unsafe", unsafe)):
         declared[name_of_option] = tuple(word.strip() for word in text.split(",")) if text else None
-    declared |= {"mean": _triple("--mean", mean), "deviation": _triple("--deviation", deviation)}
     declared["resize"] = Resize(resize.value, resize_side)
     declared["renamed"] = {theirs: ours for theirs, _, ours in (pair.partition("=") for pair in rename or [])}
     incumbent, done = importing.import_model(path, load_params(), ImportOptions(**declared), name=name)
