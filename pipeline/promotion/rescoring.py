@@ -39,8 +39,10 @@ def rescorer(params: Params) -> Rescore:
         test = about.predictions.loc[about.predictions["split"] == "test", "sha256"]
         if not _here(test) or rescored.version is None:
             return None
-        # By its evidence, not by its file: the same file may be imported twice, with other labels, rescaling or resize.
-        cached = paths.EVIDENCE_CACHE / f"{rescored.sha256[:16]}-on-{about.document.test.digest[:16]}.parquet"
+        # Not by its file: the same one may be imported twice, with other labels, rescaling or resize. Nor by evidence
+        # alone, which two ways to resize may share on square pictures.
+        name = f"{rescored.sha256[:16]}-{rescored.version}-on-{about.document.test.digest[:16]}.parquet"
+        cached = paths.EVIDENCE_CACHE / name
         if not cached.is_file():
             score, spec, resize = _registered(rescored, params)
             _log.warning("asking version %d about %d test pictures that it was not shown", rescored.version, len(test))
