@@ -27,7 +27,7 @@ def test_it_writes_the_labels_and_keeps_the_rest(nsfw, project):
     names = [
         parse_params(document | {"backbone": document["backbone"] | each}, "printed").backbone.name for each in printed
     ]
-    assert names == ["inception_v3", "mobilenet_v2"]
+    assert names == ["inception_v3", "mobilenet_v2", "efficientnet_v2_b0"]
     assert out.index("nsfw ingest folder") < out.index("git commit") < out.index("dvc repro")
     assert json.loads(nsfw("init", "--labels", "cats,dogs,wolves", "--unsafe", "wolves", "--json")[1])["diff"] == ""
 
