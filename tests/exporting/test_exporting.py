@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.core import paths
@@ -91,7 +92,8 @@ def test_a_quantized_one_is_judged_by_what_it_costs(limited, monkeypatch, tmp_pa
     assert (tmp_path / "x").is_dir()
     assert done.sidecar["parity"]["max_difference"] > 1e-5
     before, after = np.eye(3)[[0, 1, 2, 2]], np.eye(3)[[0, 1, 1, 2]]
-    monkeypatch.setattr(exporting, "_compare", lambda *_: (before, after, np.array([0, 1, 2, 2])))
+    classes = pd.Series(done.sidecar["labels"]).iloc[[0, 1, 2, 2]]
+    monkeypatch.setattr(exporting, "_compare", lambda *_: (before, after, classes))
     refused = export(limited(), Job("litert", "dynamic", tmp_path / "y"))
     assert refused.folder is None
     assert "recall of porn falls from 100.00% to 50.00%, limit 4.00%" in refused.failures
