@@ -43,7 +43,7 @@ class BackboneSpec:
         ends: a block's last layer, with {} for the block's name: the first of these that the network has.
         input_range: of the pixels that its ImageNet weights were trained on.
         weights: its ImageNet weights.
-        options: of the builder. Where Keras would rescale inside the network, it is told not to: our layer does it.
+        options: of the builder. They switch off rescaling inside the network, where there is one: our layer does it.
         smallest: side of the input, px.
         alphas: the widths; more than one if the builder takes `alpha`.
         aliases: other names of blocks.

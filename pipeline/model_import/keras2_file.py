@@ -40,12 +40,10 @@ def inspect_description(path: Path, description: Mapping[str, Any]) -> ModelInfo
     """
     if description.get("class_name") not in topology.MODELS:
         raise refusal(path, f"its model is a {description.get('class_name')}, which needs its author's code")
-    try:
+    with keras2_model.broken_is_refused(path):
         keras2_model.check(path, description)
         size, layout = side(path, topology.input_shape(description))
         return ModelInfo("keras_2", size, topology.classes(description), layout)
-    except keras2_model.BROKEN as error:
-        raise refusal(path, f"it describes no model with one input and one output ({error})") from None
 
 
 def build(path: Path, max_bytes: int) -> Any:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ _WHY = {
     "Lambda": "it is Python code",
     "KerasLayer": "it is TensorFlow Hub's class, which loads a model from anywhere; give the SavedModel instead",
 }
-BROKEN = (
+_BROKEN = (
     ValueError,
     KeyError,
     TypeError,
@@ -57,6 +58,15 @@ def check(path: Path, model: topology.Description) -> None:
                 raise refusal(path, f"the layer {name!r} is called as in training, so its outputs are not repeatable")
 
 
+@contextmanager
+def broken_is_refused(path: Path) -> Iterator[None]:
+    """Refuse `path` where what is read of its description is broken."""
+    try:
+        yield
+    except _BROKEN as error:
+        raise refusal(path, f"it describes no model with one input and one output ({error})") from None
+
+
 def build(path: Path, description: topology.Description, weights: Weights) -> Any:
     """Return the checked model as a Keras 3 model with its weights, float32.
 
@@ -69,7 +79,7 @@ def build(path: Path, description: topology.Description, weights: Weights) -> An
         inputs = keras.Input(shape[1:], name="pixels")
         made: dict[str, Any] = {}
         model = keras.Model(inputs, _connect(description, [inputs], "", made)[0], name="incumbent")
-    except BROKEN as error:
+    except _BROKEN as error:
         raise refusal(path, f"its layers do not fit together ({' '.join(str(error).split())[:300]})") from None
     _fill(path, made, weights)
     return model
@@ -141,7 +151,7 @@ def _call(layer: topology.Description, node: Any, tensors: list[Any], above: str
 
 
 def _fill(path: Path, made: dict[str, Any], weights: Weights) -> None:
-    """Set each layer's weights, found by its path or its own name; every weight of the file must be used."""
+    """Set each layer's weights, by its path or its own name; every weight of the file must be used."""
     left = dict(weights)
     for layer_path, layer in made.items():
         values = []

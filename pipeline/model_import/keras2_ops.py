@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.model_import import topology
 
 KINDS = frozenset({"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"})
-_CONSTANT = "_CONSTANT_VALUE"  # in the place of the name of a layer
+_CONSTANT = "_CONSTANT_VALUE"  # instead of the name of a layer
 _LONGEST = 4096  # numbers in a constant
 _ARITHMETIC = {
     "math.add": "add",

@@ -23,13 +23,11 @@ def inspect(path: Path, max_bytes: int) -> ModelInfo:
     if graph_model.is_graph_model(read_document(path, path.read_bytes(), "model.json")):
         return graph_model.inspect(path, max_bytes)
     description = _description(path, max_bytes)
-    try:
+    with keras2_model.broken_is_refused(path):
         keras2_model.check(path, description)
         tfjs_weights.check_shards(path, max_bytes)
         size, layout = side(path, topology.input_shape(description))
         return ModelInfo("tfjs", size, topology.classes(description), layout)
-    except keras2_model.BROKEN as error:
-        raise refusal(path, f"it describes no model with one input and one output ({error})") from None
 
 
 def build(path: Path, max_bytes: int) -> Any:

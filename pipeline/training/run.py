@@ -89,8 +89,10 @@ def log_result(
     else:
         figures = best["epoch"] + 1, best["val_macro_recall"]
         _log.info("%s: epoch %d is the best, macro recall %.3f on validation", record.kind, *figures)
-    named = {"diverged_epoch": "diverged_epoch"}
-    record.log_summary({named.get(name, f"best_{name}"): value for name, value in best.items() if "/" not in name})
+    overall = {name: value for name, value in best.items() if "/" not in name}
+    if "diverged_epoch" in overall:  # of the training, not of its best epoch
+        record.log_summary({"diverged_epoch": overall.pop("diverged_epoch")})
+    record.log_summary({f"best_{name}": value for name, value in overall.items()})
     counts = confusion(truth, probabilities.argmax(axis=1), len(labels.names))
     matrix = plots.confusion_figure(counts, labels.names, unsafe=labels.unsafe, title="validation, best epoch")
     plots.save(matrix, record.artifact("confusion_val.png"))

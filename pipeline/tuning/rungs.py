@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.params.root import Params
 from pipeline.params.tune import Rung, Tune
@@ -29,7 +29,7 @@ def of_slot(slot: int) -> int:
     return slot // SLOTS
 
 
-def of_trial(trial: FrozenTrial) -> int:
+def of_trial(trial: FrozenTrial | Trial) -> int:
     """Return the index of a trial's rung, from 0."""
     return of_slot(trial.user_attrs.get(SLOT, 0))
 

@@ -70,7 +70,7 @@ def run_trials(config: WorkerConfig, params: Params) -> None:
         return Setting.load(rungs.params_at(params, rung))
 
     def objective(optuna_trial: optuna.Trial) -> tuple[float, ...]:
-        return _objective(optuna_trial, setting(rungs.of_slot(optuna_trial.user_attrs.get(rungs.SLOT, 0))), config)
+        return _objective(optuna_trial, setting(rungs.of_trial(optuna_trial)), config)
 
     failures = 0
     with requests_to_stop() as stop:
@@ -163,7 +163,7 @@ def _train(
         record.log_epoch(epoch, metrics)
         seen.append(metrics[metric])
         optuna_trial.set_user_attr(study.RESULTS, {name: round(value, 6) for name, value in metrics.items()})
-        if len(names) > 1 or rungs.of_slot(optuna_trial.user_attrs.get(rungs.SLOT, 0)) > 0:
+        if len(names) > 1 or rungs.of_trial(optuna_trial) > 0:
             return  # the few trials of a further rung are not compared with those of shorter courses
         optuna_trial.report(trial.best(seen, direction), epoch + 1)
         if epoch + 1 < chosen.finetune.epochs and optuna_trial.should_prune():
@@ -178,7 +178,7 @@ def _train(
 
 
 def _finished_twin(optuna_trial: optuna.Trial, values: Mapping[str, Any]) -> optuna.trial.FrozenTrial | None:
-    rung = rungs.of_slot(optuna_trial.user_attrs.get(rungs.SLOT, 0))
+    rung = rungs.of_trial(optuna_trial)
     others = [other for other in slots.finished_trials(optuna_trial.study) if rungs.of_trial(other) == rung]
     return next((other for other in others if other.params == dict(values)), None)
 
