@@ -22,6 +22,7 @@ DEDUPED = BUILD / "deduped.parquet"
 DUPLICATES = BUILD / "duplicates.parquet"
 CONFLICTS = BUILD / "conflicts.csv"
 SET_ASIDE = BUILD / "set_aside.csv"
+EXCLUDED = BUILD / "excluded.csv"
 SPLITS = BUILD / "splits.parquet"
 PACKED = BUILD / "packed"
 EMBEDDINGS = BUILD / "embeddings"
@@ -36,6 +37,7 @@ PLOTS = Path("plots")
 REPORTS_DIR = Path("reports")
 DATA_DOCS = REPORTS_DIR / "data_docs"
 DUPLICATES_REPORT = REPORTS_DIR / "duplicates.html"
+ESCALATIONS = REPORTS_DIR / "escalations.csv"
 LABEL_ISSUES = REPORTS_DIR / "label_issues.csv"
 
 # Caches, and run records that MLflow has not got yet: they survive a rerun, and are never versioned.

@@ -47,6 +47,11 @@ def predict(score: Score, split: str, params: Params) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def packed_splits() -> list[str]:
+    """Return the splits that models are asked about: `unsure` only if there are such pictures."""
+    return [name for name in collecting.SPLITS if name != "unsure" or any(paths.PACKED.glob("unsure-*.tfrecord"))]
+
+
 def load(folder: Path, params: Params) -> tuple[Path, Score]:
     """Return the model of a training, its file and its answers."""
     if params.backbone.name == FEATURES_FILE:
@@ -91,7 +96,7 @@ def main() -> None:
     labels = params.labels
     frozen_test = predict(load(paths.HEAD, params)[1], "test", params)
     model, score = load(paths.FINETUNED, params)
-    predictions = pd.concat([predict(score, split, params) for split in ("val", "test")], ignore_index=True)
+    predictions = pd.concat([predict(score, split, params) for split in packed_splits()], ignore_index=True)
     tuned_test = predictions[predictions["split"] == "test"]
     frozen, tuned = measure(frozen_test, params), measure(tuned_test, params)
     sha256 = digest(model)

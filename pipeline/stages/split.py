@@ -1,10 +1,12 @@
 """Assign every cluster to train, validation or test.
 
-Reads   build/deduped.parquet, build/duplicates.parquet, data/sightings/*.parquet, data/reports.csv, data/slices.csv
+Reads   build/deduped.parquet, build/duplicates.parquet, build/excluded.csv, data/sightings/*.parquet,
+        data/reports.csv, data/slices.csv
 Writes  build/splits.parquet, metrics/split.json
 Run     dvc repro split
 
-A cluster's split depends on its own id and a fixed salt, so new data moves no cluster, and none ever leaves test.
+A cluster's split depends on its own id and a fixed salt, so new data moves no cluster, and none ever leaves test. Test
+pictures whose label people cannot tell are a split of their own, `unsure`: only the raw test set has them.
 """
 
 import hashlib
@@ -23,6 +25,7 @@ from pipeline.params.split import Fractions
 _log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+UNSURE = "unsure"
 
 
 def assign(clusters: pd.Series, fractions: Fractions, *, salt: str, held_out: Collection[str] = ()) -> pd.Series:
@@ -62,6 +65,16 @@ def held_out_clusters(
         raise UserError(f"split.test_sources names {', '.join(strangers)}, but data/ holds the batches {known}.")
     members = set(sightings.loc[sightings["source"].isin(test_sources), "sha256"].dropna()) | set(reported)
     return set(clusters.loc[clusters["sha256"].isin(members), "cluster"])
+
+
+def unsure_rows(excluded: pd.DataFrame, fractions: Fractions, *, salt: str, held_out: Collection[str]) -> pd.DataFrame:
+    """Return `sha256, label, cluster, split` (all `unsure`) of the unsure pictures that would be test.
+
+    `excluded`: as `outcome.excluded_pictures` returns it.
+    """
+    rows = excluded.loc[(excluded["reason"] == UNSURE) & (excluded["label"] != ""), ["sha256", "label", "cluster"]]
+    tested = assign(rows["cluster"], fractions, salt=salt, held_out=held_out) == "test"
+    return rows[tested].assign(split=UNSURE)
 
 
 def check_no_cluster_straddles(splits: pd.DataFrame) -> None:
@@ -110,17 +123,24 @@ def main() -> None:
     copies = tables.read_parquet(paths.DUPLICATES, ["sha256", "cluster", "kept"])
     sightings = seen.load_nonempty(paths.SIGHTINGS)
     tags = _tags(deduped, copies, sightings)
+    excluded = tables.read_csv(paths.EXCLUDED, ("sha256", "cluster", "reason", "label"))
     held_out = held_out_clusters(
-        pd.concat([deduped, copies]), sightings, params.split.test_sources, set(reports["sha256"])
+        pd.concat([deduped, copies, excluded]), sightings, params.split.test_sources, set(reports["sha256"])
     )
     split = assign(deduped["cluster"], params.split.fractions, salt=params.split.salt, held_out=held_out)
     splits = deduped.assign(split=split)
     check_no_cluster_straddles(splits)
     counts = count(splits, params.labels.names)
     check_enough(counts, params.split.min_per_split)
-    tables.write_parquet(splits, paths.SPLITS)
+    unsure = unsure_rows(excluded, params.split.fractions, salt=params.split.salt, held_out=held_out)
+    tables.write_parquet(pd.concat([splits, unsure], ignore_index=True), paths.SPLITS)
     shares = counts.div(counts.sum()).round(4)
-    document = {"pictures": counts.to_dict(), "share": shares.to_dict(), "annotations": {"slices": tags}}
+    document = {
+        "pictures": counts.to_dict(),
+        "share": shares.to_dict(),
+        "annotations": {"slices": tags},
+        "unsure": len(unsure),
+    }
     files.write_json(document, paths.METRICS / "split.json")
     sizes = ", ".join(f"{n} {name}" for name, n in counts.sum().items())
     _log.info("split: %s pictures, of %d clusters", sizes, splits["cluster"].nunique())
