@@ -14,10 +14,11 @@ import optuna
 import pandas as pd
 
 from pipeline.params.root import Params, load_params
+from pipeline.training.both_stages import Data
 from pipeline.tuning import rungs, space, study, trial
 
 
-def value(params: Params, data: trial.Data) -> float:
+def value(params: Params, data: Data) -> float:
     """Train; return the best epoch's objective on validation."""
     objective = params.tune.objective
     epochs: list[float] = []

@@ -16,7 +16,7 @@ from pipeline.tracking.live_publisher import LivePublisher
 from pipeline.tuning import runs, space, study
 
 if TYPE_CHECKING:
-    from pipeline.tuning import trial
+    from pipeline.training.both_stages import Data
 
 _DIGITS = 3  # significant digits of a value in params.yaml: a search is no more precise
 _CONFIRMED = "confirmed"
@@ -87,7 +87,7 @@ def _digest(chosen: Params) -> str:
     return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _train(optuna_study: optuna.Study, chosen: Params, data: "trial.Data", name: str) -> float:
+def _train(optuna_study: optuna.Study, chosen: Params, data: "Data", name: str) -> float:
     from pipeline.tuning import trial
 
     seen: list[float] = []

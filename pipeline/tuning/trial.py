@@ -8,8 +8,7 @@ import hashlib
 import math
 import statistics
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,31 +20,18 @@ import tensorflow as tf
 from pipeline.core import paths, tables
 from pipeline.evaluation.operating_point import unsafe_recall_at_precision
 from pipeline.evaluation.recall import epoch_metrics
-from pipeline.model import determinism, network, rebuild
 from pipeline.params.root import Params
 from pipeline.tracking import lineage
-from pipeline.training import fit, packed_records
+from pipeline.training import both_stages, fit, packed_records
 from pipeline.training.batches import Source
+from pipeline.training.both_stages import Data
 from pipeline.training.embeddings import Embeddings
-from pipeline.training.finetuning import finetune
-from pipeline.training.head import train_head
 from pipeline.training.validation_batches import Validation
 from pipeline.tuning import schedule_values
 
 AT_PRECISION = "val_unsafe_recall_at_precision"
 _SMALLEST_BATCH = 8
 METRICS = {"macro_recall": "val_macro_recall", "unsafe_recall": AT_PRECISION, "log_loss": "val_loss"}
-
-
-@dataclass(frozen=True)
-class Data:
-    """A trial's training and validation data; `labels` are the label indices of the pictures in `train`."""
-
-    head_train: Embeddings
-    head_val: Embeddings
-    train: Source
-    labels: np.ndarray
-    val: Validation
 
 
 def load(params: Params, share: float) -> Data:
@@ -86,22 +72,9 @@ def _subset_file(files: Sequence[str], train: pd.DataFrame) -> Path:
 
 
 def train(params: Params, data: Data, report: fit.Report) -> Any:
-    """Train the head, then fine-tune; return the model. `report` gets the epochs of the fine-tuning."""
-    determinism.seed(params.seed)
+    """Train in full, as `both_stages.train`; `report` gets the epochs of the fine-tuning, with AT_PRECISION."""
     measure = partial(trial_metrics, precision=params.tune.min_precision)
-    embed = network.embedder(params.backbone)
-    head = network.head(data.head_train.features.shape[-1], len(params.labels.names), params.train, params.seed)
-    train_head(head, data.head_train, data.head_val, params, _quiet)
-    model = network.classifier(embed, head) if params.backbone.weights is not None else rebuild.build(params)
-    trained = rebuild.trainable_model(model, params)
-    finetune(trained, data.train, data.labels, data.val, params, report, measure=measure)
-    if trained is not model:
-        model.set_weights(trained.get_weights())
-    return model
-
-
-def _quiet(_epoch: int, _metrics: Mapping[str, float]) -> None:
-    pass
+    return both_stages.train(params, data, report, measure=measure)
 
 
 def trial_metrics(

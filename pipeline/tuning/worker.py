@@ -23,6 +23,7 @@ from pipeline.core.errors import DivergedError, StopRequestedError, UserError
 from pipeline.params.root import Params, load_params
 from pipeline.tracking.live_publisher import LivePublisher
 from pipeline.tracking.run_record import RunRecord
+from pipeline.training.both_stages import Data
 from pipeline.training.interrupt import requests_to_stop
 from pipeline.tuning import rungs, runs, slots, space, storage, study, trial
 from pipeline.tuning.worker_processes import WorkerConfig
@@ -39,7 +40,7 @@ class Setting:
     """What the trials of a rung share: params with its epochs and share of train, the data, the factor of batches."""
 
     params: Params
-    data: trial.Data
+    data: Data
     batch_factor: float
 
     @classmethod
@@ -154,7 +155,7 @@ def _objective(optuna_trial: optuna.Trial, setting: Setting, config: WorkerConfi
 
 
 def _train(
-    optuna_trial: optuna.Trial, chosen: Params, data: trial.Data, record: RunRecord, names: tuple[str, ...]
+    optuna_trial: optuna.Trial, chosen: Params, data: Data, record: RunRecord, names: tuple[str, ...]
 ) -> tuple[float, ...]:
     metric, direction = trial.METRICS[names[0]], study.direction(names[0])
     seen: list[float] = []
