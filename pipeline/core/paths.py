@@ -30,6 +30,7 @@ HEAD = BUILD / "head"
 FINETUNED = BUILD / "finetuned"
 PREDICTIONS = BUILD / "predictions.parquet"
 EVIDENCE = BUILD / "evidence"
+LABEL_QUALITY = BUILD / "label_quality.parquet"
 REGISTERED = BUILD / "registered.json"
 
 METRICS = Path("metrics")
@@ -39,12 +40,14 @@ DATA_DOCS = REPORTS_DIR / "data_docs"
 DUPLICATES_REPORT = REPORTS_DIR / "duplicates.html"
 ESCALATIONS = REPORTS_DIR / "escalations.csv"
 LABEL_ISSUES = REPORTS_DIR / "label_issues.csv"
+LABEL_NOISE = REPORTS_DIR / "label_noise.csv"
 
 # Caches, and run records that MLflow has not got yet: they survive a rerun, and are never versioned.
 CACHE = Path(".cache")
 MEMBERS_CACHE = CACHE / "members.parquet"
 CATALOG_CACHE = CACHE / "catalog"
 EMBEDDINGS_CACHE = CACHE / "embeddings"
+AUDIT_CACHE = CACHE / "audit"
 RUNS = CACHE / "runs"
 CHECKPOINTS = CACHE / "checkpoints"
 TUNE = CACHE / "tune"

@@ -35,6 +35,7 @@ class LabelsChange:
             *(f"  backbone: {section}   # {name}" for name, section in _BACKBONES.items()),
             "  weights of your own: `nsfw import-weights model.json OUT.weights.h5` prints the section",
             "  `finetune` can stay as it is: measured on photographs, docs/training.md. Later: `nsfw tune`",
+            "  audit: {judge: fine_tuning, ...} finds more wrong labels of photographs, in more time: docs/audit.md",
             "",
             f"next: nsfw ingest folder DIR --source NAME --fresh      DIR/<label>/**, of {names}",
             f"      git add {paths.PARAMS} data.dvc && git commit     before training, so that it can be rebuilt",

@@ -5,7 +5,6 @@ it and without its group (its cluster of near copies).
 """
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -48,19 +47,12 @@ def out_of_fold(
         seed: Of the shuffle; equal arguments give equal results.
 
     Raises:
-        UserError: there are fewer groups than folds, or pictures of less than two classes.
+        UserError: as `grouped_folds`.
 
     """
-    codes = pd.factorize(groups, sort=True)[0]
-    if codes.max(initial=-1) + 1 < folds:
-        raise UserError(
-            f"audit.folds is {folds}, but there are {codes.max(initial=-1) + 1} clusters. Lower audit.folds."
-        )
-    if np.unique(labels).size < 2:
-        raise UserError("the pictures are of less than two classes, so wrong labels cannot be detected.")
     views = features if features.ndim == 3 else features[None]
     probabilities = np.empty((labels.shape[0], classes))
-    for fitted, judged in _folds(labels, codes, folds, seed):
+    for fitted, judged in grouped_folds(labels, groups, folds, seed):
         probabilities[judged] = _predict(views[:, fitted], labels[fitted], views[:, judged], classes)
     return probabilities
 
@@ -103,17 +95,29 @@ def weak_model_warning(contradicted: int, pictures: int) -> str:
     )
 
 
-def _folds(
-    labels: Integers, groups: Integers, folds: int, seed: int
-) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+def grouped_folds(
+    labels: Integers, groups: npt.NDArray[Any], folds: int, seed: int
+) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    """Return (rows to fit, rows to judge) of each fold; a group lies in one fold, classes are spread evenly.
+
+    Raises:
+        UserError: there are fewer groups than folds, or pictures of less than two classes.
+
+    """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+    codes = pd.factorize(groups, sort=True)[0]
+    if codes.max(initial=-1) + 1 < folds:
+        raise UserError(
+            f"audit.folds is {folds}, but there are {codes.max(initial=-1) + 1} clusters. Lower audit.folds."
+        )
+    if np.unique(labels).size < 2:
+        raise UserError("the pictures are of less than two classes, so wrong labels cannot be detected.")
     if np.bincount(labels).max() < folds:  # too few pictures to stratify by class
-        yield from GroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
-        return
+        return list(GroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, codes))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        yield from StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
+        return list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, codes))
 
 
 def _predict(views: Floats, labels: Integers, judged: Floats, classes: int) -> Floats:

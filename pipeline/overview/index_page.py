@@ -27,6 +27,7 @@ _REPORTS = (
     (MODEL_CARD, "Model card", "gates, review workload, recall with intervals, robustness, slices", "nsfw summary"),
     (paths.REPORTS_DIR / "article.md", "The article's table", "frozen and fine-tuned, by class", "dvc repro evaluate"),
     (paths.LABEL_ISSUES, "Suspicious labels", "likely wrong ones, the likeliest first", "dvc repro audit"),
+    (paths.LABEL_NOISE, "Label noise", "estimated wrong labels by class, source and split", "dvc repro audit"),
     (paths.DUPLICATES_REPORT, "Duplicates", "conflicts and clusters of copies, blurred", "dvc repro dedupe"),
     (paths.CONFLICTS, "Conflicts", "one picture under several labels: a person decides", "dvc repro dedupe"),
     (paths.ESCALATIONS, "Escalated", "pictures that someone has to handle, with their origins", "dvc repro dedupe"),

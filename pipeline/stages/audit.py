@@ -1,10 +1,15 @@
-"""Find labels that are likely wrong: out-of-fold predictions from the embeddings, ranked by cleanlab.
+"""Find labels that are likely wrong, from predictions of models that did not see the picture; ranked by cleanlab.
 
-Reads   build/embeddings/{train,val,test}.npz, build/splits.parquet, data/decisions.csv
-Writes  reports/label_issues.csv, metrics/audit.json
+Reads   build/embeddings/{train,val,test}.npz, build/splits.parquet, data/decisions.csv, data/sightings/*.parquet;
+        build/packed/ where whole trainings judge
+Writes  reports/label_issues.csv (the likely wrong ones), reports/label_noise.csv (how many are, by label and source),
+        build/label_quality.parquet (every label's support), metrics/audit.json
 Run     dvc repro audit
+
+Pictures that people have decided about are not proposed again; docs/audit.md tells how the judges were chosen.
 """
 
+import hashlib
 import logging
 from collections.abc import Sequence
 
@@ -12,74 +17,151 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import files, paths, tables
+from pipeline.core.backbone_table import FEATURES_FILE
+from pipeline.core.errors import UserError
 from pipeline.data import annotation_files
-from pipeline.evaluation.label_issues import out_of_fold, rank_label_issues, weak_model_warning
+from pipeline.data import sightings as seen
+from pipeline.evaluation import label_quality
+from pipeline.evaluation.label_issues import grouped_folds, out_of_fold, rank_label_issues, weak_model_warning
 from pipeline.evaluation.undecided import without_decided
 from pipeline.params.root import Params, load_params
+from pipeline.training import cross_fitting, packed_records
 from pipeline.training.embeddings import Embeddings
+from pipeline.training.identity import digests_of
+
+SPLITS = ("train", "val", "test")
+SECTIONS = ("seed", "labels", "backbone", "augment", "train", "finetune")
+ISSUES = [
+    "sha256",
+    "label",
+    "suggested",
+    "score",
+    "rank",
+    "pair_rank",
+    "kind",
+    "split",
+    "cluster",
+    "source",
+    "agreement",
+]
 
 _log = logging.getLogger(__name__)
 
 
-def issues(features: np.ndarray, splits: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """Return `sha256, label, suggested, score, rank` of every contradicted label, the likeliest wrong one first.
+def judge(embeddings: Embeddings, clusters: np.ndarray, params: Params) -> np.ndarray:
+    """Return each picture's class probabilities, shape (n, classes), from the judge that params name.
 
-    Args:
-        features: (views, n, d), a row for each of `splits` in every view.
-        splits: `sha256, label, cluster`; a model is never fitted on the cluster that it judges.
-        params: labels, audit, seed.
+    Raises:
+        UserError: there are fewer clusters than folds, or the backbone has no layers to fine-tune.
 
     """
-    names = params.labels.names
-    labels = splits["label"].map(names.index).to_numpy()
-    probabilities = out_of_fold(
-        features,
-        labels,
-        splits["cluster"].to_numpy(),
-        classes=len(names),
-        folds=params.audit.folds,
-        seed=params.seed,
+    audit, classes = params.audit, len(params.labels.names)
+    if audit.judge == "features":
+        views = embeddings.features[: 1 + audit.views]
+        return out_of_fold(views, embeddings.label, clusters, classes=classes, folds=audit.folds, seed=params.seed)
+    if params.backbone.name == FEATURES_FILE:
+        raise UserError("audit.judge is fine_tuning, but a features file has no layers to tune. Set it to features.")
+    folds = [
+        fold
+        for number in range(audit.repeats)
+        for fold in grouped_folds(embeddings.label, clusters, audit.folds, params.seed + number)
+    ]
+    packed = [file for split in SPLITS for file in packed_records.packed_files(paths.PACKED, split)]
+    values = params.model_dump(include=set(SECTIONS))
+    parts = digests_of("audit", values, [paths.SPLITS, paths.PACKED, paths.EMBEDDINGS])
+    cache = paths.AUDIT_CACHE / hashlib.sha256("".join(parts.values()).encode()).hexdigest()[:16]
+    cache.mkdir(parents=True, exist_ok=True)
+    answer = cross_fitting.probabilities(cross_fitting.Pictures.open(packed, embeddings), folds, params, cache)
+    cross_fitting.forget_others(cache)
+    return answer
+
+
+def quality(
+    pictures: pd.DataFrame, embeddings: Embeddings, probabilities: np.ndarray, names: Sequence[str]
+) -> pd.DataFrame:
+    """Return every label's support: the columns of `pictures`, `suggested, score, agreement, kind`, and `p_<class>`.
+
+    Args:
+        pictures: `sha256, label, split, cluster, source`, in the order of the embeddings.
+        embeddings: Their features; view 0 is the clean picture.
+        probabilities: Shape (n, classes).
+        names: The classes.
+
+    """
+    labels = embeddings.label
+    nearest, distance = label_quality.neighbours(embeddings.features[0], pictures["cluster"].to_numpy())
+    return pictures[["sha256", "label", "split", "cluster", "source"]].assign(
+        suggested=[names[index] for index in probabilities.argmax(axis=1)],
+        score=probabilities[np.arange(len(labels)), labels].round(6),
+        agreement=label_quality.agreement(nearest, labels).round(3),
+        kind=label_quality.kinds(labels, probabilities, distance),
+        **{f"p_{name}": probabilities[:, index].round(6) for index, name in enumerate(names)},
     )
+
+
+def issues(supported: pd.DataFrame, labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Return the contradicted labels, the likeliest wrong one first: the columns ISSUES.
+
+    `rank` counts over all, `pair_rank` within each pair of label and suggestion. `supported`: see `quality`.
+    """
     ranked = rank_label_issues(labels, probabilities)
-    rows = splits.iloc[ranked["index"]]
-    return pd.DataFrame(
-        {
-            "sha256": rows["sha256"].to_numpy(),
-            "label": rows["label"].to_numpy(),
-            "suggested": [names[index] for index in ranked["suggested"]],
-            "score": ranked["score"].round(6).to_numpy(),
-            "rank": ranked["rank"].to_numpy(),
-        }
-    )
+    rows = supported.iloc[ranked["index"]].reset_index(drop=True)
+    rows = rows.assign(rank=ranked["rank"].to_numpy())
+    return rows.assign(pair_rank=rows.groupby(["label", "suggested"]).cumcount() + 1)[list(ISSUES)]
 
 
-def summarize(contradicted: pd.DataFrame, most: int, pictures: int, names: Sequence[str]) -> dict[str, object]:
-    """Return counts of pictures, of contradicted labels, and of the listed ones by label and by pair of labels."""
+def summarize(
+    contradicted: pd.DataFrame, wrong: set[str], most: int, pictures: int, names: Sequence[str]
+) -> dict[str, object]:
+    """Return counts of pictures, of contradicted labels, and of the listed ones by label, pair, kind and split.
+
+    `expected` of the first hundred and so on: how many of them are `wrong` (flagged by confident learning).
+    """
     listed = contradicted.head(most)
     by_pair = (listed["label"] + " -> " + listed["suggested"]).value_counts().sort_index().to_dict()
     by_label = listed["label"].value_counts().reindex(list(names), fill_value=0)
+    hundreds = range(0, len(listed), 100)
     return {
         "pictures": pictures,
         "contradicted": len(contradicted),
         "suspicious": len(listed),
+        "estimated_wrong": len(wrong),
+        "expected_by_hundred": [int(listed["sha256"].iloc[at : at + 100].isin(wrong).sum()) for at in hundreds],
         "by_label": by_label.to_dict(),
         "by_pair": by_pair,
+        "by_kind": listed["kind"].value_counts().sort_index().to_dict(),
+        "by_split": listed["split"].value_counts().sort_index().to_dict(),
     }
+
+
+def _all_embeddings() -> Embeddings:
+    parts = [Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in SPLITS]
+    features, sha256, label = zip(*((part.features, part.sha256, part.label) for part in parts), strict=True)
+    return Embeddings(np.concatenate(features, axis=1), np.concatenate(sha256), np.concatenate(label))
 
 
 def main() -> None:
     """Audit the labels."""
     params = load_params()
-    embeddings = [Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in ("train", "val", "test")]
-    order = pd.Index(np.concatenate([part.sha256 for part in embeddings]), name="sha256")
-    splits = tables.read_parquet(paths.SPLITS).set_index("sha256").loc[order].reset_index()
-    views = np.concatenate([part.features[: 1 + params.audit.views] for part in embeddings], axis=1)
-    decided = annotation_files.decisions(paths.DECISIONS, params.labels.names)["sha256"]
-    contradicted = without_decided(issues(views, splits, params), set(decided))
-    listed = params.audit.max_rows
+    names, listed = params.labels.names, params.audit.max_rows
+    embeddings = _all_embeddings()
+    sources = seen.load(paths.SIGHTINGS).drop_duplicates("sha256").set_index("sha256")["source"]
+    splits = tables.read_parquet(paths.SPLITS).set_index("sha256").loc[list(embeddings.sha256)].reset_index()
+    splits = splits.assign(source=splits["sha256"].map(sources))
+    # The tables decide, as people's decisions may have changed a label since the pictures were packed.
+    labels = splits["label"].map(names.index).to_numpy()
+    embeddings = Embeddings(embeddings.features, embeddings.sha256, labels)
+    probabilities = judge(embeddings, splits["cluster"].to_numpy(), params)
+    supported = quality(splits, embeddings, probabilities, names)
+    decided = set(annotation_files.decisions(paths.DECISIONS, names)["sha256"])
+    contradicted = without_decided(issues(supported, labels, probabilities), decided)
+    flagged = label_quality.flagged(labels, probabilities) & ~splits["sha256"].isin(decided).to_numpy()
+    groups = [("all", pd.Series("all", index=splits.index)), *((by, splits[by]) for by in ("label", "source", "split"))]
+    tables.write_parquet(supported, paths.LABEL_QUALITY)
     tables.write_csv(contradicted.head(listed), paths.LABEL_ISSUES)
-    counts = summarize(contradicted, listed, len(splits), params.labels.names)
-    files.write_json(counts, paths.METRICS / "audit.json")
+    tables.write_csv(label_quality.noise(groups, flagged, params.evaluate.confidence), paths.LABEL_NOISE)
+    wrong = set(splits.loc[flagged, "sha256"])
+    files.write_json(summarize(contradicted, wrong, listed, len(splits), names), paths.METRICS / "audit.json")
     _log.info(
         "audit: %d of %d labels look wrong, the likeliest first in %s",
         len(contradicted),

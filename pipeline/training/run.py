@@ -1,31 +1,27 @@
 """What both training stages do around the fit: a run that can be resumed, and the logging of its results."""
 
-import hashlib
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.core import code_digests, paths
+from pipeline.core import paths
 from pipeline.evaluation import plots
 from pipeline.evaluation.recall import confusion
 from pipeline.model import hardware
 from pipeline.params.labels import Labels
 from pipeline.params.root import Params
-from pipeline.tracking import lineage, main_project
+from pipeline.tracking import main_project
 from pipeline.tracking.live_publisher import tracked_run
 from pipeline.tracking.record_document import Kind
 from pipeline.tracking.run_record import RunRecord
 from pipeline.training import checkpoint, contact_sheet, packed_records
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.fit import START
-
-# What the weights depend on besides params, data and our own code.
-_LIBRARIES = ("keras", "tensorflow", "numpy")
+from pipeline.training.identity import digests_of
 
 _SEARCHED_PICTURES = 256  # for a few of safe classes
 
@@ -47,7 +43,7 @@ def resumable_run(
     result is saved. `inputs` are the data that the record lists; the weights depend on the files of `more`, too.
     """
     values = params.model_dump(include=set(sections))
-    identity = _identity(kind, values, [*inputs, *more])
+    identity = digests_of(kind, values, [*inputs, *more])
     chief = hardware.is_chief()
     checkpoints = checkpoint.prepare(
         paths.CHECKPOINTS, kind, identity, every_minutes=params.checkpoint.every_minutes, read_only=not chief
@@ -113,15 +109,3 @@ def log_contact_sheet(record: RunRecord, params: Params) -> None:
         shown = [names[label] for label in labels.numpy()[chosen]]
         sheet = contact_sheet.contact_sheet(pictures.numpy()[chosen], shown, params.augment, params.seed)
         sheet.save(record.artifact("augmentation.png"))
-
-
-def _identity(kind: Kind, values: Mapping[str, object], data: Sequence[Path]) -> dict[str, str]:
-    parts = {
-        "params": [repr(values)],
-        "data": [lineage.digest(path) for path in data],
-        "code": [
-            *code_digests.digest_lines(f"pipeline.stages.{kind}"),
-            *(f"{name} {version(name)}" for name in _LIBRARIES),
-        ],
-    }
-    return {name: hashlib.sha256("\n".join(texts).encode()).hexdigest() for name, texts in parts.items()}

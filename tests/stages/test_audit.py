@@ -1,11 +1,13 @@
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError
+from pipeline.core.errors import StopRequestedError, UserError
 from pipeline.core.files import read_json
 from pipeline.stages import audit
+from pipeline.training import both_stages
 
 
 @pytest.fixture
@@ -13,14 +15,48 @@ def issues(in_project):
     return pd.read_csv(paths.LABEL_ISSUES)
 
 
+def first_origins(project):
+    return project.origins().groupby(level=0).first()
+
+
 def test_they_are_ranked_by_score(issues):
-    assert list(issues.columns) == ["sha256", "label", "suggested", "score", "rank"]
+    assert list(issues.columns) == list(audit.ISSUES)
     assert issues["rank"].tolist() == list(range(1, len(issues) + 1))
     assert issues["score"].is_monotonic_increasing
     assert issues["score"].between(0, 1).all()
     assert (issues["label"] != issues["suggested"]).all()
-    labels = pd.read_parquet(paths.SPLITS).set_index("sha256")["label"]
-    assert issues["label"].tolist() == labels.loc[issues["sha256"]].tolist()
+    splits = pd.read_parquet(paths.SPLITS).set_index("sha256").loc[issues["sha256"]]
+    for column in ("label", "split", "cluster"):
+        assert issues[column].tolist() == splits[column].tolist()
+    assert set(issues["source"]) == {"test"}
+    for _, pair in issues.groupby(["label", "suggested"]):
+        assert pair["pair_rank"].tolist() == list(range(1, len(pair) + 1))
+
+
+def test_every_pictures_support_is_in_a_table(issues, in_project):
+    table = pd.read_parquet(paths.LABEL_QUALITY)
+    splits = pd.read_parquet(paths.SPLITS)
+    assert sorted(table["sha256"]) == sorted(splits["sha256"])
+    names = sorted({"drawings", "neutral", "porn"})
+    probabilities = table[[f"p_{name}" for name in names]]
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    given = [row[f"p_{row['label']}"] for row in table.to_dict("records")]
+    assert np.allclose(table["score"], given, atol=1e-6)
+    contradicted = table[table["kind"] != ""]
+    assert set(contradicted["sha256"]) == set(issues["sha256"])
+    assert table["agreement"].between(0, 1).all()
+    wrong = table["sha256"].map(first_origins(in_project)).isin(in_project.wrong)
+    assert table.loc[wrong, "agreement"].max() < table.loc[~wrong, "agreement"].median()
+
+
+def test_the_estimated_noise_covers_what_was_planted(issues, in_project):
+    table = pd.read_csv(paths.LABEL_NOISE)
+    everything = table[table["by"] == "all"].iloc[0]
+    planted = pd.read_parquet(paths.SPLITS)["sha256"].map(first_origins(in_project)).isin(in_project.wrong).mean()
+    assert everything["low"] <= planted <= everything["high"]
+    for by, parts in table.groupby("by"):
+        assert parts["pictures"].sum() == everything["pictures"], by
+        assert parts["flagged"].sum() == everything["flagged"], by
 
 
 def test_the_planted_wrong_labels_come_first_with_the_right_suggestion(issues, in_project):
@@ -35,6 +71,8 @@ def test_the_counts_are_the_tables(issues):
     assert counts["pictures"] == len(pd.read_parquet(paths.SPLITS))
     assert counts["contradicted"] == counts["suspicious"]
     assert counts["suspicious"] == len(issues) == sum(counts["by_label"].values()) == sum(counts["by_pair"].values())
+    assert sum(counts["by_split"].values()) == sum(counts["by_kind"].values()) == len(issues)
+    assert counts["expected_by_hundred"] == [min(len(issues), counts["estimated_wrong"])]
     assert counts["by_label"] == issues["label"].value_counts().reindex(counts["by_label"], fill_value=0).to_dict()
 
 
@@ -63,4 +101,45 @@ def test_more_folds_than_clusters_are_refused(project_copy, monkeypatch):
     splits = pd.read_parquet(paths.SPLITS)
     splits.assign(cluster=splits["label"]).to_parquet(paths.SPLITS)
     with pytest.raises(UserError, match=r"audit\.folds is 5, but there are 3 clusters"):
+        audit.main()
+
+
+def judged_by_trainings(**more):
+    document = yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8"))
+    document["audit"] |= {"judge": "fine_tuning", "folds": 2} | more
+    paths.PARAMS.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
+def test_whole_trainings_judge_and_a_killed_audit_goes_on(project_copy, monkeypatch):
+    judged_by_trainings(repeats=2)
+    trained = []
+    whole = both_stages.train
+
+    def train(params, data, report, **more):
+        trained.append((params.seed, len(data.labels)))
+        if len(trained) == 3:
+            raise StopRequestedError("killed in the third of four")
+        return whole(params, data, report, **more)
+
+    monkeypatch.setattr(both_stages, "train", train)
+    with pytest.raises(StopRequestedError):
+        audit.main()
+    audit.main()
+    seeds = [seed for seed, _ in trained]
+    assert [seed - seeds[0] for seed in seeds] == [0, 1, 2, 2, 3]
+    pictures = len(pd.read_parquet(paths.SPLITS))
+    assert trained[0][1] + trained[1][1] == trained[3][1] + trained[4][1] == pictures
+    first = paths.LABEL_ISSUES.read_bytes(), paths.LABEL_QUALITY.read_bytes()
+    audit.main()  # from the cache
+    assert len(trained) == 5
+    assert (paths.LABEL_ISSUES.read_bytes(), paths.LABEL_QUALITY.read_bytes()) == first
+
+
+def test_a_features_file_has_nothing_to_fine_tune(project_copy):
+    judged_by_trainings()
+    document = yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8"))
+    document["backbone"] |= {"name": "features_file", "weights": "features.onnx", "alpha": 1.0, "rescaling": "unit"}
+    document["finetune"]["unfreeze"] = "none"
+    paths.PARAMS.write_text(yaml.safe_dump(document), encoding="utf-8")
+    with pytest.raises(UserError, match=r"audit\.judge is fine_tuning, but a features file has no layers"):
         audit.main()
