@@ -20,7 +20,7 @@ const Grid = (function () {
   function focus(card) {
     if (!card) { return; }
     mark(card);
-    const target = card.querySelector(".thumb") || card;
+    const target = card.querySelector(".gone") || card.querySelector(".thumb");
     target.focus({preventScroll: true});
     card.scrollIntoView({block: "nearest"});
   }

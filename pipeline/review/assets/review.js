@@ -6,7 +6,7 @@
   const byId = function (name) { return document.getElementById(name); };
   const csrf = document.querySelector("meta[name=csrf-token]").content;
   const plain = {k: "keep", d: "drop", u: "unsure", e: "escalate"};
-  const details = new Map(), history = [];
+  const details = new Map(), hidden = new Set(), history = [];
   let pages = [], number = -1, ahead = null, unseen = 0;
 
   // Pages ------------------------------------------------------------------------------------------------------------
@@ -35,7 +35,9 @@
   }
   async function fetchDetails(list) {
     if (!list) { return; }
-    const names = Array.from(list.children).map(function (card) { return card.dataset.sha256; });
+    const all = Array.from(list.children).map(function (card) { return card.dataset.sha256; });
+    const names = all.filter(function (sha256) { return !details.has(sha256); });
+    if (!names.length) { return; }
     try {
       const result = await Outbox.post("/api/details", {sha256: names});
       Object.entries(result.html).forEach(function (pair) { details.set(pair[0], pair[1]); });
@@ -65,7 +67,12 @@
   function showDetails(card) {
     const panel = byId("details");
     if (!card || card.classList.contains("escalated")) { panel.replaceChildren(); return; }
-    panel.innerHTML = details.get(card.dataset.sha256) || "";  // rendered and escaped by the server's template
+    const sheet = document.createElement("template");  // inert: nothing of it loads yet
+    sheet.innerHTML = details.get(card.dataset.sha256) || "";  // rendered and escaped by the server's template
+    sheet.content.querySelectorAll("img").forEach(function (image) {
+      if (hidden.has(image.getAttribute("src"))) { image.closest("li").remove(); }
+    });
+    panel.replaceChildren(sheet.content);
   }
 
   // Decisions --------------------------------------------------------------------------------------------------------
@@ -99,21 +106,37 @@
     line.hidden = false;
     if (act === "escalate") { vanish(card); }
   }
+  // What is escalated is out of sight at once: its copies, and wherever it is a neighbour of another picture.
   function vanish(card) {
+    copiesOf(card).forEach(function (one) {
+      hide(one);
+      hidden.add("/thumbnails/" + one.dataset.sha256);
+    });
+    byId("details").replaceChildren();
+  }
+  function reveal(card) {
+    copiesOf(card).forEach(function (one) {
+      hidden.delete("/thumbnails/" + one.dataset.sha256);
+      unhide(one);
+    });
+  }
+  function copiesOf(card) {
+    const all = Array.from(grid.querySelectorAll(".picture"));
+    return all.filter(function (other) { return other.dataset.cluster === card.dataset.cluster; });
+  }
+  function hide(card) {
+    if (card.classList.contains("escalated")) { return; }
     const thumb = card.querySelector(".thumb"), gone = document.createElement("div");
     gone.className = "gone";
+    gone.tabIndex = -1;
     gone.textContent = "escalated";
     card.classList.add("escalated");
     card.dataset.source = thumb.querySelector("img").getAttribute("src");
     thumb.querySelector("img").remove();
     thumb.hidden = true;
     thumb.after(gone);
-    details.delete(card.dataset.sha256);
-    byId("details").replaceChildren();
   }
-  function reopen(card) {
-    card.classList.remove("decided", "refused", "saved");
-    card.querySelector(".decision").hidden = true;
+  function unhide(card) {
     if (!card.classList.contains("escalated")) { return; }
     const image = document.createElement("img");
     image.alt = "";
@@ -122,6 +145,13 @@
     card.querySelector(".gone").remove();
     card.querySelector(".thumb").hidden = false;
     card.querySelector(".thumb").append(image);
+  }
+  function reopen(card) {
+    const escalated = card.querySelector(".decision").textContent === "escalate";
+    card.classList.remove("decided", "refused", "saved");
+    card.querySelector(".decision").hidden = true;
+    card.querySelector(".decision").textContent = "";
+    if (escalated) { card.dataset.waits = "1"; }  // its picture comes back once the server has taken the act back
   }
   function undo() {
     const acts = history.pop();
@@ -140,6 +170,10 @@
     byId("finds").textContent = result.changed + " of the last " + result.looked_at;
     result.outcomes.forEach(function (outcome, index) {
       const card = Grid.cardOf(acts[index].sha256);
+      if (card && card.dataset.waits && outcome.outcome === "undone") {
+        delete card.dataset.waits;
+        reveal(card);
+      }
       if (!card || card.dataset.decision !== outcome.id) { return; }
       card.classList.toggle("saved", outcome.outcome === "saved");
       if (outcome.outcome === "refused") {
