@@ -23,6 +23,7 @@ DUPLICATES = BUILD / "duplicates.parquet"
 CONFLICTS = BUILD / "conflicts.csv"
 SET_ASIDE = BUILD / "set_aside.csv"
 EXCLUDED = BUILD / "excluded.csv"
+LABEL_QUALITY = BUILD / "label_quality.parquet"
 SPLITS = BUILD / "splits.parquet"
 PACKED = BUILD / "packed"
 EMBEDDINGS = BUILD / "embeddings"
@@ -52,6 +53,11 @@ RUNS = CACHE / "runs"
 CHECKPOINTS = CACHE / "checkpoints"
 TUNE = CACHE / "tune"
 EVIDENCE_CACHE = CACHE / "evidence"
+THUMBNAILS = CACHE / "thumbnails"
+REVIEW_KEY = CACHE / "review.key"
+
+# Decisions that people made, until `nsfw review --done` writes them into data/.
+REVIEW = Path("review.db")
 
 MODEL_FILE = "model.keras"
 ONNX_FILE = "model.onnx"  # the same, where the backbone is a features file

@@ -26,6 +26,7 @@ from pipeline.params.labels import Labels
 from pipeline.params.messages import problems
 from pipeline.params.pack import Pack
 from pipeline.params.register import Register
+from pipeline.params.review import Review
 from pipeline.params.score import Score
 from pipeline.params.section import Section
 from pipeline.params.serve import Serve
@@ -54,6 +55,7 @@ class Params(Section):
     evaluate: Evaluate
     audit: Audit
     register_: Register = Field(alias="register")
+    review: Review
     tune: Tune
     score: Score
     export: Export
