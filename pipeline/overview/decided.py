@@ -19,7 +19,7 @@ def labels(figures: Mapping[str, Any]) -> str:
 def counts(figures: Mapping[str, Any]) -> str:
     """Return the numbers of decisions by what they do."""
     numbers = [(figures["cleaned"].get(name, 0), name) for name in _COUNTS]
-    words = {"changed": "relabelled or resolved", "relabelled": "of them test pictures relabelled"}
+    words = {"changed": "relabelled or resolved", "relabelled": "of these in the test set"}
     texts = [f"{number:,} {words.get(name, name)}" for number, name in numbers if number]
     return ", ".join(texts) or "none with an effect"
 
