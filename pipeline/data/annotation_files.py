@@ -20,6 +20,7 @@ DECISIONS = ("sha256", "old_label", "new_label", "reviewer", "reason", "decided_
 REPORTS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
 SLICES = ("sha256", "slice")
 DROP = "drop"
+REGRESSION = "regression"  # the split of reported pictures, where params.yaml does not say test
 
 
 def decisions(path: Path, labels: Sequence[str]) -> pd.DataFrame:

@@ -85,7 +85,7 @@ def collect(
         "slices": _slices(test, match, params),
         "raw": raw,
         "cleaned": cleaned,
-        "reports": reviewed.regression(reports, predictions, match),
+        "reports": reviewed.regression(reports, predictions, match, evaluate.confidence),
         "leaks": _leaks(test, params),
     }
     if not match.same:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
+from pipeline.data.annotation_files import REGRESSION
 from pipeline.data.shards import Member, members_of
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation.label_match import LabelMatch, matched_summary
@@ -37,6 +38,12 @@ def keras_score(model: Any) -> Score:
         return np.asarray(predict(pictures.astype(np.float32)))
 
     return score
+
+
+def judged_splits() -> tuple[str, ...]:
+    """Return the splits whose pictures evidence asks a model about: val, test, and the reported pictures if any."""
+    known = tables.read_parquet(paths.SPLITS, ["split"])["split"]
+    return ("val", "test", *([REGRESSION] if (known == REGRESSION).any() else []))
 
 
 def predictions_from_shards(
