@@ -26,7 +26,7 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.
 LAYERS = (
     {"core"},
     {"params"},
-    {"data", "model", "sample", "tracking", "validation"},
+    {"data", "model", "pages", "sample", "tracking", "validation"},
     {"images", "evaluation"},
     {"duplicates", "serving", "training"},
     {"catalog", "evidence"},
