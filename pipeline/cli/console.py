@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli import data, model_import, models, pictures, search, serving
+from pipeline.cli import data, model_import, models, pictures, reports, search, serving
 from pipeline.cli.terminal import Json, print_result
 from pipeline.core import paths, tensorflow_log
 from pipeline.core.errors import run
@@ -97,6 +97,7 @@ def ui(port: Annotated[int, typer.Option(help="A port of this machine.")] = 5000
 
 search.add_to(app, SEARCH)
 data.add_to(app, DATA)
+reports.add_to(app, DATA)
 model_import.add_to(app, MODELS)
 models.add_to(app, MODELS)
 serving.add_to(app, SERVING)

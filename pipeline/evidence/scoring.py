@@ -61,7 +61,24 @@ def predictions_from_shards(
     """
     known = tables.read_parquet(paths.SPLITS, ["sha256", "label", "split"])
     parts = [known[known["split"] == split].sort_values("sha256") for split in splits]
-    rows = _locate(pd.concat(parts, ignore_index=True))
+    return predictions_of(score, size, pd.concat(parts, ignore_index=True), params, names, resize)
+
+
+def predictions_of(
+    score: Score,
+    size: int,
+    pictures: pd.DataFrame,
+    params: Params,
+    names: Sequence[str] | None = None,
+    resize: Resize = SQUASH,
+) -> pd.DataFrame:
+    """Return `sha256, split, label, p_<class>...` of these pictures (`sha256, split, label`), in their order.
+
+    Raises:
+        UserError: a picture is not in the catalog.
+
+    """
+    rows = _locate(pictures)
     predicted = [_predict(score, chunk[:, 0]) for chunk in _render(rows, size, (PLAIN,), params, resize)]
     names = names or params.labels.names
     probabilities = np.concatenate(predicted) if predicted else np.empty((0, len(names)))
