@@ -34,6 +34,7 @@ LAYERS = (
     {"batch_scoring", "exporting", "promotion", "takedown", "tuning"},
     {"model_import", "overview", "reports", "service"},
     {"demo"},
+    {"demo"},
     {"cli", "stages"},
 )
 BELOW = {room: set().union(*LAYERS[:number]) for number, layer in enumerate(LAYERS) for room in layer}

@@ -42,7 +42,9 @@ def pixels_alone(params: Params, data: bytes) -> bytes:
         UserError: it is no usable picture.
 
     """
-    cost = sandbox.WorkerLimits(params.serve.advanced.seconds, params.serve.advanced.memory_mb, params.serve.workers)
+    own = params.serve
+    # As many workers as the service has for pictures that come in: so they are the same ones.
+    cost = sandbox.WorkerLimits(own.advanced.seconds, own.advanced.memory_mb, own.workers + 1)
     encode = partial(_encode, Limits(**params.catalog.limits), params.reports.side)
     (outcome,) = sandbox.run(encode, [data], cost)
     if isinstance(outcome, sandbox.Failure):
