@@ -20,7 +20,7 @@ from tests.support.http_fakes import Row
 
 @dataclass
 class Painted:
-    """A model of the five labels by colour: red is porn, green neutral, anything else drawings."""
+    """A model that answers by colour: red is porn, green neutral, anything else drawings."""
 
     version: str = "4"
     name: str = "nsfw"
@@ -35,10 +35,10 @@ class Painted:
         red, green, blue = (pixels[..., channel].reshape(len(pixels), -1).mean(axis=1) for channel in range(3))
         rows = []
         for r, g, b in zip(red, green, blue, strict=True):
-            answer = 3 if r > max(g, b) + 20 else (2 if g > max(r, b) + 20 else 0)
-            shares = [0.05, 0.02, 0.05, 0.05, 0.03]
-            shares[answer] += 0.8
-            unsafe = shares[1] + shares[3] + shares[4]
+            answer = "porn" if r > max(g, b) + 20 else ("neutral" if g > max(r, b) + 20 else "drawings")
+            shares = [0.2 / len(self.labels) + 0.8 * (name == answer) for name in self.labels]
+            safe = {"drawings", "neutral"}
+            unsafe = sum(share for name, share in zip(self.labels, shares, strict=True) if name not in safe)
             rows.append(Row(shares, unsafe, "unsafe" if unsafe >= 0.5 else "safe"))
         return rows
 

@@ -60,11 +60,11 @@
   }
 
   function decisionText(result) {
-    const share = "unsafe with " + percent(result.unsafe);
-    if (result.decision === null) { return "No decision: this version has no threshold (" + share + ")."; }
-    const relation = result.decision === "unsafe" ? "reaches" : "is below";
-    return result.decision + ": " + percent(result.unsafe) + " unsafe " + relation + " the threshold of " +
-      percent(result.threshold) + ".";
+    const share = "the unsafe classes add up to " + percent(result.unsafe);
+    if (result.decision === null) { return "No decision, as this version has no threshold: " + share + "."; }
+    const name = result.decision === "unsafe" ? "Unsafe" : "Safe";
+    const relation = result.decision === "unsafe" ? ", at or above" : ", below";
+    return name + ": " + share + relation + " the threshold of " + percent(result.threshold) + ".";
   }
 
   function show(result) {
@@ -83,7 +83,7 @@
     get("caption").textContent = unsafe ? "Blurred: press to show or hide it." : "Press to hide or show it.";
     get("result").hidden = false;
     message("status", "Answer: " + ranked[0][0] + ", " + percent(ranked[0][1]) + ". " + decisionText(result));
-    get("status").className = "notice";
+    get("status").className = "hidden-text";  // it is all on the page; a screen reader is told
   }
 
   function forget() {
@@ -103,6 +103,7 @@
     address = URL.createObjectURL(chosen);
     Pictures.show(get("picture"), false);
     get("image").src = address;
+    get("status").className = "notice";
     message("status", "The model is looking at the picture.");
     const body = new FormData();
     body.append("image", chosen, "picture");
@@ -150,6 +151,7 @@
       return;
     }
     get("send").disabled = true;
+    get("status").className = "notice";
     message("status", "The report is being stored.");
     try {
       const body = {answer: answer.answer, label: get("label").value, comment: get("comment").value};
