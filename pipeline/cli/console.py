@@ -79,7 +79,8 @@ def summary(as_json: Json = False) -> None:
     from pipeline.overview.summary import collect, describe
 
     report = collect()
-    index_page.write(report, index_page.registered_card(report["model"]))
+    model = report["model"]
+    index_page.write(report, index_page.registered_card(model), index_page.registered_errors(model))
     print_result(report, describe(report), as_json=as_json)
     if report["problem"]:
         raise typer.Exit(1)
