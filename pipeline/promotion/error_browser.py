@@ -80,12 +80,12 @@ def judged(predictions: pd.DataFrame, match: LabelMatch) -> pd.DataFrame:
     """
     test = predictions[predictions["split"] == "test"].reset_index(drop=True)
     answers = table.probabilities(test, match.labels)
-    said = table.predicted_classes(test, match.labels)
+    predicted = table.predicted_classes(test, match.labels)
     index = {name: number for number, name in enumerate(match.labels)}
     own = np.array([answers[row, index[name]] if name in index else 0.0 for row, name in enumerate(test["label"])])
     top = answers.max(axis=1) if len(test) else np.zeros(0)
-    right = [match.is_right(answer, label) for answer, label in zip(said, test["label"], strict=True)]
-    columns = {"said": said, "probability": top, "wrong": ~np.array(right, dtype=bool), "margin": top - own}
+    right = [match.is_right(answer, label) for answer, label in zip(predicted, test["label"], strict=True)]
+    columns = {"said": predicted, "probability": top, "wrong": ~np.array(right, dtype=bool), "margin": top - own}
     return test[["sha256", "label"]].assign(**columns)
 
 
@@ -97,14 +97,14 @@ def _cells(test: pd.DataFrame, document: Document) -> list[dict[str, Any]]:
     order = {name: number for number, name in enumerate(document.match.classes)}
     columns = {name: number for number, name in enumerate(document.labels)}
     cells = []
-    for (label, said), part in test.groupby(["label", "said"], sort=False):
+    for (label, answer), part in test.groupby(["label", "said"], sort=False):
         wrong = bool(part["wrong"].iloc[0])
         ranked = part.sort_values(["margin" if wrong else "probability", "sha256"], ascending=[not wrong, True])
         cells.append(
             {
-                "id": f"cell-{order[str(label)]}-{columns[str(said)]}",
+                "id": f"cell-{order[str(label)]}-{columns[str(answer)]}",
                 "label": label,
-                "said": said,
+                "said": answer,
                 "count": len(part),
                 "wrong": wrong,
                 "rows": ranked.head(MOST_IN_CELL).to_dict("records"),
