@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli import data, model_import, models, pictures, reports, search, serving
+from pipeline.cli import data, model_import, models, pictures, reports, review, search, serving
 from pipeline.cli.terminal import Json, print_result
 from pipeline.core import paths, tensorflow_log
 from pipeline.core.errors import run
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.registry.package import Candidate
     from pipeline.registry.sync import Register
 
-DATA, MODELS, SEARCH, SERVING = "Pictures", "Models", "Search", "Serving"  # in the order of work
+DATA, REVIEW, MODELS, SEARCH, SERVING = "Pictures", "People", "Models", "Search", "Serving"  # in the order of work
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -36,6 +36,7 @@ def _root(
 
 
 pictures.add_to(app, DATA)
+review.add_to(app, REVIEW)
 
 
 @app.command(rich_help_panel=MODELS)

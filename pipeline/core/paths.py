@@ -25,6 +25,8 @@ DEDUPED = BUILD / "deduped.parquet"
 DUPLICATES = BUILD / "duplicates.parquet"
 CONFLICTS = BUILD / "conflicts.csv"
 SET_ASIDE = BUILD / "set_aside.csv"
+EXCLUDED = BUILD / "excluded.csv"
+LABEL_QUALITY = BUILD / "label_quality.parquet"
 SPLITS = BUILD / "splits.parquet"
 PACKED = BUILD / "packed"
 EMBEDDINGS = BUILD / "embeddings"
@@ -39,6 +41,7 @@ PLOTS = Path("plots")
 REPORTS_DIR = Path("reports")
 DATA_DOCS = REPORTS_DIR / "data_docs"
 DUPLICATES_REPORT = REPORTS_DIR / "duplicates.html"
+ESCALATIONS = REPORTS_DIR / "escalations.csv"
 LABEL_ISSUES = REPORTS_DIR / "label_issues.csv"
 
 # Caches, and run records that MLflow has not got yet: they survive a rerun, and are never versioned.
@@ -50,6 +53,11 @@ RUNS = CACHE / "runs"
 CHECKPOINTS = CACHE / "checkpoints"
 TUNE = CACHE / "tune"
 EVIDENCE_CACHE = CACHE / "evidence"
+THUMBNAILS = CACHE / "thumbnails"
+REVIEW_KEY = CACHE / "review.key"
+
+# Decisions that people made, until `nsfw review --done` writes them into data/.
+REVIEW = Path("review.db")
 
 MODEL_FILE = "model.keras"
 ONNX_FILE = "model.onnx"  # the same, where the backbone is a features file

@@ -10,6 +10,7 @@ import pandas as pd
 _SHOWN = 5
 
 UNKNOWN, QUARANTINED, CONFLICT, DROPPED = "unknown", "quarantined", "conflict", "dropped"
+UNSURE, ESCALATED = "unsure", "escalated"
 COPY, UNUSED, OLD_LABEL, LABEL = "copy", "unused", "old_label_differs", "label_differs"
 
 _WHY = {
@@ -17,6 +18,8 @@ _WHY = {
     QUARANTINED: "no effect: the picture is quarantined, build/quarantine.csv says why",
     CONFLICT: "no effect yet: the picture is in conflict (build/conflicts.csv) until data/decisions.csv settles it",
     DROPPED: "no effect: data/decisions.csv drops the picture, so it is in no test set",
+    UNSURE: "no effect: data/decisions.csv says that nobody can tell its label, so it is in no test set",
+    ESCALATED: "no effect: data/decisions.csv escalates the picture, or a copy of it, so it is in no test set",
     COPY: "no effect: another picture of its cluster stands for it (`nsfw duplicates explain SHA256` names it)",
     UNUSED: "no effect: the picture is quarantined, set aside, dropped or in conflict (`nsfw duplicates explain` it)",
     OLD_LABEL: "applied, but old_label is not a label that the picture has, or had by an earlier decision",
@@ -80,7 +83,7 @@ def report_effects(path: Path, rows: pd.DataFrame, settled: pd.DataFrame, sighte
     reasons = []
     for sha256, expected in zip(rows["sha256"], rows["expected_label"], strict=True):
         reason = _absent(sha256, status, sighted)
-        if not reason and status[sha256] in (CONFLICT, DROPPED):
+        if not reason and status[sha256] in (CONFLICT, DROPPED, UNSURE, ESCALATED):
             reason = status[sha256]
         elif not reason and label[sha256] != expected:
             reason = LABEL

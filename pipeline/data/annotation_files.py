@@ -7,7 +7,7 @@ All are append-only. Of a picture's decisions the last row wins; each report sta
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -15,30 +15,65 @@ import pandas as pd
 
 from pipeline.core import csv_rows
 from pipeline.core.csv_rows import Column, quote
+from pipeline.core.decisions import ACTS, KEEP
 
 DECISIONS = ("sha256", "old_label", "new_label", "reviewer", "reason", "decided_at", "model_version")
 REPORTS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
 SLICES = ("sha256", "slice")
-DROP = "drop"
 REGRESSION = "regression"  # the split of reported pictures, where params.yaml does not say test
+_CHECKED = ("line", "sha256", "old_label", "new_label")
 
 
 def decisions(path: Path, labels: Sequence[str]) -> pd.DataFrame:
     """Return `sha256, old_label, new_label, reviewer, reason, decided_at, model_version, line`: texts, and an int.
 
-    `new_label` is one of `labels`, or `drop`; `old_label` may be a label that no longer exists.
+    `new_label` is one of `labels`, or drop, keep, unsure or escalate (pipeline/core/decisions.py). `old_label` may be a
+    label that no longer exists; beside `keep` it is the one label that a person confirmed.
 
     Raises:
         UserError: the file cannot be read, or has wrong rows.
 
     """
-    checks = {"new_label": _one_of((*labels, DROP)), "decided_at": _date}
-    return csv_rows.read(path, _columns(DECISIONS, checks, required=("new_label",)))
+    checks = {"new_label": _one_of((*labels, *ACTS)), "decided_at": _date}
+    rows = csv_rows.read(path, _columns(DECISIONS, checks, required=("new_label",)))
+    unnamed = rows[(rows["new_label"] == KEEP) & ~rows["old_label"].isin(list(labels))]
+    csv_rows.refuse(
+        path,
+        [
+            (line, f"old_label is {quote(old)}; beside keep it must be the confirmed label: {', '.join(labels)}")
+            for line, old in zip(unnamed["line"], unnamed["old_label"], strict=True)
+        ],
+    )
+    return rows
 
 
 def latest(rows: pd.DataFrame) -> pd.Series:
-    """Return the last decision (a label, or `drop`) about each picture, by sha256."""
-    return rows.drop_duplicates("sha256", keep="last").set_index("sha256")["new_label"]
+    """Return the last decision about each picture, by sha256: a label, drop, unsure or escalate.
+
+    A label that was confirmed (`keep`) is decided like any other.
+    """
+    last = rows.drop_duplicates("sha256", keep="last").set_index("sha256")
+    return last["new_label"].where(last["new_label"] != KEEP, last["old_label"])
+
+
+def check_confirmed(path: Path, rows: pd.DataFrame, labels: Mapping[str, Collection[str]]) -> None:
+    """Check that every `keep` confirms a label that its picture has, or had by an earlier decision.
+
+    `labels`: of every catalogued picture, those under which it was sighted; a picture that is none is not checked.
+
+    Raises:
+        UserError: it names each row that does not.
+
+    """
+    had = {sha256: set(known) for sha256, known in labels.items()}
+    problems = []
+    for line, sha256, old, new in zip(*(rows[name] for name in _CHECKED), strict=True):
+        known = had.get(sha256)
+        if new == KEEP and known is not None and old not in known:
+            problems.append((line, f"keep confirms {old}, but the picture has {', '.join(sorted(known))}"))
+        elif new not in ACTS:
+            had.setdefault(sha256, set()).add(new)
+    csv_rows.refuse(path, problems)
 
 
 def reports(path: Path, labels: Sequence[str]) -> pd.DataFrame:

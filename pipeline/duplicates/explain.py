@@ -24,10 +24,11 @@ def collect(sha256: str) -> dict[str, Any]:
     deduped = tables.read_parquet(paths.DEDUPED, ["sha256", "label", "cluster"])
     copies = tables.read_parquet(paths.DUPLICATES)
     reasons = tables.read_csv(paths.SET_ASIDE, ("sha256", "reason")).set_index("sha256")["reason"]
+    excluded = tables.read_csv(paths.EXCLUDED, ("sha256", "cluster", "reason"))
     near = copies[copies["kind"] == "near"]
-    cluster = _cluster(full, (deduped, near))
+    cluster = _cluster(full, (deduped, near, excluded))
     canonical = deduped.loc[deduped["cluster"] == cluster, "sha256"]
-    members = _members(catalog, near[near["cluster"] == cluster], canonical, reasons, full)
+    members = _members(catalog, near[near["cluster"] == cluster], canonical, (reasons, excluded), full)
     exact = copies[(copies["kind"] == "exact") & (copies["sha256"] == full)]
     return {
         "sha256": full,
@@ -39,15 +40,25 @@ def collect(sha256: str) -> dict[str, Any]:
 
 
 def _members(
-    catalog: pd.DataFrame, near: pd.DataFrame, canonical: pd.Series, reasons: pd.Series, full: str
+    catalog: pd.DataFrame,
+    near: pd.DataFrame,
+    canonical: pd.Series,
+    out: tuple[pd.Series, pd.DataFrame],
+    full: str,
 ) -> list[dict[str, Any]]:
-    """Return the pictures of one cluster; `near`: its near copies, `canonical`: its canonical pictures."""
+    """Return the pictures of one cluster.
+
+    `near`: its near copies. `canonical`: its canonical pictures. `out`: what the machine set aside, by sha256, and what
+    people took out.
+    """
+    reasons, excluded = out
     conflicts = tables.read_csv(paths.CONFLICTS, ("cluster", "sha256", "label", "offered"))
     offered = conflicts.drop_duplicates("sha256").set_index("sha256")["offered"]
     status = {  # of several, the last one counts
         **dict.fromkeys(near.loc[near["kept"].notna(), "sha256"], label_resolution.DUPLICATE),
         **dict.fromkeys(reasons.index, label_resolution.SET_ASIDE),
         **dict.fromkeys(offered.index, label_resolution.CONFLICT),
+        **dict(zip(excluded["sha256"], excluded["reason"], strict=True)),
         **dict.fromkeys(canonical, label_resolution.CANONICAL),
     }
     matches = near.set_index("sha256")[["representative", "distance", "how", "score"]]

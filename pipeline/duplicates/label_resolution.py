@@ -4,6 +4,9 @@ A decision always applies to its own picture. If a cluster's pictures then agree
 canonical. If they do not, the cluster is a conflict and excluded from training, until there is a decision on one of its
 pictures: it resolves the conflict for those pictures whose label it confirms; the others stay in conflict, and the
 decision is offered for them.
+
+`unsure` and `escalate` are about what a picture shows, not about its file: they go for its copies, too, unless these
+have a decision of their own.
 """
 
 from collections.abc import Collection
@@ -11,9 +14,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pipeline.data.annotation_files import DROP
+from pipeline.core.decisions import DROP, ESCALATE, UNSURE
 
 CANONICAL, DUPLICATE, CONFLICT, SET_ASIDE, DROPPED = "kept", "duplicate", "conflict", "set_aside", "dropped"
+NOT_SURE, ESCALATED = "unsure", "escalated"
 
 
 class Resolution(NamedTuple):
@@ -37,23 +41,30 @@ class _Member(NamedTuple):
 
 _SET_ASIDE = Resolution(SET_ASIDE, None, None, "")
 _DROPPED = Resolution(DROPPED, None, None, "")
+_EXCLUDED = {ESCALATE: Resolution(ESCALATED, None, None, ""), UNSURE: Resolution(NOT_SURE, None, None, "")}
 
 
 def resolve(clustered: pd.DataFrame, decided: pd.Series, reported: Collection[str]) -> pd.DataFrame:
     """Return `status, label, kept, offered` for each row, in order; `kept` is the canonical picture.
 
-    `clustered`: `sha256, labels, cluster, rank, reason` (why it is set aside, or ""). `decided`: label or `drop`, by
-    sha256. `reported` pictures are always canonical: each is a regression case.
+    `clustered`: `sha256, labels, cluster, rank, reason` (why it is set aside, or ""). `decided`: by sha256 a label,
+    drop, unsure or escalate. `reported` pictures are always canonical, unless a decision takes them out: each is a
+    regression case.
     """
     resolutions: dict[str, Resolution] = {}
     by_cluster: dict[str, list[_Member]] = {}
     ordered = clustered.assign(decided=clustered["sha256"].map(decided)).sort_values("rank")
+    covered = _covered(ordered)
     columns = (ordered[name] for name in ("sha256", "labels", "cluster", "reason", "decided"))
     for sha256, labels, cluster, reason, choice in zip(*columns, strict=True):
         if reason:
             resolutions[sha256] = _SET_ASIDE
         elif choice == DROP:
             resolutions[sha256] = _DROPPED
+        elif choice in _EXCLUDED:
+            resolutions[sha256] = _EXCLUDED[choice]
+        elif cluster in covered and not isinstance(choice, str):
+            resolutions[sha256] = covered[cluster]
         else:
             has = isinstance(choice, str)
             member = _Member(sha256, (choice,) if has else tuple(labels), has, sha256 in reported)
@@ -62,6 +73,15 @@ def resolve(clustered: pd.DataFrame, decided: pd.Series, reported: Collection[st
         resolutions |= _resolve_cluster(members)
     rows = [resolutions[sha256] for sha256 in clustered["sha256"]]
     return pd.DataFrame(rows, columns=COLUMNS, index=clustered.index)
+
+
+def _covered(rows: pd.DataFrame) -> dict[str, Resolution]:
+    """Return what the undecided pictures of a cluster are where one of its pictures is escalated, or unsure."""
+    return {
+        cluster: _EXCLUDED[act]
+        for act in (UNSURE, ESCALATE)  # the last one counts
+        for cluster in rows.loc[(rows["decided"] == act) & (rows["reason"] == ""), "cluster"]
+    }
 
 
 def _resolve_cluster(members: list[_Member]) -> dict[str, Resolution]:

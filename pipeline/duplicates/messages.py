@@ -41,7 +41,7 @@ def explain_canonical(rows: pd.DataFrame) -> str:
             f"In conflict ({', '.join(labels)}), out of training until data/decisions.csv says"
             + (f"; a decision on another of them offers {', '.join(offered)}." if offered else ".")
         )
-    return " ".join(sentences) or "None is kept: people dropped it."
+    return " ".join(sentences) or "None is kept: people took it out."
 
 
 def _reason(canonical: pd.Series, rows: pd.DataFrame) -> str:

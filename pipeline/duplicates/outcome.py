@@ -2,7 +2,10 @@
 
 import pandas as pd
 
+from pipeline.core.decisions import ESCALATE
 from pipeline.duplicates import label_resolution
+
+_EXCLUDED = (label_resolution.DROPPED, label_resolution.NOT_SURE, label_resolution.ESCALATED)
 
 
 def canonical_pictures(resolved: pd.DataFrame) -> pd.DataFrame:
@@ -16,6 +19,39 @@ def conflicts(resolved: pd.DataFrame) -> pd.DataFrame:
     rows = resolved[resolved["status"] == label_resolution.CONFLICT]
     rows = rows.drop(columns="label").explode("labels").rename(columns={"labels": "label"})
     return rows[["cluster", "sha256", "label", "offered"]].sort_values(["cluster", "sha256", "label"])
+
+
+def excluded_pictures(resolved: pd.DataFrame) -> pd.DataFrame:
+    """Return `sha256, cluster, reason, label` of every picture that people took out: dropped, unsure or escalated.
+
+    `label`: of the best unsure picture of a cluster, its label as scraped, under which the raw test set measures it; ""
+    for all others, and where its copies were scraped under several labels.
+    """
+    rows = resolved[resolved["status"].isin(_EXCLUDED)].sort_values("rank")
+    exploded = rows[["cluster", "labels"]].explode("labels")
+    single = rows["cluster"].map(exploded.groupby("cluster")["labels"].nunique()) == 1
+    first = (rows["status"] == label_resolution.NOT_SURE) & ~rows.duplicated(["cluster", "status"])
+    label = rows["labels"].str[0].where(first & single, "")
+    excluded = rows.assign(reason=rows["status"], label=label)
+    return excluded[["sha256", "cluster", "reason", "label"]].sort_values("sha256")
+
+
+def escalated_files(resolved: pd.DataFrame, sightings: pd.DataFrame, decisions: pd.DataFrame) -> pd.DataFrame:
+    """Return `sha256, labels, origin, reviewer, reason, decided_at`: every file whose picture, or copy, is escalated.
+
+    `decisions`: as in data/decisions.csv. A copy has the decision of the picture that was escalated.
+    """
+    last = decisions.drop_duplicates("sha256", keep="last")
+    acts = last[last["new_label"] == ESCALATE][["sha256", "reviewer", "reason", "decided_at"]]
+    members = resolved.loc[resolved["status"] == label_resolution.ESCALATED, ["sha256", "cluster"]]
+    of_clusters = members.merge(acts, on="sha256").drop_duplicates("cluster").rename(columns={"sha256": "original"})
+    copies = members[~members["sha256"].isin(acts["sha256"])].merge(of_clusters, on="cluster")
+    copies = copies.assign(reason="a copy of " + copies["original"] + ": " + copies["reason"])
+    both = pd.concat([acts, copies[acts.columns]])
+    seen = sightings[sightings["sha256"].isin(both["sha256"])]
+    labels = seen.groupby("sha256")["label"].agg(lambda names: "|".join(sorted(set(names)))).rename("labels")
+    rows = seen[["sha256", "origin"]].drop_duplicates().merge(both, on="sha256").merge(labels, on="sha256")
+    return rows[["sha256", "labels", "origin", "reviewer", "reason", "decided_at"]].sort_values(["sha256", "origin"])
 
 
 def set_aside_pictures(resolved: pd.DataFrame) -> pd.DataFrame:
@@ -73,6 +109,8 @@ def summarize(
         "conflict_pictures": len(conflicting),
         "set_aside": aside.value_counts().sort_index().to_dict(),
         "dropped": int((status == label_resolution.DROPPED).sum()),
+        "unsure": int((status == label_resolution.NOT_SURE).sum()),
+        "escalated": int((status == label_resolution.ESCALATED).sum()),
         "decisions": len(decided),
         "search": counts,
     }
@@ -80,10 +118,11 @@ def summarize(
 
 def check_nothing_lost(
     catalog: pd.DataFrame, learned: pd.DataFrame, copied: pd.DataFrame, conflicting: pd.DataFrame, aside: pd.DataFrame,
-    dropped: set[str],
+    excluded: pd.DataFrame,
 ) -> None:  # fmt: skip
     """Raise AssertionError unless every catalogued picture is in exactly one of the tables, and no other picture is."""
-    parts = [set(learned["sha256"]), set(conflicting["sha256"]), set(aside["sha256"]), dropped]
+    parts = [set(learned["sha256"]), set(conflicting["sha256"]), set(aside["sha256"])]
+    parts.append(set(excluded["sha256"]))
     parts.append(set(copied.loc[copied["kind"] == "near", "sha256"]) - set().union(*parts))
     together = set().union(*parts)
     if together != set(catalog["sha256"]) or sum(map(len, parts)) != len(catalog):

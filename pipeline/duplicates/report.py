@@ -107,9 +107,10 @@ def page(
         ["cluster", "front", "rank"]
     )
     first = rows[rows.groupby("cluster").cumcount() < MOST_PICTURES]
-    members = shards.members_of(first)
+    shown_rows = first[first["status"] != label_resolution.ESCALATED]
+    members = shards.members_of(shown_rows)
     pictures = dict(
-        zip(first["sha256"], previews(members, inspector.folder, inspector.limits, inspector.cost), strict=True)
+        zip(shown_rows["sha256"], previews(members, inspector.folder, inspector.limits, inspector.cost), strict=True)
     )
     by_cluster = dict(iter(rows.groupby("cluster")))
     body = [_counts(resolved, copies, counts)]
@@ -194,7 +195,8 @@ def _section(rows: pd.DataFrame, pictures: dict[str, bytes | None]) -> str:
 
 
 def _figure(row: Mapping[Any, Any], picture: bytes | None) -> str:
-    frame = '<div class="frame">no longer decodes</div>'
+    escalated = row["status"] == label_resolution.ESCALATED
+    frame = f'<div class="frame">{"escalated: not shown" if escalated else "no longer decodes"}</div>'
     if picture is not None:
         image = f'<img loading="lazy" alt="" src="data:image/jpeg;base64,{base64.b64encode(picture).decode()}">'
         name = _text(f"show {row['sha256'][:12]}")

@@ -16,7 +16,17 @@ def key_figures(evidence: Mapping[str, Any]) -> dict[str, Any]:
         "slice_gap": evidence["slices"]["gap"],
         "leaks": {key: evidence["leaks"][key] for key in ("near", "share", "straddling")},
     }
-    return {key: value for key, value in numbers.items() if value is not None}
+    return {key: value for key, value in numbers.items() if value is not None} | {
+        side: _labelled(evidence[side]) for side in ("raw", "cleaned")
+    }
+
+
+def _labelled(side: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counts of people's decisions, and the recalls under the raw or the cleaned labels."""
+    counts = {key: value for key, value in side.items() if key != "summary"}
+    summary = side["summary"] or {"accuracy": None, "macro_recall": None, "unsafe": {"recall": None}}
+    recalls = {"accuracy": summary["accuracy"], "macro_recall": summary["macro_recall"]}
+    return counts | recalls | {"unsafe_recall": summary["unsafe"]["recall"]}
 
 
 def headline(measured: Mapping[str, Any], evidence: Mapping[str, Any] | None = None) -> dict[str, float]:

@@ -5,20 +5,23 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.data.annotation_files import DROP
+from pipeline.core.decisions import DROP, ESCALATE, UNSURE
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation import slices
 from pipeline.evaluation.label_match import LabelMatch, matched_summary
 
 RIGHT, WRONG, MISSING = "right", "wrong", "missing"
+_EXCLUDED = {"dropped": DROP, "unsure": UNSURE, "escalated": ESCALATE}
 
 
 def cases(reports: pd.DataFrame, predictions: pd.DataFrame, match: LabelMatch) -> pd.DataFrame:
     """Return the reports, in their order, with two columns more: answer (the predicted label) and outcome.
 
     The outcome is right, wrong, or missing (no prediction: no usable picture, or reported since). A report of a class
-    that the model has no label for is right if prediction and class are both unsafe, or both safe.
+    that the model has no label for is right if prediction and class are both unsafe, or both safe. Of pictures whose
+    label people cannot tell, no prediction counts.
     """
+    predictions = predictions[predictions["split"] != UNSURE]
     by_sha256 = pd.Series(table.predicted_classes(predictions, match.labels), index=predictions["sha256"], dtype="str")
     answer = reports["sha256"].map(by_sha256[~by_sha256.index.duplicated()]).astype("str")
     outcomes = [
@@ -74,6 +77,7 @@ def raw_labels(catalog: pd.DataFrame, names: Collection[str]) -> pd.Series:
 
 def compare_labels(
     test: pd.DataFrame,
+    unsure: pd.DataFrame,
     raw: pd.Series,
     decided: pd.Series,
     match: LabelMatch,
@@ -81,18 +85,20 @@ def compare_labels(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the figures of the same predictions under the raw labels and under the decided ones.
 
-    `test`: predictions. `raw`: `raw_labels`. `decided`: people's decisions by sha256. Both results have
-    pictures, relabelled (test pictures whose label people changed), dropped (pictures of all splits that people took
-    out) and summary (`label_match.matched_summary`, None without pictures). Pictures sighted under several labels are
-    only in the decided set, once a person has decided.
+    `test`: predictions. `unsure`: those of pictures that would be test if people could tell their label. `raw`:
+    `raw_labels`. `decided`: people's decisions by sha256. Both results have pictures, relabelled (test pictures whose
+    label people changed), summary (`label_match.matched_summary`, None without pictures), and of all splits confirmed
+    (pictures whose label people found right), dropped, unsure and escalated. Pictures sighted under several labels are
+    only in the decided set, once a person has decided; unsure ones only in the raw set.
     """
     before = test["sha256"].map(raw)
     known = before.notna()
     counts = {
         "relabelled": int((before[known] != test.loc[known, "label"]).sum()),
-        "dropped": int((decided == DROP).sum()),
+        "confirmed": int((decided == decided.index.to_series().map(raw)).sum()),
+        **{name: int((decided == act).sum()) for name, act in _EXCLUDED.items()},
     }
-    raw_test = test[known].assign(label=before[known])
+    raw_test = pd.concat([test[known].assign(label=before[known]), unsure])
     sets = []
     for part in (raw_test, test):
         figures = matched_summary(*match.arrays(part), match, confidence) if len(part) else None

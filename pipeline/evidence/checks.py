@@ -88,6 +88,9 @@ class Labelled(Section):
     pictures: int
     relabelled: int
     dropped: int
+    confirmed: int = 0  # of versions from before these decisions existed
+    unsure: int = 0
+    escalated: int = 0
     summary: Summary | None
 
 

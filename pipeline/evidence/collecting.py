@@ -2,7 +2,7 @@
 
 A model is a `Score` (evidence.scoring), whether it was trained here or imported.
 
-    predictions = predictions_from_shards(score, 224, ("val", "test"), params)
+    predictions = predictions_from_shards(score, 224, judged_splits(), params)
     write(collect(score, sha256, 224, predictions, params), predictions, Path("build/evidence"))
 """
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.core import paths, tables
+from pipeline.core.decisions import UNSURE
 from pipeline.core.files import write_json
 from pipeline.data import annotation_files
 from pipeline.evaluation import (
@@ -33,11 +34,11 @@ from pipeline.evaluation import (
 from pipeline.evaluation.label_match import LabelMatch, matched_summary
 from pipeline.evaluation.recall import confusion
 from pipeline.evidence.document import DOCUMENT, PLOTS, PREDICTIONS, SCHEMA, Document
-from pipeline.evidence.scoring import Score, predictions_from_shards, robustness
+from pipeline.evidence.scoring import Score, judged_splits, predictions_from_shards, robustness
 from pipeline.images.resize import SQUASH, Resize
 from pipeline.params.root import Params
 
-__all__ = ["Score", "collect", "predictions_from_shards", "write"]
+__all__ = ["Score", "collect", "judged_splits", "predictions_from_shards", "write"]
 
 _PAIRS = 50
 
@@ -54,7 +55,7 @@ def collect(
     """Return the evidence on a model; docs/evidence.md explains each section.
 
     `model_sha256` is the digest of the model's file, `size` its input (px), `resize` how it is filled. `predictions`
-    are the model's on val and test, as predictions_from_shards gives them. `match`: of its labels, if they are not
+    are the model's on judged_splits(), as predictions_from_shards gives them. `match`: of its labels, if they are not
     labels.names. Reads data/, build/catalog.parquet, build/splits.parquet and build/packed.
 
     Raises:
@@ -62,9 +63,9 @@ def collect(
 
     """
     evaluate, match = params.evaluate, match or LabelMatch.own(params.labels.names, params.labels.unsafe)
-    val, test = (predictions[predictions["split"] == split] for split in ("val", "test"))
+    val, test, unsure = (predictions[predictions["split"] == split] for split in ("val", "test", UNSURE))
     figures = _figures(val, test, match, params)
-    raw, cleaned = _side_by_side(test, match, params)
+    raw, cleaned = _side_by_side(test, unsure, match, params)
     reports = annotation_files.reports(paths.REPORTS, match.classes)
     content = {
         "schema": SCHEMA,
@@ -166,16 +167,19 @@ def _slices(test: pd.DataFrame, match: LabelMatch, params: Params) -> dict[str, 
     return {"rows": rows, "gap": slices.gap(rows, evaluate.min_slice), "min_slice": evaluate.min_slice}
 
 
-def _side_by_side(test: pd.DataFrame, match: LabelMatch, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+def _side_by_side(
+    test: pd.DataFrame, unsure: pd.DataFrame, match: LabelMatch, params: Params
+) -> tuple[dict[str, Any], dict[str, Any]]:
     catalog = tables.read_parquet(paths.CATALOG, ["sha256", "labels"])
     decided = annotation_files.latest(annotation_files.decisions(paths.DECISIONS, match.classes))
     seen = decided[decided.index.isin(catalog["sha256"])]
     raw = reviewed.raw_labels(catalog, match.classes)
-    return reviewed.compare_labels(test, raw, seen, match, params.evaluate.confidence)
+    return reviewed.compare_labels(test, unsure, raw, seen, match, params.evaluate.confidence)
 
 
 def _leaks(test: pd.DataFrame, params: Params) -> dict[str, Any]:
     splits = tables.read_parquet(paths.SPLITS, ["sha256", "cluster", "split"])
+    splits = splits[splits["split"].isin(["train", "val", "test"])]
     straddling = int(splits[["cluster", "split"]].drop_duplicates().duplicated("cluster").sum())
     wanted = set(test["sha256"])
     names: list[str] = []

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.core import paths, tables
+from pipeline.core.decisions import UNSURE
 from pipeline.core.errors import UserError
 from pipeline.data.annotation_files import REGRESSION
 from pipeline.data.shards import Member, members_of
@@ -41,9 +42,9 @@ def keras_score(model: Any) -> Score:
 
 
 def judged_splits() -> tuple[str, ...]:
-    """Return the splits whose pictures evidence asks a model about: val, test, and the reported pictures if any."""
-    known = tables.read_parquet(paths.SPLITS, ["split"])["split"]
-    return ("val", "test", *([REGRESSION] if (known == REGRESSION).any() else []))
+    """Return the splits whose pictures evidence puts to a model: val, test, and unsure and reported pictures if any."""
+    known = set(tables.read_parquet(paths.SPLITS, ["split"])["split"])
+    return ("val", "test", *(name for name in (UNSURE, REGRESSION) if name in known))
 
 
 def predictions_from_shards(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core import files, paths
 from pipeline.evidence.document import CARD_PAGE
+from pipeline.overview import decided
 from pipeline.overview.summary import describe_recall, training_warnings
 from pipeline.registry import descriptions
 
@@ -30,6 +31,7 @@ _REPORTS = (
     (paths.LABEL_ISSUES, "Suspicious labels", "likely wrong ones, the likeliest first", "dvc repro audit"),
     (paths.DUPLICATES_REPORT, "Duplicates", "conflicts and clusters of copies, blurred", "dvc repro dedupe"),
     (paths.CONFLICTS, "Conflicts", "one picture under several labels: a person decides", "dvc repro dedupe"),
+    (paths.ESCALATIONS, "Escalated", "pictures that someone has to handle, with their origins", "dvc repro dedupe"),
     (paths.QUARANTINE, "Quarantine", "files that are no usable picture, with the reason", "dvc repro catalog"),
     (paths.SET_ASIDE, "Set aside", "placeholders and the like, with the reason", "dvc repro dedupe"),
     (paths.DATA_DOCS / "index.html", "Data Docs", "what Great Expectations checked", "dvc repro validate"),
@@ -51,12 +53,21 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; } code { back
 <h1>{{ model }}</h1>
 {% for problem in problems %}<p class="problem">{{ problem }}</p>
 {% endfor %}
-<h2>Test set, {{ "{:,}".format(pictures) }} pictures, labels as scraped</h2>
+<h2>Test set, {{ "{:,}".format(pictures) }} pictures, {{ labels }}</h2>
 <table><tr><th>recall</th><th>frozen backbone</th><th>fine-tuned</th></tr>
 {% for name, before, after in recall %}
 <tr><td>{{ name }}</td><td class="number">{{ before }}</td><td class="number">{{ after }}</td></tr>
 {% endfor %}
 </table>
+{% if decided %}
+<h2>People's decisions</h2>
+<p>{{ decisions }}.</p>
+<table><tr><th>fine-tuned, test set</th><th>labels as scraped</th><th>labels as decided</th></tr>
+{% for name, before, after in decided %}
+<tr><td>{{ name }}</td><td class="number">{{ before }}</td><td class="number">{{ after }}</td></tr>
+{% endfor %}
+</table>
+{% endif %}
 {% if gates %}
 <p>Gates: {{ gates }}.</p>
 {% endif %}
@@ -138,6 +149,9 @@ def render(figures: Mapping[str, Any]) -> str:
             text for text in (figures["problem"], *training_warnings(figures), figures["weak_suspicions"]) if text
         ],
         pictures=figures["test_pictures"],
+        labels=decided.labels(figures["decisions"]),
+        decisions=f"{figures['decisions']['pictures']:,} pictures decided: {decided.counts(figures['decisions'])}",
+        decided=decided.rows(figures["decisions"]),
         recall=describe_recall(figures),
         gates=None if gates is None else descriptions.verdict(gates["gates"]),
         reports=[(_link(path), title, tells, command, path.is_file()) for path, title, tells, command in _REPORTS],

@@ -8,6 +8,7 @@ from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_object
 from pipeline.evaluation.label_issues import weak_model_warning
+from pipeline.overview import decided
 from pipeline.promotion.formatting import gate_lines
 from pipeline.promotion.gate_table import Gate
 from pipeline.registry import descriptions
@@ -43,11 +44,11 @@ def collect() -> dict[str, Any]:
     shown = ("accuracy", "macro_recall", "recall", "unsafe")
     checked = read_object(paths.METRICS / "validate.json", "sighted", "quarantined.total")
     figures = [f"{model}.{key}" for model in ("frozen", "finetuned") for key in (*shown, "pictures", "unsafe.recall")]
-    evaluated = read_object(paths.METRICS / "evaluate.json", *figures)
+    evaluated = read_object(paths.METRICS / "evaluate.json", *figures, "evidence.raw", "evidence.cleaned")
     issues = tables.read_csv(paths.LABEL_ISSUES, ("sha256", "label", "suggested"))
     audited = read_object(paths.METRICS / "audit.json", "pictures", "contradicted")
     registered = read_object(paths.REGISTERED, "model", "alias", "version", "uri", "pending")
-    deduped = read_object(paths.METRICS / "dedupe.json", "exact_copies", "conflicts", "kept")
+    deduped = read_object(paths.METRICS / "dedupe.json", "exact_copies", "conflicts", "kept", "decisions", "escalated")
     split = read_object(paths.METRICS / "split.json")
     status = _build_status()
     if status is not None and status.version is not None:  # registered.json may be another store's, or pending
@@ -59,6 +60,8 @@ def collect() -> dict[str, Any]:
         "sighted": checked["sighted"],
         "quarantined": checked["quarantined"]["total"],
         **{key: deduped[key] for key in ("exact_copies", "conflicts", "kept")},
+        "decisions": {"pictures": deduped["decisions"], "escalated": deduped["escalated"]}
+        | {side: evaluated["evidence"][side] for side in decided.SIDES},
         "annotations": deduped.get("annotations", {}) | split.get("annotations", {}),
         "frozen": {key: evaluated["frozen"][key] for key in shown},
         "finetuned": {key: evaluated["finetuned"][key] for key in shown},
@@ -127,7 +130,7 @@ def _judged(version: str) -> dict[str, Any] | None:
 
 def describe(figures: dict[str, Any]) -> list[str]:
     """Return `collect`'s figures as lines for a terminal."""
-    model = figures["model"]
+    model, people = figures["model"], figures["decisions"]
     version = f"version {model['version']}, {model['uri']}" if not model["pending"] else "waits for MLflow: `nsfw sync`"
     return [
         "",
@@ -135,9 +138,10 @@ def describe(figures: dict[str, Any]) -> list[str]:
         f"           {figures['exact_copies']} exact copies, {figures['conflicts']} conflicts (build/conflicts.csv)",
         f"           {figures['kept']} kept",
         *_annotations(figures["annotations"]),
-        f"test set   {figures['test_pictures']} pictures, labels as scraped       frozen   fine-tuned",
+        f"test set   {figures['test_pictures']} pictures, {decided.labels(people):<24}frozen   fine-tuned",
         *(f"             {name:<34}{before}      {after}" for name, before, after in describe_recall(figures)),
         *(f"           {warning}" for warning in training_warnings(figures)),
+        *decided.lines(people),
         f"labels     {figures['suspicious_labels']} look wrong, the likeliest first in reports/label_issues.csv",
         *([f"           {figures['weak_suspicions']}"] if figures["weak_suspicions"] else []),
         f"model      {model['model']}, {version}, alias {model['alias']}",

@@ -51,7 +51,11 @@ class Sessions:
         """Return the request's session; None if it has no cookie, or one that this key did not sign."""
         text = request.cookies.get(self.cookie, "")
         body, _, signature = text.rpartition(".")
-        if not body or len(text) > _MOST_CHARACTERS or not hmac.compare_digest(self._sign("session", body), signature):
+        if (
+            not body
+            or len(text) > _MOST_CHARACTERS
+            or not hmac.compare_digest(self._sign(f"session {self.cookie}", body), signature)
+        ):
             return None
         try:
             identity, name = json.loads(base64.urlsafe_b64decode(body))
@@ -62,7 +66,7 @@ class Sessions:
     def write(self, response: Response, session: Session) -> None:
         """Set the cookie."""
         body = base64.urlsafe_b64encode(json.dumps([session.identity, session.name]).encode()).decode()
-        value = f"{body}.{self._sign('session', body)}"
+        value = f"{body}.{self._sign(f'session {self.cookie}', body)}"
         response.set_cookie(self.cookie, value, httponly=True, samesite="strict", path="/")
 
     def end(self, response: Response) -> None:

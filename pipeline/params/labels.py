@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.core.decisions import ACTS
 from pipeline.params.section import FromList, Section
 
 
@@ -19,6 +20,10 @@ class Labels(Section):
         for name in self.names:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
                 raise ValueError(f"label {name!r} may hold letters, digits, _ and - only")
+        if reserved := sorted(set(self.names) & set(ACTS)):
+            raise ValueError(
+                f"names holds {', '.join(reserved)}, which data/decisions.csv uses for what is no label; rename it"
+            )
         if len(set(self.names)) < len(self.names):
             raise ValueError("names holds a label twice")
         strangers = sorted(set(self.unsafe) - set(self.names))

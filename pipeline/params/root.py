@@ -27,6 +27,7 @@ from pipeline.params.messages import problems
 from pipeline.params.pack import Pack
 from pipeline.params.register import Register
 from pipeline.params.reports import Reports
+from pipeline.params.review import Review
 from pipeline.params.score import Score
 from pipeline.params.section import Section
 from pipeline.params.serve import Serve
@@ -55,6 +56,7 @@ class Params(Section):
     evaluate: Evaluate
     audit: Audit
     register_: Register = Field(alias="register")
+    review: Review
     tune: Tune
     score: Score
     export: Export

@@ -1,6 +1,6 @@
 """Find labels that are likely wrong: out-of-fold predictions from the embeddings, ranked by cleanlab.
 
-Reads   build/embeddings/{train,val,test}.npz, build/splits.parquet
+Reads   build/embeddings/{train,val,test}.npz, build/splits.parquet, data/decisions.csv
 Writes  reports/label_issues.csv, metrics/audit.json
 Run     dvc repro audit
 """
@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import files, paths, tables
+from pipeline.data import annotation_files
 from pipeline.evaluation.label_issues import out_of_fold, rank_label_issues, weak_model_warning
+from pipeline.evaluation.undecided import without_decided
 from pipeline.params.root import Params, load_params
 from pipeline.training.embeddings import Embeddings
 
@@ -72,7 +74,8 @@ def main() -> None:
     order = pd.Index(np.concatenate([part.sha256 for part in embeddings]), name="sha256")
     splits = tables.read_parquet(paths.SPLITS).set_index("sha256").loc[order].reset_index()
     views = np.concatenate([part.features[: 1 + params.audit.views] for part in embeddings], axis=1)
-    contradicted = issues(views, splits, params)
+    decided = annotation_files.decisions(paths.DECISIONS, params.labels.names)["sha256"]
+    contradicted = without_decided(issues(views, splits, params), set(decided))
     listed = params.audit.max_rows
     tables.write_csv(contradicted.head(listed), paths.LABEL_ISSUES)
     counts = summarize(contradicted, listed, len(splits), params.labels.names)

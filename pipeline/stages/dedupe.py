@@ -3,11 +3,12 @@
 Reads   build/catalog.parquet, build/fingerprints.parquet, data/shards/*.tar (of doubtful pairs, and of the pictures in
         the report), data/sightings/*.parquet, data/decisions.csv, data/reports.csv
 Writes  build/deduped.parquet, build/duplicates.parquet, build/conflicts.csv, build/set_aside.csv,
-        reports/duplicates.html, metrics/dedupe.json
+        build/excluded.csv, reports/duplicates.html, reports/escalations.csv, metrics/dedupe.json
 Run     dvc repro dedupe
 
-Every catalogued picture is canonical (kept), a duplicate, in conflict, set aside or dropped by a decision; see
-docs/dedupe.md for the rules. People's decisions come first; the machine never resolves a conflict.
+Every catalogued picture is canonical (kept), a duplicate, in conflict, set aside, or taken out by a decision (dropped,
+unsure, escalated); see docs/dedupe.md for the rules. People's decisions come first; the machine never resolves a
+conflict.
 """
 
 import logging
@@ -69,6 +70,8 @@ def main() -> None:
     sightings = seen.load_nonempty(paths.SIGHTINGS)
     decisions = annotation_files.decisions(paths.DECISIONS, params.labels.names)
     reports = annotation_files.reports(paths.REPORTS, params.labels.names)
+    by_sha256 = dict(zip(catalog["sha256"], catalog["labels"], strict=True))
+    annotation_files.check_confirmed(paths.DECISIONS, decisions, by_sha256)
     decided, reported = annotation_files.latest(decisions), set(reports["sha256"])
     catalog = catalog.join(clustering.ranks(catalog, seen.first_batches(paths.SIGHTINGS), params.dedupe))
     inspector = pair_inspector(params.catalog)
@@ -84,8 +87,8 @@ def main() -> None:
     resolved = clustered.join(label_resolution.resolve(clustered, decided, reported))
     canonical, copies = outcome.canonical_pictures(resolved), outcome.copies(sightings, resolved)
     conflicts, aside = outcome.conflicts(resolved), outcome.set_aside_pictures(resolved)
-    dropped = set(resolved.loc[resolved["status"] == label_resolution.DROPPED, "sha256"])
-    outcome.check_nothing_lost(catalog, canonical, copies, conflicts, aside, dropped)
+    excluded, escalated = outcome.excluded_pictures(resolved), outcome.escalated_files(resolved, sightings, decisions)
+    outcome.check_nothing_lost(catalog, canonical, copies, conflicts, aside, excluded)
     counted = outcome.summarize(resolved, copies, decided, counts) | {
         "annotations": _annotations(decisions, reports, resolved, set(sightings["sha256"].dropna()))
     }
@@ -93,6 +96,8 @@ def main() -> None:
     tables.write_parquet(copies, paths.DUPLICATES)
     tables.write_csv(conflicts, paths.CONFLICTS)
     tables.write_csv(aside, paths.SET_ASIDE)
+    tables.write_csv(excluded, paths.EXCLUDED)
+    tables.write_csv(escalated, paths.ESCALATIONS)
     files.write_text(report.page(resolved, copies, catalog, counted, inspector), paths.DUPLICATES_REPORT)
     files.write_json(counted, paths.METRICS / "dedupe.json")
     shown = [counted[name] for name in ("kept", "exact_copies", "near_copies", "conflicts")]

@@ -1,12 +1,14 @@
 """Assign every cluster to train, validation, test, or, with a publicly reported picture, to the regression cases.
 
-Reads   build/deduped.parquet, build/duplicates.parquet, data/sightings/*.parquet, data/reports.csv, data/slices.csv
+Reads   build/deduped.parquet, build/duplicates.parquet, build/excluded.csv, data/sightings/*.parquet,
+        data/reports.csv, data/slices.csv
 Writes  build/splits.parquet, metrics/split.json
 Run     dvc repro split
 
 A cluster's split depends on its own id and a fixed salt, so new data moves no cluster, and none ever leaves test. A
 report moves a cluster out of train or validation, never into or out of test: people report what a model gets wrong, so
-either would change what the test set measures.
+either would change what the test set measures. Test pictures whose label people cannot tell are a split of their own,
+`unsure`: only the raw test set has them.
 """
 
 import hashlib
@@ -26,6 +28,7 @@ from pipeline.params.split import Fractions
 _log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+UNSURE = "unsure"
 
 
 def assign(
@@ -88,6 +91,16 @@ def clusters_by_reports_alone(clusters: pd.DataFrame, sightings: pd.DataFrame) -
     return set(clusters["cluster"]) - clusters_of(clusters, sightings.loc[scraped, "sha256"].dropna())
 
 
+def unsure_rows(excluded: pd.DataFrame, fractions: Fractions, *, salt: str, held_out: Collection[str]) -> pd.DataFrame:
+    """Return `sha256, label, cluster, split` (all `unsure`) of the unsure pictures that would be test.
+
+    `excluded`: as `outcome.excluded_pictures` returns it.
+    """
+    rows = excluded.loc[(excluded["reason"] == UNSURE) & (excluded["label"] != ""), ["sha256", "label", "cluster"]]
+    tested = assign(rows["cluster"], fractions, salt=salt, held_out=held_out) == "test"
+    return rows[tested].assign(split=UNSURE)
+
+
 def check_no_cluster_straddles(splits: pd.DataFrame) -> None:
     """Raise AssertionError if a cluster is in two splits: near copies would leak from training into test."""
     straddling = splits.groupby("cluster")["split"].nunique()
@@ -135,7 +148,8 @@ def main() -> None:
     copies = tables.read_parquet(paths.DUPLICATES, ["sha256", "cluster", "kept"])
     sightings = seen.load_nonempty(paths.SIGHTINGS)
     tags = _tags(deduped, copies, sightings)
-    members = pd.concat([deduped, copies])
+    excluded = tables.read_csv(paths.EXCLUDED, ("sha256", "cluster", "reason", "label"))
+    members = pd.concat([deduped, copies, excluded])
     held_out = held_out_clusters(members, sightings, params.split.test_sources)
     reported = clusters_of(members, set(reports["sha256"]))
     if params.split.reports == "test":
@@ -152,9 +166,15 @@ def main() -> None:
     check_no_cluster_straddles(splits)
     counts = count(splits, params.labels.names)
     check_enough(counts, params.split.min_per_split)
-    tables.write_parquet(splits, paths.SPLITS)
+    unsure = unsure_rows(excluded, params.split.fractions, salt=params.split.salt, held_out=held_out)
+    tables.write_parquet(pd.concat([splits, unsure], ignore_index=True), paths.SPLITS)
     shares = counts.div(counts.sum()).round(4)
-    document = {"pictures": counts.to_dict(), "share": shares.to_dict(), "annotations": {"slices": tags}}
+    document = {
+        "pictures": counts.to_dict(),
+        "share": shares.to_dict(),
+        "annotations": {"slices": tags},
+        "unsure": len(unsure),
+    }
     files.write_json(document, paths.METRICS / "split.json")
     sizes = ", ".join(f"{n} {name}" for name, n in counts.sum().items())
     _log.info("split: %s pictures, of %d clusters", sizes, splits["cluster"].nunique())

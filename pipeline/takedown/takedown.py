@@ -7,6 +7,7 @@ import pandas as pd
 from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
 from pipeline.data import completeness, dvc_pointer, folder, project, sightings
+from pipeline.images import thumbnails
 from pipeline.params.root import Params
 from pipeline.takedown import leftovers, shard_removal
 from pipeline.takedown.shard_removal import Selector
@@ -41,6 +42,7 @@ def remove(params: Params, selector: Selector, reason: str, *, dry_run: bool = F
             shard_removal.record(paths.SIGHTINGS, sorted(chosen), reason, str(selector))
             shard_removal.purge()
             leftovers.delete_catalog_cache(chosen)
+            thumbnails.erase(chosen)
             project.add_data()
     versions, versions_problem = _versions(params, chosen)
     return {

@@ -66,6 +66,21 @@ def test_a_dropped_member_takes_no_part():
     assert status(resolved(ONE, {"a": "drop", "d": "drop"})) == {"a": "dropped", "b": "kept", "d": "dropped"}
 
 
+@pytest.mark.parametrize(("act", "state"), [("unsure", "unsure"), ("escalate", "escalated")])
+def test_unsure_and_escalated_go_for_the_copies_that_nobody_decided_on(act, state):
+    assert set(status(resolved(ONE, {"b": act})).values()) == {state}
+    assert status(resolved(ONE, {"b": act, "d": "S"})) == {"a": state, "b": state, "d": "kept"}
+    assert set(status(resolved(ONE, {"b": act}, reported={"a"})).values()) == {state}
+
+
+def test_escalated_weighs_more_than_unsure():
+    assert status(resolved(ONE, {"a": "unsure", "d": "escalate"})) == {
+        "a": "unsure",
+        "b": "escalated",
+        "d": "escalated",
+    }
+
+
 def test_a_reported_picture_stands_for_its_cluster_and_two_both_stay():
     rows = resolved(ONE[:2], reported={"b"})
     assert status(rows) == {"a": "duplicate", "b": "kept"}
@@ -80,7 +95,9 @@ def test_what_is_set_aside_stays_so():
 names = st.lists(st.tuples(st.sampled_from(["P", "S", "PS"]), st.sampled_from("xyz")), min_size=1, max_size=8)
 
 
-@given(names, st.dictionaries(st.integers(0, 7), st.sampled_from(["P", "S", "drop"])), st.randoms())
+@given(
+    names, st.dictionaries(st.integers(0, 7), st.sampled_from(["P", "S", "drop", "unsure", "escalate"])), st.randoms()
+)
 @settings(max_examples=150, deadline=None)
 def test_everyone_is_one_thing_no_undecided_conflict_is_kept_and_order_is_nothing(drawn, choices, random):
     rows = [(str(number), labels, cluster) for number, (labels, cluster) in enumerate(drawn)]

@@ -55,20 +55,31 @@ def test_raw_labels_are_the_unambiguous_known_ones():
 
 def test_both_sides_have_their_own_labels_and_the_same_counts(test_set):
     raw = pd.Series({"p": "a", "q": "b", "r": "b", "dropped": "a"})  # r was relabelled; s had two labels
-    decided = pd.Series({"r": "a", "s": "b", "dropped": "drop"})
-    before, after = reviewed.compare_labels(test_set, raw, decided, OWN, 0.95)
-    assert {key: before[key] for key in ("pictures", "relabelled", "dropped")} == {
-        "pictures": 3,
-        "relabelled": 1,
-        "dropped": 1,
-    }
-    assert (after["pictures"], after["relabelled"], after["dropped"]) == (4, 1, 1)
+    decided = pd.Series({"r": "a", "s": "b", "q": "b", "dropped": "drop"})
+    before, after = reviewed.compare_labels(test_set, test_set.head(0), raw, decided, OWN, 0.95)
+    counts = {"relabelled": 1, "confirmed": 1, "dropped": 1, "unsure": 0, "escalated": 0}
+    assert {key: before[key] for key in counts} == {key: after[key] for key in counts} == counts
+    assert (before["pictures"], after["pictures"]) == (3, 4)
     assert before["summary"]["accuracy"] == 1.0
     assert after["summary"]["accuracy"] == 0.5
 
 
+def test_pictures_that_nobody_can_tell_are_in_the_raw_set_alone(test_set):
+    raw = pd.Series({"p": "a", "q": "b", "r": "b", "s": "b"})
+    decided = pd.Series({"r": "unsure", "gone": "escalate"})
+    unsure = test_set[test_set["sha256"] == "r"].assign(split="unsure", label="b")
+    rest = test_set[test_set["sha256"] != "r"]
+    before, after = reviewed.compare_labels(rest, unsure, raw, decided, OWN, 0.95)
+    assert (before["pictures"], after["pictures"]) == (4, 3)
+    assert (before["unsure"], before["escalated"], before["confirmed"]) == (1, 1, 0)
+    assert before["summary"]["accuracy"] == 0.75  # r is predicted b, s is not
+    assert after["summary"]["accuracy"] == pytest.approx(2 / 3)
+
+
 def test_without_an_unambiguous_label_there_is_no_raw_summary(test_set):
-    before, after = reviewed.compare_labels(test_set, pd.Series(dtype="str"), pd.Series(dtype="str"), OWN, 0.9)
+    before, after = reviewed.compare_labels(
+        test_set, test_set.head(0), pd.Series(dtype="str"), pd.Series(dtype="str"), OWN, 0.9
+    )
     assert (before["pictures"], before["summary"]) == (0, None)
     assert after["pictures"] == 4
 

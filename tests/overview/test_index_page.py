@@ -6,7 +6,10 @@ import re
 import pytest
 
 from pipeline.core import paths
-from pipeline.overview import index_page
+from pipeline.overview import decided, index_page
+
+SIDE = {"pictures": 190, "relabelled": 3, "confirmed": 40, "dropped": 0, "unsure": 1, "escalated": 2, "accuracy": 0.5,
+        "macro_recall": 0.25, "unsafe_recall": None}  # fmt: skip
 
 FIGURES = {
     "sighted": 1556,
@@ -16,6 +19,7 @@ FIGURES = {
     "weak_suspicions": "",
     "kept_start": False,
     "diverged_epoch": None,
+    "decisions": {"pictures": 0, "escalated": 0, "raw": SIDE, "cleaned": SIDE},
     "gates": {"gates": [{"gate": "clean", "status": "pass"}]},
     "model": {"model": "nsfw", "alias": "challenger", "version": 3, "pending": False},
     "trained_from": {"commit": "a" * 40, "dirty": True, "data_md5": "1f.dir"},
@@ -83,6 +87,20 @@ def test_what_is_wrong_stands_first_and_is_escaped(figures):
     assert "Gates: failed: leaks." in page
     assert "nsfw, not registered yet" in page
     assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+
+
+def test_what_decisions_changed_stands_side_by_side(figures):
+    assert "labels as scraped" in index_page.render(figures)
+    cleaned = SIDE | {"pictures": 189, "accuracy": 0.625}
+    figures["decisions"] = {"pictures": 50, "escalated": 3, "raw": SIDE, "cleaned": cleaned}
+    page = index_page.render(figures)
+    assert "50 pictures decided: 3 test pictures relabelled, 40 confirmed, 1 unsure, 2 escalated." in page
+    assert "190 pictures, labels as decided" in page
+    assert '<td>accuracy</td><td class="number">50.0 %</td><td class="number">62.5 %</td>' in page
+    lines = decided.lines(figures["decisions"])
+    assert lines[0].startswith("decisions  on 50 pictures")
+    assert any("pictures" in line and "190" in line and "189" in line for line in lines)
+    assert "3 pictures, for someone to handle: reports/escalations.csv" in lines[-1]
 
 
 def test_without_mlflow_there_is_no_gate_line(figures):

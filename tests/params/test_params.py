@@ -93,6 +93,7 @@ def test_the_projects_own_params_load():
         ({"split__fractions": {"test": 0.25}}, ["split.fractions", "1.1, not 1"]),
         ({"split__fractions": {"train": 0.85, "val": 0.0}}, ["split.fractions", "val must be above 0"]),
         ({"labels__names": ["a", "b/c"], "labels__unsafe": ["a"]}, ["labels", "'b/c'", "letters, digits, _ and -"]),
+        ({"labels__names": ["a", "keep", "drop"], "labels__unsafe": ["a"]}, ["labels", "drop, keep", "decisions.csv"]),
         ({"labels__names": ["a", "a", "b"], "labels__unsafe": ["a"]}, ["labels", "twice"]),
         ({"labels__unsafe": ["gore"]}, ["labels", "unsafe names gore", "drawings, hentai, neutral, porn, sexy"]),
         ({"labels__unsafe": DOCUMENT["labels"]["names"]}, ["labels", "at least one must be safe"]),

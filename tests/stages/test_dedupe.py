@@ -253,6 +253,59 @@ def test_decisions_and_reports_that_change_nothing_are_counted_and_named(conflic
     assert f"line 3 ({sha(ORIGINAL)[:12]}): no effect yet: the picture is in conflict" in reports
 
 
+def decide_on(*rows: tuple[str, str, str]) -> None:
+    lines = [
+        ",".join(annotation_files.DECISIONS),
+        *(f"{one},{old},{new},ann,why,2026-01-02," for one, old, new in rows),
+    ]
+    paths.DECISIONS.write_text("\ufeff" + "\r\n".join(lines) + "\r\n", encoding="utf-8", newline="")
+
+
+def test_a_confirmed_label_resolves_a_conflict_as_a_relabelled_one_does(conflicting):
+    decide_on((sha(VARIANTS["jpeg"]), "porn", "keep"), (sha(VARIANTS["mirror"]), "sexy", "porn"))
+    outputs = run()
+    assert outputs["conflicts"].empty
+    assert outputs["deduped"]["label"].tolist().count("porn") == 1
+
+
+def test_a_confirmed_label_that_the_picture_has_not_is_named_by_its_line(conflicting):
+    other = sha(others(1)["neutral/other0.png"])
+    decide_on((other, "neutral", "porn"), (other, "porn", "keep"), (sha("nobody"), "sexy", "keep"))
+    run()  # it was decided to be porn before; nobody knows the third
+    decide_on((other, "neutral", "keep"), (sha(VARIANTS["jpeg"]), "sexy", "keep"))
+    with pytest.raises(UserError, match=r"line 3: keep confirms sexy, but the picture has porn"):
+        dedupe.main()
+
+
+@pytest.mark.parametrize("old", ["", "porn|sexy", "cats"])
+def test_keep_needs_the_one_label_that_it_confirms(project, old):
+    paths.DATA.mkdir()
+    decide_on((sha("a"), "porn", "keep"), (sha("b"), old, "keep"))
+    with pytest.raises(UserError, match=r"line 3: old_label is .* beside keep it must be the confirmed label"):
+        annotation_files.decisions(paths.DECISIONS, LABELS)
+
+
+def test_unsure_and_escalated_pictures_are_out_and_listed(copied, caplog):
+    tired, strange = (sha(data) for data in list(others().values())[:2])
+    decide_on((sha(ORIGINAL), "porn", "escalate"), (tired, "neutral", "unsure"), (strange, "neutral", "keep"))
+    report((tired, "neutral"), (sha(ORIGINAL), "porn"))
+    outputs = run()
+    assert set(outputs["deduped"]["label"]) == {"neutral"}
+    assert len(outputs["deduped"]) == 5
+    excluded = tables.read_csv(paths.EXCLUDED, ("sha256", "reason", "label")).set_index("sha256")
+    assert excluded.loc[tired, ["reason", "label"]].tolist() == ["unsure", "neutral"]
+    assert set(excluded.drop(tired)["reason"]) == {"escalated"}
+    listed = tables.read_csv(paths.ESCALATIONS, ("sha256", "labels", "origin", "reviewer", "reason", "decided_at"))
+    assert set(listed["sha256"]) == {sha(ORIGINAL), *map(sha, VARIANTS.values())}
+    original = listed[listed["sha256"] == sha(ORIGINAL)]
+    assert original["origin"].tolist() == ["porn/again.png", "porn/original.png"]
+    assert set(original["reviewer"]) == {"ann"}
+    metrics = files.read_json(paths.METRICS / "dedupe.json")
+    assert (metrics["unsure"], metrics["escalated"], metrics["decisions"]) == (1, 8, 3)
+    assert metrics["annotations"]["reports"] == {"rows": 2, "unsure": 1, "escalated": 1}
+    assert "escalated: not shown" in paths.DUPLICATES_REPORT.read_text(encoding="utf-8")
+
+
 def test_a_report_on_a_dropped_picture_says_so(copied, caplog):
     report((sha(ORIGINAL), "porn"))
     decide((sha(ORIGINAL), "drop"))

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,12 +7,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.core import paths
+from pipeline.core import paths, tables
 from pipeline.core.files import read_json
+from pipeline.data import annotation_files
 from pipeline.evaluation import headline_metrics
 from pipeline.images.decode import decode
 from pipeline.images.resize import to_square
 from pipeline.model import network
+from pipeline.stages import evaluate, pack
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["drawings", "neutral", "porn"]
@@ -121,3 +124,22 @@ def test_what_is_not_known_is_no_metric():
         "threshold": 0.5,
         "unsafe_false_positive_rate": 0.1,
     }
+
+
+def test_pictures_that_nobody_can_tell_are_predicted_but_only_in_the_raw_test_set(project_copy):
+    splits = pd.read_parquet(paths.SPLITS)
+    tested = splits.loc[splits["split"] == "test", "sha256"].tolist()
+    split = splits["split"].where(splits["sha256"] != tested[0], "unsure")
+    tables.write_parquet(splits.assign(split=split), paths.SPLITS)
+    text = f"{','.join(annotation_files.DECISIONS)}\n{tested[0]},,unsure,ann,,2026-01-02,\n"
+    paths.DECISIONS.write_text(text, encoding="utf-8")
+    shutil.rmtree(paths.PACKED)
+    pack.main()
+    evaluate.main()
+    rows = pd.read_parquet(paths.PREDICTIONS)
+    assert rows.loc[rows["split"] == "unsure", "sha256"].tolist() == [tested[0]]
+    metrics = read_json(paths.METRICS / "evaluate.json")
+    assert metrics["finetuned"]["pictures"] == metrics["evidence"]["cleaned"]["pictures"] == len(tested) - 1
+    assert metrics["evidence"]["raw"]["pictures"] == len(tested)
+    assert metrics["evidence"]["raw"]["unsure"] == 1
+    assert metrics["evidence"]["leaks"]["straddling"] == 0

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pipeline.core import files, paths, tables
 from pipeline.core.errors import UserError
 from pipeline.data import annotation_files, sightings
+from pipeline.params.root import load_params
 from pipeline.params.split import Fractions
 from pipeline.stages import split
 from tests.support.pictures import LABELS, sha
@@ -119,11 +120,34 @@ def write_inputs(per_label: int, report: str = "", tags: str = "") -> None:
     tables.write_parquet(deduped.assign(cluster=deduped["sha256"]), paths.DEDUPED)
     copies = pd.DataFrame({"sha256": [COPY], "cluster": [sha("porn0")], "kept": [sha("porn0")]})
     tables.write_parquet(copies, paths.DUPLICATES)
+    write_excluded()
     seen = deduped.assign(origin=deduped["sha256"], source="batch", bytes=1, status="stored", reason="")
     seen = seen.assign(fetched_at=pd.Timestamp("2026-01-01", tz="UTC"))
     tables.write_parquet(sightings.frame(seen.to_dict("records")), paths.SIGHTINGS / "0001-batch.parquet")
     paths.REPORTS.write_text(f"{','.join(annotation_files.REPORTS)}\n{report}", encoding="utf-8")
     paths.SLICES.write_text(f"sha256,slice\n{tags}", encoding="utf-8")
+
+
+def write_excluded(*rows: tuple[str, str, str, str]) -> None:
+    table = pd.DataFrame(list(rows), columns=["sha256", "cluster", "reason", "label"])
+    tables.write_csv(table, paths.EXCLUDED)
+
+
+def test_unsure_pictures_are_a_split_of_their_own_where_their_cluster_would_be_test(project):
+    write_inputs(30)
+    names = [sha(f"unsure{number}") for number in range(40)]
+    rows = [(name, name, "unsure", "porn") for name in names]
+    write_excluded(*rows, ("d" * 64, "d" * 64, "dropped", ""), (COPY, sha("porn0"), "unsure", ""))
+    split.main()
+    splits = tables.read_parquet(paths.SPLITS)
+    unsure = splits[splits["split"] == "unsure"]
+    fractions = load_params().split.fractions
+    tested = split.assign(pd.Series(names), fractions, salt=load_params().split.salt)
+    assert 0 < len(unsure) < 40
+    assert unsure["sha256"].tolist() == [name for name, part in zip(names, tested, strict=True) if part == "test"]
+    metrics = files.read_json(paths.METRICS / "split.json")
+    assert metrics["unsure"] == len(unsure)
+    assert sum(sum(counts.values()) for counts in metrics["pictures"].values()) == 150
 
 
 def set_reports(value: str) -> None:

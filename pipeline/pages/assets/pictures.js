@@ -1,14 +1,14 @@
 "use strict";
-// Pictures are blurred and grey: by how much is remembered in the browser, and one is shown while it is held.
+// Pictures are blurred and grey: how much, in percent, is remembered in the browser, and one is shown while it is held.
 const Pictures = (function () {
   const root = document.documentElement;
-  const unit = {blur: "px", grey: "%"};
+  const css = {blur: function (percent) { return 0.2 * percent + "px"; }, grey: function (percent) { return percent + "%"; }};
 
   function remembered(name) {
     try { return window.localStorage.getItem("nsfw." + name); } catch (error) { return null; }
   }
   function apply(name, value) {
-    root.style.setProperty("--" + name, Number(value) + unit[name]);
+    root.style.setProperty("--" + name, css[name](Number(value)));
   }
   function remember(name, value) {
     apply(name, value);
@@ -47,7 +47,7 @@ const Pictures = (function () {
   document.addEventListener("keyup", function (event) {
     if (event.key.toLowerCase() === "v") { hideHeld(); }
   });
-  Object.keys(unit).forEach(function (name) {
+  Object.keys(css).forEach(function (name) {
     const value = remembered(name);
     if (value !== null && Number.isFinite(Number(value))) { apply(name, value); }
     document.querySelectorAll("input[data-picture=" + name + "]").forEach(function (input) {
