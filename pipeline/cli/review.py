@@ -58,7 +58,8 @@ def _status(params: "Params", *, as_json: bool) -> None:
     from pipeline.review.library import Library
     from pipeline.review.store import Store
 
-    store, rules = Store(paths.REVIEW), workplace.rules(params)
+    store = Store(paths.REVIEW)
+    rules = workplace.rules(params, store)
     disagreed = progress.disagreed(acts.all_opinions(store), rules)
     report = progress.document(store, rules, queues.all_queues(Library.load(params), params, disagreed))
     print_result(report, progress.describe(report), as_json=as_json)
@@ -68,5 +69,6 @@ def _done(params: "Params", *, as_json: bool) -> None:
     from pipeline.review import done, workplace
     from pipeline.review.store import Store
 
-    report = done.write(Store(paths.REVIEW), params, workplace.rules(params))
+    store = Store(paths.REVIEW)
+    report = done.write(store, params, workplace.rules(params, store))
     print_result(report, done.describe(report), as_json=as_json)

@@ -56,25 +56,33 @@ def all_queues(library: Library, params: Params, disagreed: Sequence[str] = ()) 
 
     `disagreed`: the pictures on which two people differ.
     """
-    queues = [queue for source in SOURCES for queue in source(library, params)]
     groups = [(sha256,) for sha256 in disagreed if sha256 in library]
     about = "Two people differ on these. What is decided here is final."
-    queues.append(Queue(DISAGREEMENTS, "Disagreements", about, groups))
+    disagreements = Queue(DISAGREEMENTS, "Disagreements", about, groups)
+    queues = [disagreements, *(queue for source in SOURCES for queue in source(library, params))]
     return {queue.name: queue for queue in queues}
 
 
 def suspicions(library: Library, _: Params) -> list[Queue]:
-    """Return all labels that the audit contradicts, the likeliest wrong one first, and each pair of classes."""
-    rows = _undecided(library.frames["suspicions"], library)
+    """Return all labels that the audit contradicts, the likeliest wrong one first."""
     about = "Labels that the model contradicts, the likeliest wrong one first."
-    queues = [Queue(SUSPICIONS, "All suspicious labels", about, _singles(rows))]
-    sizes = rows.groupby(["label", "suggested"]).size().sort_values(ascending=False, kind="stable")
-    by_pair = dict(iter(rows.groupby(["label", "suggested"])))
-    for given, suggested in sizes.index:
-        about = f"Given as {given}, but the model takes them for {suggested}."
-        part = by_pair[given, suggested]
-        queues.append(Queue(f"{PAIRS}.{given}.{suggested}", f"{given} → {suggested}", about, _singles(part)))
-    return queues
+    rows = _undecided(library.frames["suspicions"], library)
+    return [Queue(SUSPICIONS, "All suspicious labels", about, _singles(rows))]
+
+
+def pairs(library: Library, _: Params) -> list[Queue]:
+    """Return the contradicted labels of each pair of classes (given as, looks like), the largest first."""
+    rows = _undecided(library.frames["suspicions"], library)
+    by_pair = list(rows.groupby(["label", "suggested"]))
+    return [
+        Queue(
+            f"{PAIRS}.{given}.{suggested}",
+            f"{given} → {suggested}",
+            f"Given as {given}, but the model takes them for {suggested}.",
+            _singles(part),
+        )
+        for (given, suggested), part in sorted(by_pair, key=lambda item: (-len(item[1]), item[0]))
+    ]
 
 
 def conflicts(library: Library, _: Params) -> list[Queue]:
@@ -94,7 +102,7 @@ def audit_sample(library: Library, params: Params) -> list[Queue]:
     return [Queue(SAMPLE, "Random sample", about, _singles(rows))]
 
 
-SOURCES: tuple[Source, ...] = (suspicions, conflicts, audit_sample)
+SOURCES: tuple[Source, ...] = (suspicions, conflicts, audit_sample, pairs)
 
 
 def _undecided(rows: pd.DataFrame, library: Library) -> pd.DataFrame:

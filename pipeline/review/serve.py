@@ -52,6 +52,7 @@ def serve(
     listening = serving.listen(host, port)
     store = Store(paths.REVIEW)
     try:
+        store.add_people(people.people)
         app = application(Workplace(params, store), people, AllowedHosts.of(host))
         ready(serving.address(listening), listening)
         serving.run(app, listening)

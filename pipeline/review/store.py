@@ -9,7 +9,7 @@ A SQLite database in WAL mode with synchronous=FULL: a commit is on the disk whe
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,6 +40,9 @@ CREATE TABLE claims (
   sha256 TEXT PRIMARY KEY,
   reviewer TEXT NOT NULL,
   expires REAL NOT NULL             -- seconds since 1970
+);
+CREATE TABLE people (
+  name TEXT PRIMARY KEY             -- who could come in, so that a second opinion can be waited for
 );
 CREATE TABLE activity (
   reviewer TEXT NOT NULL,
@@ -103,6 +106,16 @@ class Store:
                 yield self._connection
             finally:
                 self._connection.execute("ROLLBACK")
+
+    def add_people(self, names: Iterable[str]) -> None:
+        """Record who may decide."""
+        with self.writing() as connection:
+            connection.executemany("INSERT OR IGNORE INTO people VALUES (?)", [(name,) for name in names])
+
+    def people(self) -> set[str]:
+        """Return everyone who ever could decide."""
+        with self.reading() as connection:
+            return {row["name"] for row in connection.execute("SELECT name FROM people")}
 
     def close(self) -> None:
         """Close the database."""

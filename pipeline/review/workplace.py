@@ -27,17 +27,18 @@ _TABLES = (
 )  # fmt: skip
 
 
-def rules(params: Params) -> Rules:
-    """Return the rules of params.yaml."""
+def rules(params: Params, store: Store) -> Rules:
+    """Return the rules of params.yaml; nobody's decision waits for a second opinion where there is no second person."""
     review = params.review
-    return Rules(review.second_opinion, params.seed, 60 * review.lease_minutes)
+    several = len({*review.reviewers, *store.people()}) > 1
+    return Rules(review.second_opinion if several else 0.0, params.seed, 60 * review.lease_minutes)
 
 
 class Workplace:
     """The state of a review server."""
 
     def __init__(self, params: Params, store: Store, library: Callable[[], Library] | None = None) -> None:
-        self.params, self.store, self.rules = params, store, rules(params)
+        self.params, self.store, self.rules = params, store, rules(params, store)
         self._load = library or (lambda: Library.load(params))
         self._lock = threading.Lock()
         self._stamp = _stamp()

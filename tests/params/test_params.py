@@ -98,6 +98,9 @@ def test_the_projects_own_params_load():
         ({"labels__unsafe": ["gore"]}, ["labels", "unsafe names gore", "drawings, hentai, neutral, porn, sexy"]),
         ({"labels__unsafe": DOCUMENT["labels"]["names"]}, ["labels", "at least one must be safe"]),
         ({"validate__class_ratio": {"severity": "fatal"}}, ["validate.class_ratio.severity", "'error'", "'warn'"]),
+        ({"review__reviewers": ["ada", "bob", "ada"]}, ["review", "reviewers holds a name twice"]),
+        ({"review__reviewers": ["ada+bob"]}, ["review", "'ada+bob'", "plus signs"]),
+        ({"review__blur": 101}, ["review.blur", "101"]),
         ({"register__model": "a/b"}, ["register.model", "a/b"]),
     ],
 )  # fmt: skip

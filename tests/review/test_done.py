@@ -172,6 +172,16 @@ def test_the_status_tells_what_is_left_and_how_far_people_agree(pictures, nsfw):
     assert "3 of 4 second opinions agree; Cohen's kappa 0.50" in output
 
 
+def test_second_opinions_are_waited_for_where_there_are_two_people(pictures):
+    params, store = change(second_opinion=0.5), Store(paths.REVIEW)
+    store.add_people(["ada"])
+    assert workplace.rules(params, store).second_opinion == 0.0
+    store.add_people(["ada", "bob"])
+    assert workplace.rules(params, store).second_opinion == 0.5
+    named = change(second_opinion=0.25, reviewers=["eve", "ada"])
+    assert workplace.rules(named, Store(Path("other.db"))).second_opinion == 0.25
+
+
 def test_options_that_exclude_each_other_are_wrong_usage(project, nsfw):
     assert nsfw("review", "--status", "--done")[0] == 2
     assert nsfw("review", "--json")[0] == 2
@@ -203,7 +213,8 @@ def test_the_command_versions_data_and_prints_the_commit_to_make(project, nsfw):
         Path(path).write_text(text)
     subprocess.run(["git", "init", "-q"], check=True)
     versioned.add_data()
-    store, rules = Store(paths.REVIEW), workplace.rules(change(second_opinion=0.0))
+    store = Store(paths.REVIEW)
+    rules = workplace.rules(change(second_opinion=1.0), store)  # of one person: no second opinion is waited for
     decide(store, rules, "ada", (pictures[2], "sexy"))
     before = Path("data.dvc").read_text()
     code, output, errors = nsfw("review", "--done")

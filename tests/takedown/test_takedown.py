@@ -12,6 +12,7 @@ from pipeline.core import paths, tables
 from pipeline.data import dvc_pointer, removed_contents, sightings
 from pipeline.data import folder as folders
 from pipeline.data import project as guard
+from pipeline.images import thumbnails
 from pipeline.params.root import load_params
 from pipeline.stages import split as splitting
 from pipeline.takedown import learned_versions, shard_removal, takedown
@@ -99,7 +100,12 @@ def test_after_a_removal_the_stages_run_and_no_table_but_the_quarantine_names_it
     tables.write_csv(rows.assign(expected_label="porn", slice="", ticket="1", reported_at="2026-01-01"), paths.REPORTS)
     decided = {"old_label": "porn", "new_label": "neutral", "reviewer": "a", "reason": "", "decided_at": ""}
     tables.write_csv(rows.assign(**decided, model_version=""), paths.DECISIONS)
+    shown = [thumbnails.path_of(sha256) for sha256 in (*gone, "f" * 64)]
+    for path in shown:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"a thumbnail")
     takedown.remove(load_params(), Selector(tuple(gone)), "ticket 1")
+    assert [path.exists() for path in shown] == [False, False, False, True]
     shutil.rmtree(paths.BUILD / "packed")
     for stage in ("catalog", "validate", "dedupe", "split", "pack"):
         run(stage)
