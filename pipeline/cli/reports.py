@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.terminal import Json, call_mlflow, print_result, project_params
+from pipeline.cli.terminal import Json, call_mlflow, check_usage, print_result, project_params
 
 reports_app = typer.Typer(no_args_is_help=True, help="Public reports: triage, regression cases, deletion.")
 
@@ -43,11 +43,9 @@ def accept(
     from pipeline.params.root import load_params
     from pipeline.reports import accepting
 
-    for name, value in (("--slice", slice_name), ("--ticket", ticket)):
-        if len(value) > 80 or not value.isprintable() or value[:1] in {"=", "+", "-", "@"}:
-            raise typer.BadParameter(f"{name}: up to 80 printable characters, none of = + - @ as the first")
+    naming = check_usage(lambda: accepting.Naming(slice_name.strip(), ticket.strip(), label))
     project.check_root()
-    cases = accepting.accept(load_params(), reports, accepting.Naming(slice_name.strip(), ticket.strip(), label))
+    cases = accepting.accept(load_params(), reports, naming)
     lines = [
         f"{case.report.id}: {case.sha256[:12]} is {case.label}, ticket {case.ticket}"
         + ("" if case.new else " (a case already: no new row)")
@@ -112,7 +110,7 @@ def show(
             report = by_ticket[0] if by_ticket else (None if history else inbox.find(database, name))
     if report is None and not history:
         raise UserError(f"no case of data/reports.csv, and no report, has the ticket or id {name[:40]!r}")
-    lines = [line for case in history for line in listing.describe_case(case)]
+    lines = [line for case in history for line in cases.describe_history(case)]
     lines += listing.describe(report, params) if report else []
     print_result({"cases": history, "report": report and report.to_document()}, lines, as_json=as_json)
 

@@ -20,14 +20,29 @@ from pipeline.params.root import Params
 from pipeline.reports import inbox, triage
 from pipeline.reports.inbox import Report
 
+_MOST_CHARACTERS = 80
+_FORMULA = ("=", "+", "-", "@")  # how a cell begins that a spreadsheet would compute
+
 
 @dataclass(frozen=True)
 class Naming:
-    """What a person says of the reports: the slice, the ticket ("": the report's id) and the label ("": its own)."""
+    """What a person says of the reports: the slice, the ticket ("": the report's id) and the label ("": its own).
+
+    Raises:
+        UserError: slice or ticket is too long, over several lines, or would be a formula in a spreadsheet.
+
+    """
 
     slice: str = ""
     ticket: str = ""
     label: str = ""
+
+    def __post_init__(self) -> None:
+        """Check slice and ticket."""
+        for name, value in (("slice", self.slice), ("ticket", self.ticket)):
+            if len(value) > _MOST_CHARACTERS or not value.isprintable() or value.startswith(_FORMULA):
+                most = f"up to {_MOST_CHARACTERS} printable characters"
+                raise UserError(f"--{name}: {most}, none of = + - @ as the first")
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,7 @@ class Case:
     new: bool
 
 
-def accept(params: Params, identities: Sequence[str], naming: Naming) -> list[Case]:
+def accept(params: Params, identities: Sequence[str], naming: Naming, by: str = "") -> list[Case]:
     """Make open reports regression cases, and version data/ anew.
 
     Raises:
@@ -66,7 +81,7 @@ def accept(params: Params, identities: Sequence[str], naming: Naming) -> list[Ca
         if rows:
             annotation_rows.append(paths.REPORTS, rows)
         project.add_data()
-        _close(cases, naming.slice)
+        _close(cases, naming.slice, by)
     return cases
 
 
@@ -167,10 +182,10 @@ def _row(case: Case, slice_name: str) -> dict[str, str]:
     return dict(zip(names, (case.sha256, case.label, slice_name, case.ticket, reported_at), strict=True))
 
 
-def _close(cases: Sequence[Case], slice_name: str) -> None:
+def _close(cases: Sequence[Case], slice_name: str, by: str) -> None:
     with inbox.connect() as database:
         for case in cases:
             about = {"case_sha256": case.sha256, "ticket": case.ticket, "slice": slice_name}
-            triage.close(database, case.report, inbox.ACCEPTED, picture="", picture_sha256="", **about)
+            triage.close(database, case.report, inbox.ACCEPTED, by, picture="", picture_sha256="", **about)
     for case in cases:
         inbox.delete_picture(case.report)

@@ -163,3 +163,16 @@ def sentence(versions: Sequence[dict[str, Any]]) -> str:
     if not answered:
         return "no registered version has answered it yet: `dvc repro`, or `nsfw reports check VERSION`"
     return ", ".join(parts)
+
+
+def describe_history(case: dict[str, Any]) -> list[str]:
+    """Return a case with its history as lines."""
+    named = f", slice {case['slice']}" if case["slice"] else ""
+    text = [
+        f"ticket {case['ticket']}{named}: {case['sha256']} is {case['expected_label']}, reported {case['reported_at']}",
+        f"  {sentence(case['versions'])}",
+    ]
+    for row in case["versions"]:
+        answer = f", it says {row['answer']}" if row["answer"] else ""
+        text.append(f"  version {row['version']}: {row['outcome']}{answer}")
+    return [*text, f"  nsfw show {case['sha256'][:12]} tells everything about the picture"]

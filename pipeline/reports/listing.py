@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.reports import cases, inbox, retention, same_pictures
+from pipeline.reports import inbox, retention, same_pictures
 from pipeline.reports.inbox import Report
 
 if TYPE_CHECKING:
@@ -67,16 +67,3 @@ def describe(report: Report, params: Params) -> list[str]:
     if report.state != inbox.ACCEPTED:
         text.append(f"  deleted     in {retention.days_left(report, params.reports)} days, if nobody accepts it")
     return text
-
-
-def describe_case(case: dict[str, Any]) -> list[str]:
-    """Return a case with its history as lines."""
-    named = f", slice {case['slice']}" if case["slice"] else ""
-    text = [
-        f"ticket {case['ticket']}{named}: {case['sha256']} is {case['expected_label']}, reported {case['reported_at']}",
-        f"  {cases.sentence(case['versions'])}",
-    ]
-    for row in case["versions"]:
-        answer = f", it says {row['answer']}" if row["answer"] else ""
-        text.append(f"  version {row['version']}: {row['outcome']}{answer}")
-    return [*text, f"  nsfw show {case['sha256'][:12]} tells everything about the picture"]

@@ -52,6 +52,21 @@ def pixels_alone(params: Params, data: bytes) -> bytes:
     return outcome
 
 
+def thumbnail(params: Params, data: bytes, side: int) -> bytes | None:
+    """Return a picture as a JPEG of `side` px at most; None if it does not decode."""
+    cost = sandbox.WorkerLimits(params.catalog.seconds, params.catalog.memory_mb, params.serve.workers + 1)
+    (outcome,) = sandbox.run(partial(_small, Limits(**params.catalog.limits), side), [data], cost)
+    return None if isinstance(outcome, sandbox.Failure) else outcome
+
+
+def _small(limits: Limits, side: int, data: bytes) -> bytes:
+    image = decode(data, limits, side).image
+    image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(buffer, "JPEG", quality=75)
+    return buffer.getvalue()
+
+
 def _encode(limits: Limits, side: int, data: bytes) -> bytes:
     image = decode(data, limits).image
     image.thumbnail((side, side))

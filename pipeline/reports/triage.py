@@ -11,7 +11,7 @@ from pipeline.reports import inbox, same_pictures
 from pipeline.reports.inbox import Report
 
 
-def reject(identities: Sequence[str], note: str) -> list[Report]:
+def reject(identities: Sequence[str], note: str, by: str = "") -> list[Report]:
     """Reject open reports, and delete their pictures now; the rest of them is deleted by `retention.purge`.
 
     Raises:
@@ -21,13 +21,13 @@ def reject(identities: Sequence[str], note: str) -> list[Report]:
     with inbox.connect() as database:
         chosen = open_reports(database, identities)
         for report in chosen:
-            close(database, report, inbox.REJECTED, note=note, picture="", picture_sha256="")
+            close(database, report, inbox.REJECTED, by, note=note, picture="", picture_sha256="")
     for report in chosen:
         inbox.delete_picture(report)
     return chosen
 
 
-def escalate(identities: Sequence[str], note: str) -> list[Report]:
+def escalate(identities: Sequence[str], note: str, by: str = "") -> list[Report]:
     """Put open reports before whoever handles what no reviewer should: they come first in every list.
 
     Raises:
@@ -37,7 +37,7 @@ def escalate(identities: Sequence[str], note: str) -> list[Report]:
     with inbox.connect() as database:
         chosen = open_reports(database, identities)
         for report in chosen:
-            close(database, report, inbox.ESCALATED, note=note)
+            close(database, report, inbox.ESCALATED, by, note=note)
     return chosen
 
 
@@ -97,6 +97,6 @@ def open_reports(database: sqlite3.Connection, identities: Sequence[str]) -> lis
     return list(chosen.values())
 
 
-def close(database: sqlite3.Connection, report: Report, state: str, **values: Any) -> None:
-    """Set a report's state, with the time and the user."""
-    inbox.change(database, report.id, state=state, closed_at=inbox.now(), closed_by=user_name(), **values)
+def close(database: sqlite3.Connection, report: Report, state: str, by: str = "", **values: Any) -> None:
+    """Set a report's state, with the time and who decided: `by`, or else the user of this process."""
+    inbox.change(database, report.id, state=state, closed_at=inbox.now(), closed_by=by or user_name(), **values)
