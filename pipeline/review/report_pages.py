@@ -85,7 +85,8 @@ def _thumbnail(params: Params, identity: str) -> bytes | None:
     try:
         with inbox.connect() as database:
             report = inbox.find(database, identity)
-        content = (inbox.PICTURES / report.picture).read_bytes() if report.picture else None
+        shown = report.picture and report.state != inbox.ESCALATED  # what is escalated is shown to nobody here
+        content = (inbox.PICTURES / report.picture).read_bytes() if shown else None
     except (UserError, OSError):
         return None
     return None if content is None else pictures.thumbnail(params, content, SIDE)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
 from pipeline.core import paths
@@ -193,3 +194,19 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(page):
     page.wait_for_selector("#result:not([hidden])")
     page.click("#wrong")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_no_serious_fault(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    choose(page, reddish())
+    page.wait_for_selector("#result:not([hidden])")
+    page.click("#wrong")
+    page.click("#send")
+    page.click("summary")
+    assert serious(page) == []
+
+
+def serious(page) -> list[str]:
+    faults = Axe().run(page).response["violations"]
+    return [fault["id"] for fault in faults if fault["impact"] in {"serious", "critical"}]

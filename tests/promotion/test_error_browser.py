@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from pipeline.evidence.document import Document
 from pipeline.promotion import error_browser
@@ -151,5 +152,7 @@ def test_in_a_browser_a_cell_opens_pictures_are_blurred_and_slices_filter(thumbn
     assert page.inner_text("#filtered").startswith(f"{len(shown)} of ")
     assert before > 0
     assert page.title() == "Errors: nsfw, version 7"
+    faults = [fault for fault in Axe().run(page).response["violations"] if fault["impact"] in {"serious", "critical"}]
+    assert [(fault["id"], fault["nodes"][0]["html"][:100]) for fault in faults] == []
     assert problems == []
     page.close()

@@ -63,9 +63,13 @@ def test_what_cannot_be_done_is_told_and_the_rest_is_done(app):
     assert "only its hash came" in refused.text
     assert browser.post_form("/reports", id=bare, act="burn").status_code == 409
     assert browser.post_form("/reports", id=bare, act="escalate", note="for the lawyers").status_code == 200
-    assert "escalated" in browser.http.get("/reports").text
+    assert "shown to nobody here" in browser.http.get("/reports").text
+    whole = send(params, photo(4))
+    browser.post_form("/reports", id=whole, act="escalate")
+    assert browser.http.get(f"/reports/pictures/{whole}").status_code == 404
+    browser.post_form("/reports", id=whole, act="reject")
     assert browser.post_form("/reports", id=bare, act="reject").status_code == 200
-    assert [report.state for report in stored()] == ["rejected"]
+    assert {report.state for report in stored()} == {"rejected"}
     first, second = send(params, photo(1)), send(params, photo(1), "192.0.2.9")
     assert browser.post_form("/reports", id=first, act="merge", near=second).status_code == 200
     assert {report.id: report.merged_into for report in stored()}[second] == first
