@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli import data, model_import, models, pictures, review, search, serving
+from pipeline.cli import data, model_import, models, pictures, reports, review, search, serving
 from pipeline.cli.terminal import Json, print_result
 from pipeline.core import paths, tensorflow_log
 from pipeline.core.errors import run
@@ -80,7 +80,8 @@ def summary(as_json: Json = False) -> None:
     from pipeline.overview.summary import collect, describe
 
     report = collect()
-    index_page.write(report, index_page.registered_card(report["model"]))
+    model = report["model"]
+    index_page.write(report, index_page.registered_card(model), index_page.registered_errors(model))
     print_result(report, describe(report), as_json=as_json)
     if report["problem"]:
         raise typer.Exit(1)
@@ -98,6 +99,7 @@ def ui(port: Annotated[int, typer.Option(help="A port of this machine.")] = 5000
 
 search.add_to(app, SEARCH)
 data.add_to(app, DATA)
+reports.add_to(app, DATA)
 model_import.add_to(app, MODELS)
 models.add_to(app, MODELS)
 serving.add_to(app, SERVING)

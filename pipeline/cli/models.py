@@ -113,14 +113,14 @@ def compare(
     import pandas as pd
 
     from pipeline.core import files, tables
-    from pipeline.promotion import comparison, rescoring
+    from pipeline.promotion import changed_sides, comparison, rescoring
 
     if out is not None:
         files.check_target(out)
     comparison_report = call_mlflow(lambda: comparison.compare(params, before, after, rescoring.rescorer(params)))
     lines = comparison.lines(comparison_report)
     if out is not None:
-        tables.write_csv(pd.DataFrame(comparison_report["moved"], columns=list(comparison.MOVED_COLUMNS)), out)
+        tables.write_csv(pd.DataFrame(comparison_report["moved"], columns=list(changed_sides.MOVED_COLUMNS)), out)
         lines.append(f"wrote {out}: {len(comparison_report['moved'])} pictures")
     print_result(comparison_report, lines, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""The commands that use a model: score, serve, export."""
+"""The commands that use a model: score, serve, demo, export."""
 
 import sys
 from enum import StrEnum
@@ -32,7 +32,7 @@ class Quantizations(StrEnum):
 
 def add_to(app: typer.Typer, panel: str) -> None:
     """Add these commands to the `nsfw` command, under a heading of its help."""
-    for command in (score, serve, export):
+    for command in (score, serve, demo, export):
         app.command(command.__name__, rich_help_panel=panel)(command)
 
 
@@ -112,6 +112,21 @@ def serve(
     from pipeline.service import serve as serving
 
     serving.serve(params, host=host, port=port, model=model, wait=wait, allow_unverified=allow_unverified)
+    processes.exit_now()
+
+
+def demo(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine alone; 0 takes a free one.")] = 8002,
+    model: Annotated[
+        str | None, typer.Option(help="Show this one: models:/NAME/3, models:/NAME@alias, or a folder.")
+    ] = None,
+) -> None:
+    """Show a page on this machine that classifies a picture, and takes reports of wrong answers, until Ctrl-C."""
+    params = project_params()
+    from pipeline.core import processes
+    from pipeline.demo import serve as demo_page
+
+    demo_page.serve(params, port=port, model=model)
     processes.exit_now()
 
 

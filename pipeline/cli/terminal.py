@@ -38,10 +38,10 @@ def project_params() -> "Params":
     return load_params()
 
 
-def check_usage(check: Callable[[], None]) -> None:
-    """Run a check of command line options; its UserError becomes wrong usage, exit 2."""
+def check_usage(check: Callable[[], T]) -> T:
+    """Return what a check of command line options returns; its UserError becomes wrong usage, exit 2."""
     try:
-        check()
+        return check()
     except UserError as error:
         raise typer.BadParameter(printable(str(error))) from None
 

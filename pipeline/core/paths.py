@@ -12,6 +12,9 @@ DECISIONS = DATA / "decisions.csv"
 REPORTS = DATA / "reports.csv"
 SLICES = DATA / "slices.csv"
 
+# Public reports, before a person has accepted them: no stage reads it, and nothing versions it.
+INBOX = Path("inbox")
+
 # Stage outputs: DVC deletes them before a stage runs.
 BUILD = Path("build")
 CODE = BUILD / "code"

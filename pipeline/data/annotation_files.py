@@ -20,6 +20,7 @@ from pipeline.core.decisions import ACTS, KEEP
 DECISIONS = ("sha256", "old_label", "new_label", "reviewer", "reason", "decided_at", "model_version")
 REPORTS = ("sha256", "expected_label", "slice", "ticket", "reported_at")
 SLICES = ("sha256", "slice")
+REGRESSION = "regression"  # the split of reported pictures, where params.yaml does not say test
 _CHECKED = ("line", "sha256", "old_label", "new_label")
 
 

@@ -10,6 +10,9 @@ unless the bytes are the same. Earlier versions wrote names like `0012-reddit`, 
 import re
 from pathlib import Path
 
+REPORTS = "reports-"  # how the source of accepted public reports begins; their date follows
+_OF_REPORTS = re.compile(REPORTS + r"\d{4}-\d{2}-\d{2}")
+
 _NUMBER = re.compile(r"b?(\d+)(?!\d)")
 _OLD_SHARD = re.compile(r"(\d{4,}-.+)-\d{5,}\.tar", re.DOTALL)
 _DIGITS = 12  # of the digest: a collision has probability 1 / 2e14, and only matters for the same number and source
@@ -18,6 +21,11 @@ _DIGITS = 12  # of the digest: a collision has probability 1 / 2e14, and only ma
 def name(number: int, source: str, digest: str) -> str:
     """Return a batch's name."""
     return f"b{number:08d}-{source}-{digest[:_DIGITS]}"
+
+
+def is_of_reports(source: str) -> bool:
+    """Whether a source's pictures came in with accepted public reports."""
+    return _OF_REPORTS.fullmatch(source) is not None
 
 
 def sort_key(path: Path) -> tuple[int, str]:

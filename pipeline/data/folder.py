@@ -158,6 +158,8 @@ def prepare(data: Path) -> None:
 
 def check_source(name: str) -> str:
     """Return `name` if it can name a batch, else raise UserError."""
+    if batch_names.is_of_reports(name):
+        raise UserError(f"--source {name!r}: such names are those of accepted public reports (docs/reports.md).")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise UserError(
             f"--source {name!r}: use up to 64 letters, digits, '.', '_' and '-', for example 'reddit-2026-11'."

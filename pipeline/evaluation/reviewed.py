@@ -7,32 +7,62 @@ import pandas as pd
 
 from pipeline.core.decisions import ACTS, DROP, ESCALATE, UNSURE
 from pipeline.evaluation import predictions as table
+from pipeline.evaluation import slices
 from pipeline.evaluation.label_match import LabelMatch, matched_summary
 
+RIGHT, WRONG, MISSING = "right", "wrong", "missing"
 _EXCLUDED = {"dropped": DROP, "unsure": UNSURE, "escalated": ESCALATE}
 
 
-def regression(reports: pd.DataFrame, predictions: pd.DataFrame, match: LabelMatch) -> dict[str, Any]:
-    """Return cases (all reports), right, missing (without a usable picture) and wrong (rows in the reports' order).
+def cases(reports: pd.DataFrame, predictions: pd.DataFrame, match: LabelMatch) -> pd.DataFrame:
+    """Return the reports, in their order, with two columns more: answer (the predicted label) and outcome.
 
-    A row of wrong has sha256, expected_label, said (the predicted label), ticket. A report of a class that the model
-    has no label for is right if prediction and class are both unsafe, or both safe.
+    The outcome is right, wrong, or missing (no prediction: no usable picture, or reported since). A report of a class
+    that the model has no label for is right if prediction and class are both unsafe, or both safe. Of pictures whose
+    label people cannot tell, no prediction counts.
     """
+    predictions = predictions[predictions["split"] != UNSURE]
     by_sha256 = pd.Series(table.predicted_classes(predictions, match.labels), index=predictions["sha256"], dtype="str")
-    by_sha256 = by_sha256[~by_sha256.index.duplicated()]
-    predicted = reports["sha256"].map(by_sha256)
-    missing = predicted.isna()
-    answered = zip(predicted, reports["expected_label"], missing, strict=True)
-    hits = [not lacks and match.is_right(label, expected) for label, expected, lacks in answered]
-    right = pd.Series(hits, index=reports.index, dtype=bool)
-    wrong = reports[~missing & ~right].copy()
-    wrong["said"] = predicted
+    answer = reports["sha256"].map(by_sha256[~by_sha256.index.duplicated()]).astype("str")
+    outcomes = [
+        MISSING if lacks else (RIGHT if match.is_right(label, expected) else WRONG)
+        for label, expected, lacks in zip(answer, reports["expected_label"], answer.isna(), strict=True)
+    ]
+    return reports.assign(answer=answer, outcome=pd.Series(outcomes, index=reports.index, dtype="str"))
+
+
+def regression(
+    reports: pd.DataFrame, predictions: pd.DataFrame, match: LabelMatch, confidence: float
+) -> dict[str, Any]:
+    """Return cases (all reports), right, missing (without a usable picture), wrong (in the reports' order) and slices.
+
+    A row of wrong has sha256, expected_label, said (the predicted label), ticket, slice. Slices: `slices.measure`'s
+    rows of the reports' own slices, of the cases that have a prediction.
+    """
+    judged = cases(reports, predictions, match)
+    counts = judged["outcome"].value_counts()
+    wrong = judged[judged["outcome"] == WRONG].rename(columns={"answer": "said"})
     return {
         "cases": len(reports),
-        "right": int(right.sum()),
-        "missing": int(missing.sum()),
-        "wrong": wrong[["sha256", "expected_label", "said", "ticket"]].to_dict("records"),
+        "right": int(counts.get(RIGHT, 0)),
+        "missing": int(counts.get(MISSING, 0)),
+        "wrong": wrong[["sha256", "expected_label", "said", "ticket", "slice"]].to_dict("records"),
+        "slices": _by_slice(judged, match, confidence),
     }
+
+
+def _by_slice(judged: pd.DataFrame, match: LabelMatch, confidence: float) -> list[dict[str, Any]]:
+    known = judged[judged["outcome"] != MISSING].drop_duplicates(["sha256", "slice"])
+    member = known[["sha256", "slice"]].assign(family=slices.REPORTED)
+    rows = known.drop_duplicates("sha256").rename(columns={"expected_label": "label", "answer": "said"})
+    return slices.measure(
+        rows[["sha256", "label", "said"]],
+        member.assign(slice=member["slice"].where(member["slice"] != "", slices.WITHOUT)),
+        match.names,
+        match.all_unsafe,
+        confidence,
+        match.known,
+    )
 
 
 def raw_labels(catalog: pd.DataFrame, names: Collection[str]) -> pd.Series:

@@ -15,6 +15,8 @@ import pandas as pd
 from pipeline.evaluation.recall import wilson
 
 FAMILIES = ("source", "size", "format", "tag")
+REPORTED = "reported"  # the family of the slices that public reports name
+WITHOUT = "(no slice)"
 # Pixels of the original: most models enlarge a picture below 256 x 256, and discard most of one above 1024 x 1024.
 MEDIUM, LARGE = 256 * 256, 1024 * 1024
 
@@ -53,8 +55,9 @@ def measure(
 
     `judged`: `sha256, label, said` (class names) of each test picture; `member` as `memberships` gives it.
     Keys: family, slice, pictures, unsafe_pictures, accuracy, accuracy_interval, unsafe_recall (unsafe pictures called
-    any unsafe class), unsafe_recall_interval. The last two are None in a slice without unsafe pictures. `known`: the
-    classes that are judged as such, if not all of `names`; the accuracy is of their pictures, None without any.
+    any unsafe class), unsafe_recall_interval, false_positive_rate (safe pictures called any unsafe class),
+    false_positive_rate_interval. A figure is None in a slice without such pictures. `known`: the classes that are
+    judged as such, if not all of `names`; the accuracy is of their pictures, None without any.
     """
     index = {name: i for i, name in enumerate(names)}
     coded = judged.assign(**{column: judged[column].map(index) for column in ("label", "said")})
@@ -62,7 +65,7 @@ def measure(
     is_unsafe = np.array([name in unsafe for name in names])
     is_known = np.array([known is None or name in known for name in names])
     figures: list[dict[str, Any]] = []
-    for family in FAMILIES:
+    for family in (*FAMILIES, REPORTED):
         part = rows[rows["family"] == family]
         if len(part):
             figures += _family(family, part, is_unsafe, is_known, confidence)
@@ -100,11 +103,12 @@ def _family(
             "right": is_known[label] & (label == predicted),
             "unsafe": is_unsafe[label],
             "caught": is_unsafe[label] & is_unsafe[predicted],
+            "withheld": ~is_unsafe[label] & is_unsafe[predicted],
         }
     )
     counts = flags.groupby(rows["slice"].to_numpy()).sum()
     figures = []
-    for name, pictures, judged, right, unsafe, caught in counts.itertuples(name=None):
+    for name, pictures, judged, right, unsafe, caught, withheld in counts.itertuples(name=None):
         figures.append(
             {
                 "family": family,
@@ -115,6 +119,8 @@ def _family(
                 "accuracy_interval": wilson(right, judged, confidence),
                 "unsafe_recall": caught / unsafe if unsafe else None,
                 "unsafe_recall_interval": wilson(caught, unsafe, confidence),
+                "false_positive_rate": withheld / (pictures - unsafe) if pictures > unsafe else None,
+                "false_positive_rate_interval": wilson(withheld, pictures - unsafe, confidence),
             }
         )
     return figures

@@ -51,7 +51,7 @@ class Robustness(Section):
 
 
 class Slice(Section):
-    """A row of `evaluation.slices.measure`."""
+    """A row of `evaluation.slices.measure`; documents of earlier versions have no false positives."""
 
     family: str
     slice: str
@@ -61,6 +61,8 @@ class Slice(Section):
     accuracy_interval: Interval | None
     unsafe_recall: float | None
     unsafe_recall_interval: Interval | None
+    false_positive_rate: float | None = None
+    false_positive_rate_interval: Interval | None = None
 
 
 class Gap(Section):
@@ -100,15 +102,20 @@ class WrongReport(Section):
     expected_label: str
     answer: str = Field(alias="said")
     ticket: str
+    slice: str = ""
 
 
 class Reports(Section):
-    """`evaluation.reviewed.regression`: the public reports, and how many of them the model gets right."""
+    """`evaluation.reviewed.regression`: the public reports, how many of them the model gets right, and by their slice.
+
+    Documents of earlier versions have no slices.
+    """
 
     cases: int
     right: int
     missing: int
     wrong: Several[WrongReport]
+    slices: Several[Slice] = ()
 
 
 class Pair(Section):

@@ -2,7 +2,7 @@
 
 A model is a `Score` (evidence.scoring), whether it was trained here or imported.
 
-    predictions = predictions_from_shards(score, 224, SPLITS, params)
+    predictions = predictions_from_shards(score, 224, judged_splits(), params)
     write(collect(score, sha256, 224, predictions, params), predictions, Path("build/evidence"))
 """
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.core import paths, tables
+from pipeline.core.decisions import UNSURE
 from pipeline.core.files import write_json
 from pipeline.data import annotation_files
 from pipeline.evaluation import (
@@ -33,13 +34,12 @@ from pipeline.evaluation import (
 from pipeline.evaluation.label_match import LabelMatch, matched_summary
 from pipeline.evaluation.recall import confusion
 from pipeline.evidence.document import DOCUMENT, PLOTS, PREDICTIONS, SCHEMA, Document
-from pipeline.evidence.scoring import Score, predictions_from_shards, robustness
+from pipeline.evidence.scoring import Score, judged_splits, predictions_from_shards, robustness
 from pipeline.images.resize import SQUASH, Resize
 from pipeline.params.root import Params
 
-__all__ = ["Score", "collect", "predictions_from_shards", "write"]
+__all__ = ["Score", "collect", "judged_splits", "predictions_from_shards", "write"]
 
-SPLITS = ("val", "test", "unsure")  # what a model is asked about
 _PAIRS = 50
 
 
@@ -55,7 +55,7 @@ def collect(
     """Return the evidence on a model; docs/evidence.md explains each section.
 
     `model_sha256` is the digest of the model's file, `size` its input (px), `resize` how it is filled. `predictions`
-    are the model's on SPLITS, as predictions_from_shards gives them. `match`: of its labels, if they are not
+    are the model's on judged_splits(), as predictions_from_shards gives them. `match`: of its labels, if they are not
     labels.names. Reads data/, build/catalog.parquet, build/splits.parquet and build/packed.
 
     Raises:
@@ -63,7 +63,7 @@ def collect(
 
     """
     evaluate, match = params.evaluate, match or LabelMatch.own(params.labels.names, params.labels.unsafe)
-    val, test, unsure = (predictions[predictions["split"] == split] for split in SPLITS)
+    val, test, unsure = (predictions[predictions["split"] == split] for split in ("val", "test", UNSURE))
     figures = _figures(val, test, match, params)
     raw, cleaned = _side_by_side(test, unsure, match, params)
     reports = annotation_files.reports(paths.REPORTS, match.classes)
@@ -86,7 +86,7 @@ def collect(
         "slices": _slices(test, match, params),
         "raw": raw,
         "cleaned": cleaned,
-        "reports": reviewed.regression(reports, pd.concat([val, test]), match),
+        "reports": reviewed.regression(reports, predictions, match, evaluate.confidence),
         "leaks": _leaks(test, params),
     }
     if not match.same:

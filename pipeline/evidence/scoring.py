@@ -11,7 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.core import paths, tables
+from pipeline.core.decisions import UNSURE
 from pipeline.core.errors import UserError
+from pipeline.data.annotation_files import REGRESSION
 from pipeline.data.shards import Member, members_of
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation.label_match import LabelMatch, matched_summary
@@ -39,6 +41,12 @@ def keras_score(model: Any) -> Score:
     return score
 
 
+def judged_splits() -> tuple[str, ...]:
+    """Return the splits whose pictures evidence puts to a model: val, test, and unsure and reported pictures if any."""
+    known = set(tables.read_parquet(paths.SPLITS, ["split"])["split"])
+    return ("val", "test", *(name for name in (UNSURE, REGRESSION) if name in known))
+
+
 def predictions_from_shards(
     score: Score,
     size: int,
@@ -54,7 +62,24 @@ def predictions_from_shards(
     """
     known = tables.read_parquet(paths.SPLITS, ["sha256", "label", "split"])
     parts = [known[known["split"] == split].sort_values("sha256") for split in splits]
-    rows = _locate(pd.concat(parts, ignore_index=True))
+    return predictions_of(score, size, pd.concat(parts, ignore_index=True), params, names, resize)
+
+
+def predictions_of(
+    score: Score,
+    size: int,
+    pictures: pd.DataFrame,
+    params: Params,
+    names: Sequence[str] | None = None,
+    resize: Resize = SQUASH,
+) -> pd.DataFrame:
+    """Return `sha256, split, label, p_<class>...` of these pictures (`sha256, split, label`), in their order.
+
+    Raises:
+        UserError: a picture is not in the catalog.
+
+    """
+    rows = _locate(pictures)
     predicted = [_predict(score, chunk[:, 0]) for chunk in _render(rows, size, (PLAIN,), params, resize)]
     names = names or params.labels.names
     probabilities = np.concatenate(predicted) if predicted else np.empty((0, len(names)))

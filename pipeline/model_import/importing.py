@@ -64,7 +64,7 @@ def import_model(
     score = load_network(incumbent.model_file, incumbent.adapter, incumbent.size, len(incumbent.labels))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        resize, splits = incumbent.adapter.resize, collecting.SPLITS
+        resize, splits = incumbent.adapter.resize, scoring.judged_splits()
         predictions = scoring.predictions_from_shards(score, incumbent.size, splits, params, incumbent.labels, resize)
         sha256 = digest(incumbent.model_file)
         document = collecting.collect(score, sha256, incumbent.size, predictions, params, incumbent.match, resize)

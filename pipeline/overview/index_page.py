@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 INDEX = paths.REPORTS_DIR / "index.html"
 MODEL_CARD = paths.REPORTS_DIR / CARD_PAGE
+ERRORS = paths.REPORTS_DIR / "errors.html"
 
 # file, title, content, command that makes it
 _REPORTS = (
     (MODEL_CARD, "Model card", "gates, review workload, recall with intervals, robustness, slices", "nsfw summary"),
+    (ERRORS, "Errors", "the confusion matrix and its worst pictures, blurred; what changed sides", "nsfw summary"),
     (paths.REPORTS_DIR / "article.md", "The article's table", "frozen and fine-tuned, by class", "dvc repro evaluate"),
     (paths.LABEL_ISSUES, "Suspicious labels", "likely wrong ones, the likeliest first", "dvc repro audit"),
     (paths.LABEL_NOISE, "Label noise", "estimated wrong labels by class, source and split", "dvc repro audit"),
@@ -41,18 +43,20 @@ _REPORTS = (
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write(figures: Mapping[str, Any], card: Path | None) -> None:
-    """Write the page, and the model card beside it.
+def write(figures: Mapping[str, Any], card: Path | None, errors: Path | None = None) -> None:
+    """Write the page, and the registered version's model card and error browser beside it.
 
     Args:
         figures: What `summary.collect` returns.
         card: The registered version's model card; None where it cannot be fetched.
+        errors: Its error browser; None where it cannot be fetched.
 
     """
-    if card is None:
-        MODEL_CARD.unlink(missing_ok=True)  # no card rather than another version's
-    else:
-        shutil.copyfile(card, MODEL_CARD)
+    for copied, target in ((card, MODEL_CARD), (errors, ERRORS)):
+        if copied is None:
+            target.unlink(missing_ok=True)  # none rather than another version's
+        else:
+            shutil.copyfile(copied, target)
     files.write_text(render(figures), INDEX)
 
 
@@ -77,6 +81,13 @@ def registered_card(model: Mapping[str, Any]) -> Path | None:
     except Exception:  # noqa: BLE001 -- MLflow's client raises any exception: the other reports are listed without it
         return None
     return None if folder is None else folder / CARD_PAGE
+
+
+def registered_errors(model: Mapping[str, Any]) -> Path | None:
+    """Return a copy of a registered version's error browser; None where there is none. `model`: as above."""
+    from pipeline.promotion import version_pages
+
+    return None if model["pending"] else version_pages.fetch(model["model"], model["version"])
 
 
 def render(figures: Mapping[str, Any]) -> str:

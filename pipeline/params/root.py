@@ -26,6 +26,7 @@ from pipeline.params.labels import Labels
 from pipeline.params.messages import problems
 from pipeline.params.pack import Pack
 from pipeline.params.register import Register
+from pipeline.params.reports import Reports
 from pipeline.params.review import Review
 from pipeline.params.score import Score
 from pipeline.params.section import Section
@@ -60,6 +61,7 @@ class Params(Section):
     score: Score
     export: Export
     serve: Serve
+    reports: Reports
 
     @model_validator(mode="after")
     def _check(self) -> Self:

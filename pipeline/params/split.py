@@ -1,6 +1,6 @@
 """How pictures are divided into train, validation and test."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,9 +24,13 @@ class Fractions(Section):
 
 
 class Split(Section):
-    """How clusters fall into train, validation and test."""
+    """How clusters fall into train, validation and test.
+
+    `reports`: where publicly reported pictures go, each with its cluster: `regression`, a set of their own, or `test`.
+    """
 
     fractions: Fractions
     salt: Annotated[str, Field(min_length=1)]
     test_sources: Annotated[tuple[str, ...], FromList]
+    reports: Literal["regression", "test"]
     min_per_split: Count

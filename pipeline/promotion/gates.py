@@ -17,6 +17,8 @@ from pipeline.params.register import Gates
 from pipeline.promotion.case import Case
 from pipeline.promotion.gate_table import Gate
 
+_NAMED = 5  # reported pictures that the reason names
+
 
 def judge(gates: Gates, case: Case) -> list[Gate]:
     """Return the table: one row a gate, in a fixed order."""
@@ -133,8 +135,10 @@ def _reports(name: str, _: Any, case: Case) -> Gate:
     if not case.reports:
         return Gate(name, "n/a", None, None, "data/reports.csv is empty")
     if case.wrong_reports:
-        shown = "; ".join(case.wrong_reports[:3]) + ("; ..." if len(case.wrong_reports) > 3 else "")
-        gate = Gate(name, "fail", float(len(case.wrong_reports)), 0.0, f"of {case.reports}: {shown}", "at most")
+        wrong = len(case.wrong_reports)
+        more = f"; and {wrong - _NAMED} more (`nsfw reports check VERSION`)" if wrong > _NAMED else ""
+        reason = f"of {case.reports}: {'; '.join(case.wrong_reports[:_NAMED])}{more}"
+        gate = Gate(name, "fail", float(wrong), 0.0, reason, "at most")
     else:
         gate = Gate(name, "pass", 0.0, 0.0, f"all {case.reports} reported pictures are right", "at most")
     by_side = case.reports_by_side

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pipeline.core import paths
 from pipeline.data import annotation_files
+from pipeline.evaluation import reviewed
 from pipeline.evaluation.label_match import LabelMatch
 from pipeline.evaluation.paired_comparison import Difference
 from pipeline.promotion import gates
@@ -120,20 +121,28 @@ def _reports(challenger: Evidence, labels: Labels) -> tuple[int, Sequence[str], 
     That is how many are of classes that it has no label for, so that only unsafe or safe is judged.
     """
     if not Path(paths.REPORTS).is_file():
-        reviewed = challenger.document.reports
-        rows = [f"{row.sha256[:12]} is {row.expected_label}, not {row.answer}" for row in reviewed.wrong]
-        return reviewed.cases, rows + ["a report without a picture"] * reviewed.missing, 0
+        recorded = challenger.document.reports
+        rows = [
+            describe_case(row.to_json() | {"answer": row.answer, "slice": row.slice, "outcome": reviewed.WRONG})
+            for row in recorded.wrong
+        ]
+        return recorded.cases, rows + ["a report without a picture"] * recorded.missing, 0
+    match = LabelMatch(challenger.document.labels, challenger.document.unsafe, labels.names, labels.unsafe)
     reports = annotation_files.reports(paths.REPORTS, labels.names)
-    names = challenger.document.labels
-    match = LabelMatch(names, challenger.document.unsafe, labels.names, labels.unsafe)
-    answers = challenger.predictions.drop_duplicates("sha256").set_index("sha256")[[f"p_{name}" for name in names]]
-    wrong = []
-    for sha256, expected in zip(reports["sha256"], reports["expected_label"], strict=True):
-        if sha256 not in answers.index:
-            wrong.append(f"{sha256[:12]} came after its evaluation, or has no picture: `dvc repro`")
-        elif not match.is_right(predicted := names[int(answers.loc[sha256].to_numpy().argmax())], expected):
-            wrong.append(f"{sha256[:12]} is {expected}, it says {predicted}")
+    judged = reviewed.cases(reports, challenger.predictions, match)
+    wrong = [describe_case(dict(row)) for _, row in judged.iterrows() if row["outcome"] != reviewed.RIGHT]
     return len(reports), wrong, int(reports["expected_label"].isin(match.unknown).sum())
+
+
+def describe_case(row: Mapping[str, Any]) -> str:
+    """Return what is wrong with a reported picture, a row of `reviewed.cases`: ticket, slice, sha256, labels."""
+    named = [row["ticket"] or "no ticket", *([f"slice {row['slice']}"] if row["slice"] else [])]
+    answer = (
+        "came after its evaluation, or has no usable picture: `dvc repro`"
+        if row["outcome"] == reviewed.MISSING
+        else f"is {row['expected_label']}, it says {row['answer']}"
+    )
+    return f"{', '.join(named)}: {row['sha256'][:12]} {answer}"
 
 
 def _committed(challenger: Evidence) -> str | None:

@@ -25,10 +25,11 @@ TEMPLATE = Path(__file__).parents[2] / "docs" / "model_card.md.j2"
 # What a card may show beside the evidence; each may be missing. params and speed are mappings, gates rows of gate,
 # status, value, limit, reason, unjudged; size_mb in MB; imported: where a model that was not trained here came from;
 # kept_start: whether no epoch of the fine-tuning was better on validation than the model that it began with;
-# diverged_epoch: the epoch, from 1, in which the fine-tuning's loss was not finite; None: in none.
+# diverged_epoch: the epoch, from 1, in which the fine-tuning's loss was not finite; None: in none. over_versions: rows
+# of slice_history.collect.
 FACTS = (
     "model", "version", "backbone", "commit", "data_md5", "trained_at", "run", "imported", "params", "speed", "size_mb",
-    "gates", "kept_start", "diverged_epoch",
+    "gates", "kept_start", "diverged_epoch", "over_versions",
 )  # fmt: skip
 
 _MOST_ROWS = 50

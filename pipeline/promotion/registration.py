@@ -20,7 +20,7 @@ from pipeline.evaluation import speed
 from pipeline.evidence.document import CARD_PAGE, CARD_TEXT, DOCUMENT, FACTS, Document
 from pipeline.images.limits import Limits
 from pipeline.params.root import Params
-from pipeline.promotion import card_page, judging, model_card, rescoring
+from pipeline.promotion import card_page, judging, model_card, rescoring, slice_history, version_pages
 from pipeline.promotion.gate_table import Gate
 from pipeline.registry import evidence_store, state
 from pipeline.registry.model_versions import Bundle, Registration, register
@@ -62,12 +62,15 @@ def register_with_evidence(
     facts = _facts(candidate, sha256)
     with _folder(evaluation) as folder:
         write_json(facts, folder / FACTS)
-        table = _judge(folder, params)
-        markdown = model_card.render(document, _for_card(facts, table))
+        table, earlier = _judge(folder, params)
+        over_versions = slice_history.collect([*earlier, ("this", document)])
+        markdown = model_card.render(document, _for_card(facts, table) | {"over_versions": over_versions})
         write_text(markdown, folder / CARD_TEXT)
         write_text(card_page.html(markdown, f"{candidate.name} {sha256[:12]}"), folder / CARD_PAGE)
         bundle = Bundle(folder, digest(evaluation), [gate.to_document() for gate in table])
         done = register(candidate, only_forward=only_forward, bundle=bundle)
+    if done.version is not None:
+        version_pages.publish(done.version, params, rescoring.rescorer(params))
     return done, table
 
 
@@ -155,24 +158,27 @@ def _speed(candidate: Candidate, hardware: Mapping[str, Any]) -> dict[str, Any]:
     return {**measured, "hardware": f"{hardware.get('cpu')}, {hardware.get('cores')} cores, {gpus}"}
 
 
-def _judge(folder: Path, params: Params) -> list[Gate]:
+def _judge(folder: Path, params: Params) -> tuple[list[Gate], list[tuple[str, Document]]]:
+    """Return the gate table, and the evidence of the last versions by number; nothing if MLflow does not answer."""
     try:
         challenger = evidence_store.load(folder, None, digest(folder))
         return server.run_watched(lambda: _judge_now(challenger, params))
     except (Unreachable, UserError):
-        return []
+        return [], []
     except Exception as error:  # noqa: BLE001 -- MLflow's client raises any exception; the registration reports it
         describe(error)
-        return []
+        return [], []
 
 
-def _judge_now(challenger: evidence_store.Evidence, params: Params) -> list[Gate]:
+def _judge_now(challenger: evidence_store.Evidence, params: Params) -> tuple[list[Gate], list[tuple[str, Document]]]:
     production = None
     with server.session() as client:
         try:
             now = state.read(client, params.register_)
         except UserError:  # nothing is registered yet
-            return judging.gate_table(challenger, None, params, production_version=None)
+            return judging.gate_table(challenger, None, params, production_version=None), []
         production = judging.fetch_evidence(client, now.model, now.production)
+        earlier = version_pages.history(client, now, max(now.versions, default=0))
     rescore = rescoring.rescorer(params)
-    return judging.gate_table(challenger, production, params, production_version=now.production, rescore=rescore)
+    table = judging.gate_table(challenger, production, params, production_version=now.production, rescore=rescore)
+    return table, [each for each in earlier if each[1].model_sha256 != challenger.model_sha256]

@@ -44,7 +44,7 @@ def rescorer(params: Params) -> Rescore:
         name = f"{rescored.sha256[:16]}-{rescored.version}-on-{about.document.test.digest[:16]}.parquet"
         cached = paths.EVIDENCE_CACHE / name
         if not cached.is_file():
-            score, spec, resize = _registered(rescored, params)
+            score, spec, resize = registered_network(rescored, params)
             _log.warning("asking version %d about %d test pictures that it was not shown", rescored.version, len(test))
             size, names = int(spec["size"]), spec["labels"]
             answers = scoring.predictions_from_shards(score, size, ["test"], params, names, resize)
@@ -63,8 +63,14 @@ def _here(test: pd.Series) -> bool:
     return set(test) <= set(splits.loc[splits["split"] == "test", "sha256"])
 
 
-def _registered(rescored: Evidence, params: Params) -> tuple[Callable[[Any], Any], dict[str, Any], Resize]:
-    """Return the network of a registered version, its spec, and how it resizes; its evidence is about this file."""
+def registered_network(rescored: Evidence, params: Params) -> tuple[Callable[[Any], Any], dict[str, Any], Resize]:
+    """Return the network of a registered version, its spec, and how it resizes; its evidence is about this file.
+
+    Raises:
+        UserError: its files cannot be fetched, or are not what its evidence is about.
+        Unreachable: the server does not answer.
+
+    """
     with server.session() as client:
         opened = verification.open_version(
             client, params.register_.model, int(rescored.version or 0), rescored.model_sha256

@@ -16,7 +16,7 @@ from pipeline.pages.hosts import AllowedHosts
 from pipeline.pages.serving import application as served
 from pipeline.pages.serving import read_body
 from pipeline.pages.sessions import Session
-from pipeline.review import acts, api, progress
+from pipeline.review import acts, api, progress, report_pages
 from pipeline.review.entrance import Entrance
 from pipeline.review.workplace import Workplace
 
@@ -41,6 +41,7 @@ def application(work: Workplace, entrance: Entrance, hosts: AllowedHosts) -> Fas
     ):
         app.add_api_route(path, view, methods=[method], include_in_schema=False)
     api.add_to(app, work, entrance, pages)
+    report_pages.add_to(app, work.params, entrance, views.page)
     return app
 
 
@@ -56,7 +57,7 @@ class Views:
         if not session.name:
             return self._ask(session)
         values = await run_in_threadpool(self._progress)
-        return self._page("index.html", session, **values)
+        return self.page("index.html", session, **values)
 
     async def enter(self, request: Request) -> Response:
         """Log in."""
@@ -73,7 +74,7 @@ class Views:
         if not session.name:
             return RedirectResponse("/", 303)
         values = await run_in_threadpool(self._queue, name)
-        return self._page("queue.html", session, scripts=_SCRIPTS, **values)
+        return self.page("queue.html", session, scripts=_SCRIPTS, **values)
 
     async def thumbnail(self, request: Request, sha256: str) -> Response:
         """Return a picture: only to someone who decides, from this page alone, and into no cache."""
@@ -131,11 +132,12 @@ class Views:
 
     def _ask(self, session: Session, problem: str = "", code: int = 200) -> Response:
         names = self._entrance.names if self._entrance.tokens is None else None
-        return self._page("enter.html", session, code, names=names, problem=problem)
+        return self.page("enter.html", session, code, names=names, problem=problem)
 
-    def _page(
+    def page(
         self, template: str, session: Session, code: int = 200, *, scripts: tuple[str, ...] = (), **values: Any
     ) -> Response:
+        """Return a page of a template; `scripts` are names of assets."""
         page = self._assets.page(styles=("review.css",), scripts=scripts)
         csrf = self._entrance.sessions.csrf_token(session)
         html = self._pages.get_template(template).render(page=page, csrf=csrf, reviewer=session.name, **values)

@@ -12,7 +12,7 @@ from pipeline.core.errors import UserError
 from pipeline.images import sandbox, thumbnails
 from pipeline.images.limits import Limits
 from pipeline.params.root import Params
-from pipeline.review import acts, progress, queues
+from pipeline.review import acts, progress, queues, report_pages
 from pipeline.review.acts import REFUSED, Act, Desk, Outcome, Rules
 from pipeline.review.library import Library
 from pipeline.review.neighbours import LazyNeighbours
@@ -68,7 +68,8 @@ class Workplace:
         by_picture = acts.all_opinions(self.store) if by_picture is None else by_picture
         groups = [(one,) for one in progress.disagreed(by_picture, self.rules) if one in self.library]
         last = self._queues[queues.DISAGREEMENTS]
-        return self._queues | {last.name: replace(last, groups=groups)}
+        public = report_pages.queue()
+        return self._queues | {last.name: replace(last, groups=groups), public.name: public}
 
     def claim(self, reviewer: str, queue: Queue, most: int, shown: Collection[str]) -> tuple[list[str], int]:
         """Claim the next pictures of a queue for someone; return them, and how many of it others hold."""

@@ -12,7 +12,7 @@ from pipeline.images.preprocessing import FramePixels
 from pipeline.images.sandbox import Failure
 from pipeline.params.serve import Serve
 from pipeline.service import bodies
-from pipeline.service.admission import Admission
+from pipeline.service.admission import Admission, BodyBytes
 from pipeline.service.batching import Batcher
 from pipeline.service.bodies import PostedPicture, Receive
 from pipeline.service.current_model import Follower, FollowerEvents, Model, Row
@@ -71,23 +71,43 @@ class Service:
         """
         begun = time.perf_counter()
         with self.admission.counting_body() as counted:
-            body = await bodies.read(receive, counted, self.limits.advanced.body_seconds)
-            content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
-            posted = await bodies.pictures(body, content_type, self.limits)
-            del body
-            self.metrics.seconds.labels("body").observe(time.perf_counter() - begun)
-            exchange.pictures, exchange.sha256 = len(posted), [picture.sha256 for picture in posted]
-            with self.admission.enter(len(posted)):
-                model = self.follower.model
-                if model is None:
-                    raise Refused(503, "not_ready", "the model is being loaded", retry_after=5)
-                state = RequestState(self._uncounted)
-                results = await asyncio.gather(*(self._picture(picture, model, state) for picture in posted))
+            posted = await self.posted(receive, counted, exchange)
+            status, document = await self.answer(posted, exchange)
+        self.metrics.seconds.labels("request").observe(time.perf_counter() - begun)
+        return status, document
+
+    async def posted(self, receive: Receive, counted: BodyBytes, exchange: Exchange) -> list[PostedPicture]:
+        """Return the pictures of an admitted request, whose bytes `counted` counts.
+
+        Raises:
+            Refused, DisconnectedError: as `bodies` does.
+
+        """
+        begun = time.perf_counter()
+        body = await bodies.read(receive, counted, self.limits.advanced.body_seconds)
+        content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
+        posted = await bodies.pictures(body, content_type, self.limits)
+        self.metrics.seconds.labels("body").observe(time.perf_counter() - begun)
+        exchange.pictures, exchange.sha256 = len(posted), [picture.sha256 for picture in posted]
+        return posted
+
+    async def answer(self, posted: Sequence[PostedPicture], exchange: Exchange) -> tuple[int, dict[str, Any]]:
+        """Return the HTTP status and the JSON document for pictures, all answered by one model.
+
+        Raises:
+            Refused: as `classify` does.
+
+        """
+        with self.admission.enter(len(posted)):
+            model = self.follower.model
+            if model is None:
+                raise Refused(503, "not_ready", "the model is being loaded", retry_after=5)
+            state = RequestState(self._uncounted)
+            results = await asyncio.gather(*(self._picture(picture, model, state) for picture in posted))
         exchange.version = model.version
         exchange.outcomes = Counter(_outcome(result) for result in results)
         for outcome, count in exchange.outcomes.items():
             self.metrics.pictures.labels(outcome).inc(count)
-        self.metrics.seconds.labels("request").observe(time.perf_counter() - begun)
         status = 422 if all(result["error"] for result in results) else 200
         if status == 422 and (unavailable := [r["error"] for r in results if r["error"]["code"] == "unavailable"]):
             raise Refused(503, "unavailable", unavailable[0]["detail"], retry_after=_RETRY_SECONDS)

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from pipeline.images import sandbox
 from pipeline.images.preprocessing import FramePixels
@@ -21,6 +21,7 @@ from pipeline.images.sandbox import Failure, WorkerLimits
 _log = logging.getLogger(__name__)
 
 Preprocess = Callable[[bytes], FramePixels]  # of a picture's bytes; it must be picklable
+Result = TypeVar("Result")
 
 _MIN_QUICK_SECONDS = 0.05  # of CPU time in the quick lane, if many are in the slow one; enough for most photographs
 _NICE = 5  # of the slow lane's workers: about a quarter of a contended processor
@@ -85,9 +86,9 @@ class Decoders:
             future.result()
 
     async def frames(
-        self, preprocess: Preprocess, data: bytes, sha256: str, state: RequestState
-    ) -> FramePixels | Failure:
-        """Return a picture's frames, or a Failure; it never raises because of a picture.
+        self, preprocess: Callable[[bytes], Result], data: bytes, sha256: str, state: RequestState
+    ) -> Result | Failure:
+        """Return a picture's frames (or what else `preprocess` returns), or a Failure; no picture makes it raise.
 
         In each lane it waits for a worker for at most twice a picture's time limit. The Failure is `unavailable` if the
         picture could not be decoded for a reason that is not its own fault.
@@ -105,7 +106,9 @@ class Decoders:
             self._failures.add(sha256, outcome)
         return outcome
 
-    async def _decode(self, preprocess: Preprocess, data: bytes, state: RequestState) -> FramePixels | Failure:
+    async def _decode(
+        self, preprocess: Callable[[bytes], Result], data: bytes, state: RequestState
+    ) -> Result | Failure:
         outcome = await self._decode_quick(preprocess, data, state)
         if not _is_costly(outcome):
             return outcome
@@ -113,7 +116,9 @@ class Decoders:
         with state.uncounted():
             return await self._decode_slow(preprocess, data)
 
-    async def _decode_quick(self, preprocess: Preprocess, data: bytes, state: RequestState) -> FramePixels | Failure:
+    async def _decode_quick(
+        self, preprocess: Callable[[bytes], Result], data: bytes, state: RequestState
+    ) -> Result | Failure:
         """Decode within little CPU time; return a Failure that is not final if the picture needs more."""
         async with asyncio.timeout(self._max_wait), self._turns:
             if state.costly:
@@ -126,7 +131,7 @@ class Decoders:
                 outcome = await asyncio.wrap_future(sandbox.submit(preprocess, data, limits, fresh=True))
             return outcome
 
-    async def _decode_slow(self, preprocess: Preprocess, data: bytes) -> FramePixels | Failure:
+    async def _decode_slow(self, preprocess: Callable[[bytes], Result], data: bytes) -> Result | Failure:
         """Decode in a fresh worker with the full time limit, once one of the slow lane is free."""
         if self._slow_pictures >= _MAX_SLOW:
             await asyncio.sleep(1.0)
@@ -137,10 +142,10 @@ class Decoders:
         finally:
             self._slow_pictures -= 1
 
-    async def _decode_alone(self, preprocess: Preprocess, data: bytes) -> FramePixels | Failure:
+    async def _decode_alone(self, preprocess: Callable[[bytes], Result], data: bytes) -> Result | Failure:
         async with asyncio.timeout(self._max_wait):
             await self._slow_turns.acquire()
-        outcome: FramePixels | Failure | None = None
+        outcome: Result | Failure | None = None
         try:
             outcome = await asyncio.wrap_future(sandbox.submit(preprocess, data, self._slow, fresh=True))
             return outcome
@@ -150,6 +155,6 @@ class Decoders:
             asyncio.get_running_loop().call_later(pause, self._slow_turns.release)
 
 
-def _is_costly(outcome: FramePixels | Failure) -> TypeGuard[Failure]:
+def _is_costly(outcome: object) -> TypeGuard[Failure]:
     """Whether a picture crashed its worker or used up its time; a worker killed from outside does not count."""
     return isinstance(outcome, Failure) and not outcome.final and outcome.code != "unavailable"

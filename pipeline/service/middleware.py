@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
 from pipeline.service import logs
@@ -28,8 +28,9 @@ _DRAIN_SECONDS, _DRAIN_BYTES = 1.0, 2**22
 class RequestMiddleware:
     """ASGI middleware around the application."""
 
-    def __init__(self, app: Any, service: Service) -> None:
-        self._app, self._service = app, service
+    def __init__(self, app: Any, service: Service, classify: str = CLASSIFY, known: Collection[str] = _KNOWN) -> None:
+        """Wrap `app`; pictures are posted to the path `classify`, and the paths in `known` are named in logs."""
+        self._app, self._service, self._classify, self._known = app, service, classify, known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -56,7 +57,7 @@ class RequestMiddleware:
             self._record(scope["path"], sender.status, exchange, time.perf_counter() - begun)
 
     async def _serve(self, scope: Scope, receive: Receive, sender: "_ResponseSender", exchange: Exchange) -> None:
-        if scope["path"] == CLASSIFY and scope["method"] == "POST":
+        if scope["path"] == self._classify and scope["method"] == "POST":
             try:
                 self._service.admission.check(exchange.headers)
             except Refused as refused:
@@ -72,7 +73,7 @@ class RequestMiddleware:
             await refused.response()(scope, receive, sender)
 
     def _record(self, path: str, status: int, exchange: Exchange, seconds: float) -> None:
-        known = path if path in _KNOWN else "other"  # never a client's text in metric labels or logs
+        known = path if path in self._known else "other"  # never a client's text in metric labels or logs
         self._service.metrics.requests.labels(known, str(status)).inc()
         line: dict[str, Any] = {"id": exchange.request_id, "path": known, "status": status}
         line["ms"] = round(1000 * seconds, 1)

@@ -27,6 +27,8 @@ from pipeline.service.metrics import Metrics
 
 _log = logging.getLogger("nsfw.serve")
 
+Build = Callable[[Service], Any]  # of an ASGI application
+
 _NOTICE_SECONDS = 1.0  # /readyz answers 503 for so long before listening ends; open connections are asked to close
 _HEAD_BYTES = 2**15
 _KEEP_SECONDS = 15
@@ -68,7 +70,16 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or bool(self._leave_at and time.monotonic() >= self._leave_at)
 
 
-def serve(source: Source, limits: Serve, *, host: str, port: int, wait: bool = False) -> None:
+def serve(
+    source: Source,
+    limits: Serve,
+    *,
+    host: str,
+    port: int,
+    wait: bool = False,
+    build: Build = application,
+    announce: Callable[[str, int], None] = lambda *_: None,
+) -> None:
     """Serve until a signal comes.
 
     Args:
@@ -77,6 +88,8 @@ def serve(source: Source, limits: Serve, *, host: str, port: int, wait: bool = F
         host: address to listen on.
         port: 0 takes a free one, which is logged.
         wait: if there is no model to serve yet, wait for one.
+        build: makes the ASGI application around the service.
+        announce: is called with address and port once they are listened on.
 
     Raises:
         UserError: there is no model to serve (without `wait`), or the port is taken.
@@ -84,7 +97,8 @@ def serve(source: Source, limits: Serve, *, host: str, port: int, wait: bool = F
     """
     listening = _listen(host, port, limits.advanced.connections)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    problem = asyncio.run(_serve(source, limits, listening, wait=wait))
+    announce(*listening.getsockname()[:2])
+    problem = asyncio.run(_serve(source, limits, listening, wait=wait, build=build))
     sandbox.stop()
     _log.info("stopped")
     if problem:
@@ -107,14 +121,16 @@ def _listen(host: str, port: int, backlog: int) -> socket.socket:
     return listening
 
 
-async def _serve(source: Source, limits: Serve, listening: socket.socket, *, wait: bool) -> str:
+async def _serve(
+    source: Source, limits: Serve, listening: socket.socket, *, wait: bool, build: Build = application
+) -> str:
     """Serve until a signal comes; return why it could not start, or ""."""
     metrics = Metrics()
     advanced = limits.advanced
     follower = Follower(source, seconds=advanced.poll_seconds, batch=limits.batch, events=follower_events(metrics))
     cost = sandbox.WorkerLimits(advanced.seconds, advanced.memory_mb, limits.workers)
     service = Service(limits, Decoders(cost, quick_seconds=advanced.quick_seconds), follower, metrics)
-    server = Server(_config(service, limits), functools.partial(_drain, service))
+    server = Server(_config(build(service), limits), functools.partial(_drain, service))
     problems: list[str] = []
 
     def begin() -> None:
@@ -132,7 +148,7 @@ async def _serve(source: Source, limits: Serve, listening: socket.socket, *, wai
     return "".join(problems)
 
 
-def _config(service: Service, limits: Serve) -> uvicorn.Config:
+def _config(app: Any, limits: Serve) -> uvicorn.Config:
     protocol: Any = functools.partial(
         Protocol,
         head_seconds=limits.advanced.header_seconds,
@@ -140,7 +156,7 @@ def _config(service: Service, limits: Serve) -> uvicorn.Config:
         max_connections=limits.advanced.connections,
     )
     return uvicorn.Config(
-        application(service),
+        app,
         http=protocol,
         ws="none",
         loop="asyncio",

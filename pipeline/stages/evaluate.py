@@ -21,7 +21,7 @@ from pipeline.evaluation.article_table import article_markdown, article_table
 from pipeline.evaluation.predictions import arrays, frame
 from pipeline.evaluation.recall import summary
 from pipeline.evidence import collecting
-from pipeline.evidence.scoring import Score, keras_score
+from pipeline.evidence.scoring import Score, judged_splits, keras_score
 from pipeline.model import features_file, network
 from pipeline.params.labels import Labels
 from pipeline.params.root import Params, load_params
@@ -45,11 +45,6 @@ def predict(score: Score, split: str, params: Params) -> pd.DataFrame:
         contents = [value.decode() for value in sha256.numpy()]
         parts.append(frame(contents, split, labels, score(pictures.numpy()), names))
     return pd.concat(parts, ignore_index=True)
-
-
-def packed_splits() -> list[str]:
-    """Return the splits that models are asked about: `unsure` only if there are such pictures."""
-    return [name for name in collecting.SPLITS if name != "unsure" or any(paths.PACKED.glob("unsure-*.tfrecord"))]
 
 
 def load(folder: Path, params: Params) -> tuple[Path, Score]:
@@ -96,7 +91,7 @@ def main() -> None:
     labels = params.labels
     frozen_test = predict(load(paths.HEAD, params)[1], "test", params)
     model, score = load(paths.FINETUNED, params)
-    predictions = pd.concat([predict(score, split, params) for split in packed_splits()], ignore_index=True)
+    predictions = pd.concat([predict(score, split, params) for split in judged_splits()], ignore_index=True)
     tuned_test = predictions[predictions["split"] == "test"]
     frozen, tuned = measure(frozen_test, params), measure(tuned_test, params)
     sha256 = digest(model)
@@ -112,7 +107,7 @@ def main() -> None:
     reports_by_model = {name: {key: value for key, value in report.items() if key != "confusion"}
             for name, report in zip(MODELS, (frozen, tuned), strict=True)}  # fmt: skip
     evidence = document.to_json()
-    reports = {key: value for key, value in evidence["reports"].items() if key != "wrong"}
+    reports = {key: value for key, value in evidence["reports"].items() if key not in {"wrong", "slices"}}
     metrics = {**reports_by_model, "reports": reports, "evidence": headline_metrics.key_figures(evidence)}
     files.write_json(metrics, paths.METRICS / "evaluate.json")
     files.write_json(headline_metrics.headline(frozen), paths.METRICS / "frozen.json")

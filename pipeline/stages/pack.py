@@ -1,7 +1,7 @@
 """Write every split's pixels once, upright RGB at training size, for tf.data.
 
 Reads   build/splits.parquet, build/catalog.parquet, data/shards/*.tar
-Writes  build/packed/{train,val,test}-*.tfrecord, sorted by sha256 (which is as good as shuffled)
+Writes  build/packed/{train,val,test,regression}-*.tfrecord, sorted by sha256 (which is as good as shuffled)
 Run     dvc repro pack
 """
 

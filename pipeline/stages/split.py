@@ -1,12 +1,14 @@
-"""Assign every cluster to train, validation or test.
+"""Assign every cluster to train, validation, test, or, with a publicly reported picture, to the regression cases.
 
 Reads   build/deduped.parquet, build/duplicates.parquet, build/excluded.csv, data/sightings/*.parquet,
         data/reports.csv, data/slices.csv
 Writes  build/splits.parquet, metrics/split.json
 Run     dvc repro split
 
-A cluster's split depends on its own id and a fixed salt, so new data moves no cluster, and none ever leaves test. Test
-pictures whose label people cannot tell are a split of their own, `unsure`: only the raw test set has them.
+A cluster's split depends on its own id and a fixed salt, so new data moves no cluster, and none ever leaves test. A
+report moves a cluster out of train or validation, never into or out of test: people report what a model gets wrong, so
+either would change what the test set measures. Test pictures whose label people cannot tell are a split of their own,
+`unsure`: only the raw test set has them.
 """
 
 import hashlib
@@ -17,8 +19,9 @@ import pandas as pd
 
 from pipeline.core import files, paths, tables
 from pipeline.core.errors import UserError
-from pipeline.data import annotation_effects, annotation_files
+from pipeline.data import annotation_effects, annotation_files, batch_names
 from pipeline.data import sightings as seen
+from pipeline.data.annotation_files import REGRESSION
 from pipeline.params.root import load_params
 from pipeline.params.split import Fractions
 
@@ -28,13 +31,26 @@ SPLITS = ("train", "val", "test")
 UNSURE = "unsure"
 
 
-def assign(clusters: pd.Series, fractions: Fractions, *, salt: str, held_out: Collection[str] = ()) -> pd.Series:
+def assign(
+    clusters: pd.Series,
+    fractions: Fractions,
+    *,
+    salt: str,
+    held_out: Collection[str] = (),
+    reported: Collection[str] = (),
+    by_reports_alone: Collection[str] = (),
+) -> pd.Series:
     """Return each row's split; a cluster in `held_out` is test.
+
+    Those in `reported` are regression, but for what is test without their report. Those in `by_reports_alone` came into
+    data/ as reported pictures, and are never test by their hash.
 
     The lowest hash values are test, the next val: raising a fraction later only adds clusters to that split.
     """
     splits = {cluster: _split(_position(cluster, salt), fractions) for cluster in clusters.unique()}
-    return clusters.map(splits).where(~clusters.isin(list(held_out)), "test").astype("str")
+    split = clusters.map(splits).where(~clusters.isin(list(held_out)), "test")
+    moved = clusters.isin(list(reported)) & ((split != "test") | clusters.isin(list(by_reports_alone)))
+    return split.where(~moved, REGRESSION).astype("str")
 
 
 def _position(cluster: str, salt: str) -> float:
@@ -48,10 +64,8 @@ def _split(position: float, fractions: Fractions) -> str:
     return "val" if position < fractions.test + fractions.val else "train"
 
 
-def held_out_clusters(
-    clusters: pd.DataFrame, sightings: pd.DataFrame, test_sources: Sequence[str], reported: Collection[str]
-) -> set[str]:
-    """Return the clusters that must be test: of a test batch, or with a publicly reported picture.
+def held_out_clusters(clusters: pd.DataFrame, sightings: pd.DataFrame, test_sources: Sequence[str]) -> set[str]:
+    """Return the clusters that must be test: those of a test batch.
 
     `clusters`: `sha256, cluster` of every picture of a cluster, including copies that are not canonical.
 
@@ -63,8 +77,18 @@ def held_out_clusters(
     if strangers:
         known = ", ".join(sorted(sightings["source"].unique()))
         raise UserError(f"split.test_sources names {', '.join(strangers)}, but data/ holds the batches {known}.")
-    members = set(sightings.loc[sightings["source"].isin(test_sources), "sha256"].dropna()) | set(reported)
-    return set(clusters.loc[clusters["sha256"].isin(members), "cluster"])
+    return clusters_of(clusters, sightings.loc[sightings["source"].isin(test_sources), "sha256"].dropna())
+
+
+def clusters_of(clusters: pd.DataFrame, contents: Collection[str]) -> set[str]:
+    """Return the clusters of some contents; `clusters` as for `held_out_clusters`."""
+    return set(clusters.loc[clusters["sha256"].isin(list(contents)), "cluster"])
+
+
+def clusters_by_reports_alone(clusters: pd.DataFrame, sightings: pd.DataFrame) -> set[str]:
+    """Return the clusters of which no picture was ever in the scrape: all came in with accepted reports."""
+    scraped = ~sightings["source"].map(batch_names.is_of_reports).astype(bool)
+    return set(clusters["cluster"]) - clusters_of(clusters, sightings.loc[scraped, "sha256"].dropna())
 
 
 def unsure_rows(excluded: pd.DataFrame, fractions: Fractions, *, salt: str, held_out: Collection[str]) -> pd.DataFrame:
@@ -85,9 +109,10 @@ def check_no_cluster_straddles(splits: pd.DataFrame) -> None:
 
 
 def count(splits: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
-    """Return the number of pictures by label (rows) and split (columns), including zeros."""
+    """Return the number of pictures by label (rows) and split (columns), including zeros; regression only if any."""
     table = pd.crosstab(splits["label"], splits["split"])
-    return table.reindex(index=list(labels), columns=list(SPLITS), fill_value=0)
+    columns = [*SPLITS, *([REGRESSION] if REGRESSION in table else [])]
+    return table.reindex(index=list(labels), columns=columns, fill_value=0)
 
 
 def check_enough(counts: pd.DataFrame, minimum: int) -> None:
@@ -124,10 +149,19 @@ def main() -> None:
     sightings = seen.load_nonempty(paths.SIGHTINGS)
     tags = _tags(deduped, copies, sightings)
     excluded = tables.read_csv(paths.EXCLUDED, ("sha256", "cluster", "reason", "label"))
-    held_out = held_out_clusters(
-        pd.concat([deduped, copies, excluded]), sightings, params.split.test_sources, set(reports["sha256"])
+    members = pd.concat([deduped, copies, excluded])
+    held_out = held_out_clusters(members, sightings, params.split.test_sources)
+    reported = clusters_of(members, set(reports["sha256"]))
+    if params.split.reports == "test":
+        held_out, reported = held_out | reported, set()
+    split = assign(
+        deduped["cluster"],
+        params.split.fractions,
+        salt=params.split.salt,
+        held_out=held_out,
+        reported=reported - held_out,
+        by_reports_alone=clusters_by_reports_alone(members, sightings),
     )
-    split = assign(deduped["cluster"], params.split.fractions, salt=params.split.salt, held_out=held_out)
     splits = deduped.assign(split=split)
     check_no_cluster_straddles(splits)
     counts = count(splits, params.labels.names)

@@ -18,11 +18,13 @@ _DERIVED = {
     paths.FINGERPRINTS: "a grey thumbnail of a few px, hashes",
     paths.EMBEDDINGS: "features of a network",
     paths.DUPLICATES_REPORT: "previews of 96 px",
+    paths.REPORTS_DIR / "errors.html": "previews of 96 px of test pictures",
+    paths.INBOX: "public reports that nobody has accepted yet, some with their picture (`nsfw reports list`)",
 }
 _OTHER_COPIES = {
     paths.EMBEDDINGS_CACHE: "features of a network, by a digest",
     paths.RUNS: "run records; augmentation.png of each shows a few train pictures of safe labels",
-    Path("mlartifacts"): "MLflow's copy of those records",
+    Path("mlartifacts"): "MLflow's copy of those records; pages/ of a version: previews of test pictures, 96 px",
     Path("mlruns"): "MLflow's copy of those records",
     Path(".dvc/tmp/exps"): "copies of the project that `dvc exp` runs in",
     Path("exported"): "exported models",

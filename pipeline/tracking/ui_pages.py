@@ -63,6 +63,12 @@ def card(client: MlflowClient, run_id: str, folder: str) -> str:
     return f"{_CARD}{run}/artifacts/{folder}/model_card.html) and evidence: `{folder}` among the artifacts of its run."
 
 
+def with_errors(line: str, client: MlflowClient, run_id: str, artifact: str) -> str:
+    """Return the line of `card` with a link to the error browser among the run's artifacts."""
+    experiment = client.get_run(run_id).info.experiment_id
+    return f"{line} [Errors](#/experiments/{experiment}/runs/{run_id}/artifacts/{artifact}), picture by picture."
+
+
 def with_card(description: str, line: str) -> str:
     """Return a version's description with this line first, replacing an earlier such line."""
     first, _, rest = description.partition("\n")

@@ -5,6 +5,7 @@ import pytest
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation import reviewed
 from pipeline.evaluation.label_match import LabelMatch
+from pipeline.evaluation.recall import wilson
 
 NAMES = ("a", "b")
 OWN = LabelMatch.own(NAMES, ("b",))
@@ -21,22 +22,30 @@ def test_reports_are_counted_and_the_wrong_ones_listed(test_set):
         {
             "sha256": ["p", "r", "gone", "s"],
             "expected_label": ["a", "a", "b", "b"],
-            "slice": "",
+            "slice": ["", "night", "", ""],
             "ticket": ["T-1", "T-2", "T-3", "<b>|T-4"],
             "reported_at": "",
         }
     )
-    assert reviewed.regression(reports, test_set, OWN) == {
+    report = reviewed.regression(reports, test_set, OWN, 0.95)
+    rows = report.pop("slices")
+    assert report == {
         "cases": 4,
         "right": 1,
         "missing": 1,
         "wrong": [
-            {"sha256": "r", "expected_label": "a", "said": "b", "ticket": "T-2"},
-            {"sha256": "s", "expected_label": "b", "said": "a", "ticket": "<b>|T-4"},
+            {"sha256": "r", "expected_label": "a", "said": "b", "ticket": "T-2", "slice": "night"},
+            {"sha256": "s", "expected_label": "b", "said": "a", "ticket": "<b>|T-4", "slice": ""},
         ],
     }
-    none = reviewed.regression(reports.head(0), test_set, OWN)
-    assert none == {"cases": 0, "right": 0, "missing": 0, "wrong": []}
+    night, without = sorted(rows, key=lambda row: row["pictures"])
+    assert (night["family"], night["slice"], night["pictures"]) == ("reported", "night", 1)
+    assert (night["false_positive_rate"], night["unsafe_recall"]) == (1.0, None)
+    assert night["false_positive_rate_interval"] == wilson(1, 1, 0.95)
+    assert (without["slice"], without["pictures"], without["unsafe_recall"]) == ("(no slice)", 2, 0.0)
+    assert without["false_positive_rate"] == 0.0
+    none = reviewed.regression(reports.head(0), test_set, OWN, 0.95)
+    assert none == {"cases": 0, "right": 0, "missing": 0, "wrong": [], "slices": []}
 
 
 def test_raw_labels_are_the_unambiguous_known_ones():
@@ -77,7 +86,9 @@ def test_without_an_unambiguous_label_there_is_no_raw_summary(test_set):
 
 def test_a_report_of_a_class_that_the_model_does_not_know_is_right_on_the_right_side(test_set):
     """Pictures are predicted a, b, b, a; b is unsafe, and so is c."""
-    reports = pd.DataFrame({"sha256": list("pqrs"), "expected_label": list("cccb"), "ticket": list("1234")})
+    reports = pd.DataFrame(
+        {"sha256": list("pqrs"), "expected_label": list("cccb"), "ticket": list("1234"), "slice": ""}
+    )
     match = LabelMatch(NAMES, ("b",), ("a", "b", "c"), ("b", "c"))
-    report = reviewed.regression(reports, test_set, match)
+    report = reviewed.regression(reports, test_set, match, 0.95)
     assert (report["right"], [row["ticket"] for row in report["wrong"]]) == (2, ["1", "4"])

@@ -50,6 +50,9 @@ def test_figures_of_each_slice_by_hand():
     assert (two["pictures"], two["unsafe_pictures"]) == (3, 3)
     assert two["accuracy"] == two["unsafe_recall"] == pytest.approx(2 / 3)
     assert two["unsafe_recall_interval"] == wilson(2, 3, 0.95)
+    assert two["false_positive_rate"] is two["false_positive_rate_interval"] is None  # all three are unsafe
+    one = by_slice["source", "one"]
+    assert (one["false_positive_rate"], one["false_positive_rate_interval"]) == (0.0, wilson(0, 1, 0.95))
     night = by_slice["tag", "night"]
     assert (night["pictures"], night["accuracy"]) == (1, 1.0)
     assert night["unsafe_recall"] is night["unsafe_recall_interval"] is None

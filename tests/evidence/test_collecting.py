@@ -114,7 +114,7 @@ def test_decisions_reports_and_tags_reach_the_document(project_copy):
     assert (document["raw"]["relabelled"], document["raw"]["dropped"]) == (1, 0)  # what was dropped is not in data
     assert document["raw"]["summary"] != document["cleaned"]["summary"]
     assert document["reports"]["wrong"] == [
-        {"sha256": second, "expected_label": wrong, "said": predicted, "ticket": "T-7"}
+        {"sha256": second, "expected_label": wrong, "said": predicted, "ticket": "T-7", "slice": ""}
     ]
     night = [row for row in document["slices"]["rows"] if row["family"] == "tag"]
     assert [(row["slice"], row["pictures"]) for row in night] == [("night", 4)]

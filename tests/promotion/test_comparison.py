@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.promotion import comparison, promoting
-from pipeline.promotion.comparison import MOVED_COLUMNS, compare
+from pipeline.promotion.changed_sides import MOVED_COLUMNS, moved_pictures
+from pipeline.promotion.comparison import compare
 from pipeline.promotion.pairing import PairedAnswers, pair_answers
 from pipeline.registry.evidence_store import Evidence
 from tests.support import evidence_documents
@@ -156,7 +157,7 @@ def test_moved_names_all_four_sides():
         ["d", "neutral", *unsafe, *safe],
         ["e", "neutral", *unsafe, *unsafe],
     ]
-    rows_moved = comparison.moved_pictures(
+    rows_moved = moved_pictures(
         PairedAnswers(pd.DataFrame(rows, columns=["sha256", "label", *columns]), NAMES, ("porn",))
     )
     assert dict(zip(rows_moved["sha256"], rows_moved["side"], strict=True)) == {

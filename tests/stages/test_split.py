@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,14 +71,32 @@ DEDUPED = pd.DataFrame({"sha256": list("abcd"), "label": "porn", "cluster": ["1"
 SEEN = pd.DataFrame({"sha256": ["a", "c", None, "d"], "source": ["web", "held-out", "held-out", "web"]})
 
 
-def test_a_test_batch_and_a_reported_picture_take_their_whole_cluster_to_test():
-    assert split.held_out_clusters(DEDUPED, SEEN, ["held-out"], set()) == {"2"}
-    assert split.held_out_clusters(DEDUPED, SEEN, [], {"b", "unknown"}) == {"1"}
+def test_a_test_batch_takes_its_whole_clusters_to_test_and_a_report_is_about_one_too():
+    assert split.held_out_clusters(DEDUPED, SEEN, ["held-out"]) == {"2"}
+    assert split.held_out_clusters(DEDUPED, SEEN, []) == set()
+    assert split.clusters_of(DEDUPED, {"b", "unknown"}) == {"1"}
+
+
+def test_what_came_in_with_reports_alone_is_told_from_what_was_scraped_too():
+    seen = pd.DataFrame({"sha256": list("abccd"), "source": ["web", *["reports-2026-01-02"] * 3, "reports-all"]})
+    assert split.clusters_by_reports_alone(DEDUPED, seen) == {"2"}
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=40), shares, st.sets(st.sampled_from("abcdefgh")))
+def test_a_report_moves_its_cluster_out_of_training_and_never_changes_the_test_set(names, fractions, reported):
+    before, after = assign(names, fractions), assign(names, fractions, reported=reported)
+    split.check_no_cluster_straddles(pd.DataFrame({"cluster": names, "split": after}))
+    assert ((after == "test") == (before == "test")).all()
+    for name, was, now in zip(names, before, after, strict=True):
+        assert now == ("regression" if name in reported and was != "test" else was)
+    alone = assign(names, fractions, reported=reported, by_reports_alone=reported)
+    assert (alone[[name in reported for name in names]] == "regression").all()
 
 
 def test_a_test_batch_that_nobody_ingested_is_named():
     with pytest.raises(UserError, match="names other, but data/ holds the batches held-out, web"):
-        split.held_out_clusters(DEDUPED, SEEN, ["other", "web"], set())
+        split.held_out_clusters(DEDUPED, SEEN, ["other", "web"])
 
 
 def test_a_class_too_small_to_split_is_named_with_its_numbers():
@@ -131,7 +150,15 @@ def test_unsure_pictures_are_a_split_of_their_own_where_their_cluster_would_be_t
     assert sum(sum(counts.values()) for counts in metrics["pictures"].values()) == 150
 
 
-def test_a_run_splits_counts_and_keeps_a_reported_picture_in_test(project):
+def set_reports(value: str) -> None:
+    document = yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8"))
+    document["split"]["reports"] = value
+    paths.PARAMS.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+@pytest.mark.parametrize("target", ["regression", "test"])
+def test_a_run_splits_counts_and_takes_a_reported_picture_out_of_training(project, target):
+    set_reports(target)
     write_inputs(30)
     split.main()
     splits = tables.read_parquet(paths.SPLITS)
@@ -144,7 +171,9 @@ def test_a_run_splits_counts_and_keeps_a_reported_picture_in_test(project):
     write_inputs(30, f"{trained},porn,,T-1,2026-01-02\n")
     split.main()
     after = tables.read_parquet(paths.SPLITS).set_index("sha256")["split"]
-    assert after[trained] == "test"
+    assert after[trained] == target
+    counted = files.read_json(paths.METRICS / "split.json")["pictures"]
+    assert sum(counted.get("regression", {}).values()) == (target == "regression")
     assert (after.drop(trained) == splits.set_index("sha256")["split"].drop(trained)).all()
 
 
@@ -155,13 +184,13 @@ def test_a_run_with_too_few_pictures_writes_nothing(project):
     assert not paths.SPLITS.exists()
 
 
-def test_a_reported_picture_that_is_a_copy_takes_its_cluster_to_test(project):
-    write_inputs(30, f"{COPY},porn,,T-1,2026-01-02\n")
-    split.main()
-    assert tables.read_parquet(paths.SPLITS).set_index("sha256")["split"][sha("porn0")] == "test"
+def test_a_near_copy_of_a_reported_picture_is_not_trained_on_either(project):
     write_inputs(30)
     split.main()
-    assert tables.read_parquet(paths.SPLITS).set_index("sha256")["split"][sha("porn0")] != "test"
+    assert tables.read_parquet(paths.SPLITS).set_index("sha256")["split"][sha("porn0")] == "train"
+    write_inputs(30, f"{COPY},porn,,T-1,2026-01-02\n")
+    split.main()
+    assert tables.read_parquet(paths.SPLITS).set_index("sha256")["split"][sha("porn0")] == "regression"
 
 
 def test_tags_on_pictures_of_no_split_are_counted_and_named(project, caplog):

@@ -1,0 +1,34 @@
+"""Append rows to an annotation file as people have it: their order of columns, line ends and byte order mark stay."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.core import files
+from pipeline.core.errors import UserError
+
+
+def append(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Append rows to a file that `annotation_files` has read; written whole or not at all.
+
+    Raises:
+        UserError: a cell goes over several lines, or names a column that the file does not have.
+
+    """
+    old = files.read_bytes(path, remedy="`dvc checkout data.dvc` restores it.")
+    text = old.decode("utf-8-sig")
+    header = next(row for row in csv.reader(io.StringIO(text, newline="")) if any(row))
+    columns = [name.strip() for name in header]
+    end = "\r\n" if "\r\n" in text else "\n"
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator=end)
+    for row in rows:
+        if strangers := set(row) - set(columns):
+            raise UserError(f"{path} has no column {', '.join(sorted(strangers))}")
+        if any("\n" in cell or "\r" in cell for cell in row.values()):
+            raise UserError(f"a cell of {path} cannot go over several lines")
+        writer.writerow(row)
+    gap = "" if not text or text.endswith(("\n", "\r")) else end
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(old + (gap + buffer.getvalue()).encode())
