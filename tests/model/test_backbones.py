@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,9 +17,16 @@ from pipeline.model import backbone, network, objective
 from pipeline.model_import import keras_file
 from pipeline.serving.networks import Adapter
 
-# Their graphs are those of rows that are always exported, with more blocks: most of a minute of the converter's time.
+# Their graphs are those of other rows with more blocks, and take most of a minute of the converters' time.
 LARGER = {f"efficientnet_v2_{size}" for size in ("b1", "b2", "b3", "s")} | {"mobilenet_v3_large", "convnext_small"}
+LITERT = {"mobilenet_v2", "mobilenet_v3_small", "convnext_tiny"}  # what is always converted: every operator is in them
 CLASSES = 3
+
+
+def each_row(always: Collection[str]) -> pytest.MarkDecorator:
+    """Run a test for every row; those not in `always` only when it is asked for."""
+    rows = [pytest.param(name, marks=() if name in always else pytest.mark.rare) for name in BACKBONES]
+    return pytest.mark.parametrize("name", rows, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
@@ -185,17 +193,12 @@ def exported(kind: formats.Format, saved, pixels, folder) -> None:
     assert np.abs(run(pixels) - answers).max() < 0.02 * np.ptp(answers)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in LARGER else ()) for name in BACKBONES],
-    indirect=True,
-    scope="module",
-)
+@each_row(set(BACKBONES) - LARGER)
 def test_it_is_exported_to_onnx(saved, pixels, tmp_path):
     exported("onnx", saved, pixels, tmp_path)
 
 
-@pytest.mark.slow
+@each_row(LITERT)
 def test_it_is_exported_to_litert(saved, pixels, tmp_path):
     exported("litert", saved, pixels, tmp_path)
 

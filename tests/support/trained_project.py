@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipeline.core import paths
 from pipeline.data import folder
+from tests.support import once
 
 STAGES = (
     "catalog",
@@ -124,10 +125,8 @@ def save_weights(path: Path) -> None:
     model.save_weights(path)
 
 
-@pytest.fixture(scope="session")
-def trained_project(tmp_path_factory) -> Project:
-    """The project after all its stages. Do not write to it: take `project_copy` for that."""
-    root = tmp_path_factory.mktemp("trained") / "project"
+def build(root: Path) -> Project:
+    """Run every stage in a new project."""
     root.mkdir()
     with pytest.MonkeyPatch.context() as patch, chdir(root):
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -139,6 +138,16 @@ def trained_project(tmp_path_factory) -> Project:
         for stage in STAGES:
             run(stage)
     return Project(root, wrong)
+
+
+@pytest.fixture(scope="session")
+def trained_project(tmp_path_factory) -> Project:
+    """The project after all its stages. Do not write to it: take `project_copy` for that."""
+    root = tmp_path_factory.mktemp("trained") / "project"
+    known = once.per_session(
+        tmp_path_factory, "trained", lambda: {"root": str(root), "wrong": sorted(build(root).wrong)}
+    )
+    return Project(Path(known["root"]), frozenset(known["wrong"]))
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """One whole run that every test here looks at."""
 
-import fcntl
-import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support import once
 from tests.support.system_helpers import DEAD, PICTURES, SAVE_WEIGHTS, SEED, Project, make
 
 
@@ -34,21 +33,17 @@ def tiny_weights(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory, sample, tiny_weights) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A project after a `dvc repro` without an MLflow server; under `-n`, the first process to need it builds it."""
-    folder = tmp_path_factory.mktemp("built")
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return build(folder / "project", sample[0], tiny_weights)
-    shared = tmp_path_factory.getbasetemp().parent / "built.json"  # the processes' temporary folders lie side by side
-    with shared.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not shared.exists():
-            root, done = build(folder / "project", sample[0], tiny_weights)
-            shared.write_text(json.dumps({"root": str(root)} | vars(done)), encoding="utf-8")
-    result = json.loads(shared.read_text(encoding="utf-8"))
+    root = tmp_path_factory.mktemp("built") / "project"
+
+    def made() -> dict[str, Any]:
+        return {"root": str(root)} | vars(build(root, sample[0], tiny_weights))
+
+    result = once.per_session(tmp_path_factory, "built", made)
     return Path(result.pop("root")), subprocess.CompletedProcess(**result)
 
 
-def build(root: Path, raw: Path, weights: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    return root, make(root, raw, weights).repro(mlflow=DEAD, check=False)
+def build(root: Path, raw: Path, weights: Path) -> subprocess.CompletedProcess[str]:
+    return make(root, raw, weights).repro(mlflow=DEAD, check=False)
 
 
 @pytest.fixture(scope="session")
