@@ -1,7 +1,8 @@
 """A SavedModel folder, inspected before TensorFlow loads it, as its graph could call Python or read and write files.
 
-Only the operations listed below are accepted: arithmetic, convolutions, shapes and variables. Saving and restoring,
-which every SavedModel can do, is accepted only where no signature and no function of the model reaches it.
+Only the operations listed below are accepted: arithmetic, convolutions, shapes and variables. What only training needs
+(Keras 2 saves each layer's training call too) is accepted where the signature does not reach it, saving and restoring,
+which every SavedModel can do, where no function of the model does.
 """
 
 import re
@@ -50,6 +51,18 @@ _SHAPES = {
     *("Squeeze", "StridedSlice", "Tile", "Transpose", "Unpack", "ZerosLike"),
 }
 _OPS = _FLOW | _LAYERS | _ARITHMETIC | _SHAPES
+_TRAINING = {
+    *(
+        "AssignAddVariableOp",
+        "AssignSubVariableOp",
+        "Bitcast",
+        "RandomStandardNormal",
+        "RandomUniform",
+        "RandomUniformInt",
+    ),
+    *("RngReadAndSkip", "StatelessRandomGetAlg", "StatelessRandomGetKeyCounter", "StatelessRandomNormalV2"),
+    *("StatelessRandomUniformFullIntV2", "StatelessRandomUniformIntV2", "StatelessRandomUniformV2"),
+}
 _SAVER = {"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename", "StaticRegexFullMatch", "StringJoin"}
 
 _OBJECTS = {"bare_concrete_function", "captured_tensor", "constant", "function", "user_object", "variable"}
@@ -137,15 +150,31 @@ def _check_operations(path: Path, meta: Any) -> None:
     saver = {meta.saver_def.save_tensor_name.partition(":")[0], meta.saver_def.restore_op_name.partition(":")[0]}
     nodes = [node for node in meta.graph_def.node if node.name not in saver]
     calls = {name: _called(body, functions) for name, body in functions.items()}
-    served = _reachable(_called(nodes, functions) | set(meta.object_graph_def.concrete_functions), calls)
+    served = _reachable(_called(nodes, functions) | _signatures(path, meta.object_graph_def), calls)
+    models = _reachable(set(meta.object_graph_def.concrete_functions), calls)
     _check_nodes(path, nodes, _OPS | _SETTING | functions.keys(), "its graph")
     _check_nodes(path, (node for node in meta.graph_def.node if node.name in saver), _FLOW, "its saver")
     for node in nodes:
         if saver & {name.lstrip("^").partition(":")[0] for name in node.input}:
             raise refusal(path, f"its node {node.name!r} saves or restores files when it is asked for an answer")
     for name, body in functions.items():
-        allowed = _OPS if name in served else _OPS | _SETTING | _SAVER
+        unserved = _OPS | _SETTING | (_TRAINING if name in models else _SAVER)
+        allowed = _OPS if name in served else unserved
         _check_nodes(path, body, allowed | functions.keys(), f"its function {name!r}")
+
+
+def _signatures(path: Path, objects: Any) -> set[str]:
+    """Return the functions that TensorFlow makes a loaded model's signatures of; it does not look at the graph's."""
+    links = [child.node_id for child in objects.nodes[0].children if child.local_name == "signatures"]
+    if len(links) != 1 or not 0 <= links[0] < len(objects.nodes):
+        raise refusal(path, "its signatures are not where tf.saved_model.save puts them")
+    names: set[str] = set()
+    for child in objects.nodes[links[0]].children:
+        if not 0 <= child.node_id < len(objects.nodes):
+            raise refusal(path, f"its signature {child.local_name!r} is nowhere")
+        node = objects.nodes[child.node_id]
+        names |= {node.bare_concrete_function.concrete_function_name, *node.function.concrete_functions}
+    return names
 
 
 def _check_nodes(path: Path, nodes: Iterable[Any], allowed: set[str], where: str) -> None:

@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from pipeline.core.errors import UserError
 from pipeline.model_import import saved_model
 from pipeline.model_import.inspection import ModelInfo
+from pipeline.serving.networks import Adapter, load_network
 from tests.support.foreign_models import SIZE, network, save_calls, save_saved_model
 
 LIMIT = 64 * 2**20
@@ -73,11 +74,38 @@ def calling(within):
     return lambda folder: save_calls(folder, within)
 
 
-def edited(edit):
+class Learns(tf.Module):
+    """What Keras 2 saves beside the answer: a call as in training, with dropout, which moves an average."""
+
+    def __init__(self, spy=None):
+        super().__init__()
+        self.mean = tf.Variable(tf.zeros(3))
+        self.spy = spy
+
+    @tf.function(input_signature=[tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32, name="x")])
+    def serve(self, x):
+        return tf.nn.softmax(tf.reduce_mean(x, axis=(1, 2)) - self.mean)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32, name="x")])
+    def learn(self, x):
+        colours = tf.reduce_mean(tf.nn.dropout(x, 0.5), axis=(1, 2))
+        self.mean.assign(0.9 * self.mean + 0.1 * tf.reduce_mean(colours, axis=0))
+        if self.spy:
+            self.spy(x)
+        return tf.nn.softmax(colours - self.mean)
+
+
+def learner(folder: Path, spy=None) -> Path:
+    module = Learns(spy)
+    tf.saved_model.save(module, str(folder / "saved"), signatures=module.serve)
+    return folder / "saved"
+
+
+def edited(edit, save=save_calls):
     """Make a valid SavedModel and edit its graph."""
 
     def make(folder: Path) -> Path:
-        path = save_calls(folder)
+        path = save(folder)
         saved = saved_model_pb2.SavedModel()
         saved.ParseFromString((path / "saved_model.pb").read_bytes())
         edit(saved)
@@ -116,6 +144,20 @@ def saver_is_a_function_of_the_model(saved):
     meta = saved.meta_graphs[0]
     name = next(f.signature.name for f in meta.graph_def.library.function if "traced_restore" in f.signature.name)
     meta.object_graph_def.concrete_functions[name].canonicalized_input_signature.SetInParent()
+
+
+def another_answer(saved):
+    """The graph's signature stays as it was; a loaded model answers with the function that learns."""
+    meta = saved.meta_graphs[0]
+    nodes = meta.object_graph_def.nodes
+    signatures = next(child for child in nodes[0].children if child.local_name == "signatures")
+    answer = nodes[next(iter(nodes[signatures.node_id].children)).node_id].bare_concrete_function
+    answer.concrete_function_name = next(name for name in meta.object_graph_def.concrete_functions if "learn" in name)
+
+
+def no_signatures(saved):
+    nodes = saved.meta_graphs[0].object_graph_def.nodes
+    next(child for child in nodes[0].children if child.local_name == "signatures").local_name = "others"
 
 
 def saver_reads(saved):
@@ -171,6 +213,10 @@ BAD = {
     "an answer that restores": (edited(asks_the_saver), "saves or restores files"),
     "the saver is served": (edited(saver_is_served), "which is not on the list of accepted ones"),
     "the saver is the model's": (edited(saver_is_a_function_of_the_model), "RestoreV2"),
+    "training that reads files": (lambda folder: learner(folder, spy=file_sum), "ReadFile|StringLength"),
+    "training that saves": (lambda folder: learner(folder, spy=writes_checkpoint), "SaveV2"),
+    "an answer that is not the graph's": (edited(another_answer, save=learner), "AssignVariableOp|RandomUniform"),
+    "signatures elsewhere": (edited(no_signatures), "signatures are not where"),
     "the saver reads files": (edited(saver_reads), "ReadFile"),
     "custom saver": (edited(custom_saver), "code of its own"),
     "table": (edited(table), "kind resource"),
@@ -188,6 +234,15 @@ BAD = {
     "other files": (changed(lambda path: (path / "model.pkl").write_text("a")), r"model\.pkl"),
     "no SavedModel": (changed(lambda path: (path / "saved_model.pb").unlink()), "no SavedModel"),
 }
+
+
+def test_what_is_only_for_training_is_no_reason_to_refuse(tmp_path):
+    path = learner(tmp_path)
+    assert saved_model.inspect(path, LIMIT) == ModelInfo("saved_model", SIZE, 3)
+    pixels = np.random.default_rng(0).uniform(0, 1, (2, SIZE, SIZE, 3)).astype(np.float32)
+    answer = load_network(path, Adapter("saved_model"), SIZE, 3)
+    np.testing.assert_allclose(answer(pixels), answer(pixels), atol=0)  # nothing has learned in between
+    assert np.allclose(answer(pixels).sum(axis=1), 1)
 
 
 @pytest.mark.parametrize("name", BAD)
