@@ -26,6 +26,7 @@ RESULT_NEUTRAL = {
     "pipeline.core.processes": "worker processes end with their parent",
     "pipeline.core.tensorflow_log": "keeps TensorFlow's messages off the screen",
     "pipeline.core.yaml_document": "reads params.yaml, whose values are deps themselves",
+    "pipeline.pages": "how pages look; what they show comes from others",
     "pipeline.params": "types and limits of values that are deps themselves",
     "pipeline.images.worker_pool": "sends bytes to worker processes, and replaces those that die",
     "pipeline.images.worker_process": "starts, calls and ends one worker process",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.core.decisions import DROP, ESCALATE, UNSURE
+from pipeline.core.decisions import ACTS, DROP, ESCALATE, UNSURE
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation import slices
 from pipeline.evaluation.label_match import LabelMatch, matched_summary
@@ -87,14 +87,16 @@ def compare_labels(
 
     `test`: predictions. `unsure`: those of pictures that would be test if people could tell their label. `raw`:
     `raw_labels`. `decided`: people's decisions by sha256. Both results have pictures, relabelled (test pictures whose
-    label people changed), summary (`label_match.matched_summary`, None without pictures), and of all splits confirmed
-    (pictures whose label people found right), dropped, unsure and escalated. Pictures sighted under several labels are
-    only in the decided set, once a person has decided; unsure ones only in the raw set.
+    label people changed), summary (`label_match.matched_summary`, None without pictures), and of all splits changed
+    (pictures that got another label, or one of several), confirmed (their label was right), dropped, unsure and
+    escalated. Pictures sighted under several labels are only in the decided set, once a person has decided; unsure ones
+    only in the raw set.
     """
     before = test["sha256"].map(raw)
     known = before.notna()
     counts = {
         "relabelled": int((before[known] != test.loc[known, "label"]).sum()),
+        "changed": int((~decided.isin(ACTS) & (decided != decided.index.to_series().map(raw))).sum()),
         "confirmed": int((decided == decided.index.to_series().map(raw)).sum()),
         **{name: int((decided == act).sum()) for name, act in _EXCLUDED.items()},
     }

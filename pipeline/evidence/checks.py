@@ -88,7 +88,8 @@ class Labelled(Section):
     pictures: int
     relabelled: int
     dropped: int
-    confirmed: int = 0  # of versions from before these decisions existed
+    changed: int = 0  # 0 in versions from before these decisions existed
+    confirmed: int = 0
     unsure: int = 0
     escalated: int = 0
     summary: Summary | None

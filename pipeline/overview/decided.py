@@ -7,7 +7,7 @@ from pipeline.core import paths
 
 SIDES = ("raw", "cleaned")
 NAMES = {"raw": "labels as scraped", "cleaned": "labels as decided"}
-_COUNTS = ("relabelled", "confirmed", "dropped", "unsure", "escalated")
+_COUNTS = ("changed", "relabelled", "confirmed", "dropped", "unsure", "escalated")
 _RECALLS = {"accuracy": "accuracy", "macro_recall": "macro recall", "unsafe_recall": "unsafe recall"}
 
 
@@ -17,10 +17,10 @@ def labels(figures: Mapping[str, Any]) -> str:
 
 
 def counts(figures: Mapping[str, Any]) -> str:
-    """Return the numbers of decisions by what they do, of pictures; `relabelled` counts those of the test set alone."""
-    numbers = [(figures["cleaned"][name], name) for name in _COUNTS]
-    of_test = {"relabelled": "test pictures relabelled"}
-    texts = [f"{number:,} {of_test.get(name, name)}" for number, name in numbers if number]
+    """Return the numbers of decisions by what they do."""
+    numbers = [(figures["cleaned"].get(name, 0), name) for name in _COUNTS]
+    words = {"changed": "relabelled or resolved", "relabelled": "of these in the test set"}
+    texts = [f"{number:,} {words.get(name, name)}" for number, name in numbers if number]
     return ", ".join(texts) or "none with an effect"
 
 
@@ -38,12 +38,14 @@ def lines(figures: Mapping[str, Any]) -> list[str]:
     table = rows(figures)
     if not table:
         return []
-    handed = f"escalated  {figures['escalated']:,} pictures, for someone to handle: {paths.ESCALATIONS}"
+    escalated = figures["escalated"]
+    named = f"{escalated:,} picture{'s' * (escalated != 1)}"
+    handed = f"escalated  {named}, for someone to handle: {paths.ESCALATIONS}"
     return [
         f"decisions  on {figures['pictures']:,} pictures: {counts(figures)}",
         f"           {'the fine-tuned model, test set':<34}{'as scraped':>12}{'as decided':>12}",
         *(f"             {name:<32}{before:>12}{after:>12}" for name, before, after in table),
-        *([handed] if figures["escalated"] else []),
+        *([handed] if escalated else []),
     ]
 
 

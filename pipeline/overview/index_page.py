@@ -14,6 +14,7 @@ from pipeline.core import files, paths
 from pipeline.evidence.document import CARD_PAGE
 from pipeline.overview import decided
 from pipeline.overview.summary import describe_recall, training_warnings
+from pipeline.pages import static, templating
 from pipeline.registry import descriptions
 
 if TYPE_CHECKING:
@@ -38,55 +39,7 @@ _REPORTS = (
     (Path("dvc_plots/index.html"), "Plots", "recall, confusion matrix, curves by epoch", "dvc plots show"),
 )
 
-_TEMPLATE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Reports: {{ model }}</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 68rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.7rem; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
-table { border-collapse: collapse; } th, td { border: 1px solid #d0d7de; padding: .3rem .7rem; text-align: left; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; } code { background: #f3f5f7; padding: .1em .3em; }
-.problem { background: #fde8df; padding: .5rem .8rem; } .facts td:first-child, .absent { color: #57606a; }
-</style></head><body>
-<h1>{{ model }}</h1>
-{% for problem in problems %}<p class="problem">{{ problem }}</p>
-{% endfor %}
-<h2>Test set, {{ "{:,}".format(pictures) }} pictures, {{ labels }}</h2>
-<table><tr><th>recall</th><th>frozen backbone</th><th>fine-tuned</th></tr>
-{% for name, before, after in recall %}
-<tr><td>{{ name }}</td><td class="number">{{ before }}</td><td class="number">{{ after }}</td></tr>
-{% endfor %}
-</table>
-{% if decided %}
-<h2>People's decisions</h2>
-<p>{{ decisions }}.</p>
-<table><tr><th>fine-tuned, test set</th><th>labels as scraped</th><th>labels as decided</th></tr>
-{% for name, before, after in decided %}
-<tr><td>{{ name }}</td><td class="number">{{ before }}</td><td class="number">{{ after }}</td></tr>
-{% endfor %}
-</table>
-{% endif %}
-{% if gates %}
-<p>Gates: {{ gates }}.</p>
-{% endif %}
-<h2>Reports</h2>
-<table><tr><th>report</th><th>tells</th></tr>
-{% for link, title, tells, command, exists in reports %}
-<tr><td>{% if exists %}<a href="{{ link }}">{{ title }}</a>{% else %}<span class="absent">{{ title }}</span>{% endif %}
-</td><td>{{ tells }}{% if not exists %} (not made yet: <code>{{ command }}</code>){% endif %}</td></tr>
-{% endfor %}
-<tr><td>MLflow</td><td>runs, registered versions and their history: <code>make ui</code></td></tr>
-</table>
-<h2>Made from</h2>
-<table class="facts">
-{% for name, value in facts %}
-<tr><td>{{ name }}</td><td>{{ value }}</td></tr>
-{% endfor %}
-</table>
-</body></html>
-"""
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write(figures: Mapping[str, Any], card: Path | None, errors: Path | None = None) -> None:
@@ -138,12 +91,12 @@ def registered_errors(model: Mapping[str, Any]) -> Path | None:
 
 def render(figures: Mapping[str, Any]) -> str:
     """Return the page; every value is escaped."""
-    import jinja2
-
     model, gates = figures["model"], figures["gates"]
     version = "not registered yet" if model["pending"] else f"version {model['version']}, alias {model['alias']}"
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(_TEMPLATE).render(
+    return static.render(
+        templating.environment(_TEMPLATES),
+        "index.html",
+        images=False,
         model=f"{model['model']}, {version}",
         problems=[
             text for text in (figures["problem"], *training_warnings(figures), figures["weak_suspicions"]) if text

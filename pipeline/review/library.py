@@ -186,7 +186,7 @@ def _optional_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _tuples(frame: pd.DataFrame, columns: Sequence[str]) -> Any:
-    return frame[list(columns)].itertuples(index=False, name=None)
+    return zip(*(frame[name].tolist() for name in columns), strict=True)  # far quicker than rows of a frame
 
 
 def _origins(frame: pd.DataFrame) -> dict[str, list[tuple[str, str]]]:

@@ -57,7 +57,7 @@ def test_both_sides_have_their_own_labels_and_the_same_counts(test_set):
     raw = pd.Series({"p": "a", "q": "b", "r": "b", "dropped": "a"})  # r was relabelled; s had two labels
     decided = pd.Series({"r": "a", "s": "b", "q": "b", "dropped": "drop"})
     before, after = reviewed.compare_labels(test_set, test_set.head(0), raw, decided, OWN, 0.95)
-    counts = {"relabelled": 1, "confirmed": 1, "dropped": 1, "unsure": 0, "escalated": 0}
+    counts = {"relabelled": 1, "changed": 2, "confirmed": 1, "dropped": 1, "unsure": 0, "escalated": 0}
     assert {key: before[key] for key in counts} == {key: after[key] for key in counts} == counts
     assert (before["pictures"], after["pictures"]) == (3, 4)
     assert before["summary"]["accuracy"] == 1.0

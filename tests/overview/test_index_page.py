@@ -8,8 +8,8 @@ import pytest
 from pipeline.core import paths
 from pipeline.overview import decided, index_page
 
-SIDE = {"pictures": 190, "relabelled": 3, "confirmed": 40, "dropped": 0, "unsure": 1, "escalated": 2, "accuracy": 0.5,
-        "macro_recall": 0.25, "unsafe_recall": None}  # fmt: skip
+SIDE = {"pictures": 190, "changed": 7, "relabelled": 3, "confirmed": 40, "dropped": 0, "unsure": 1, "escalated": 2,
+        "accuracy": 0.5, "macro_recall": 0.25, "unsafe_recall": None}  # fmt: skip
 
 FIGURES = {
     "sighted": 1556,
@@ -94,7 +94,7 @@ def test_what_decisions_changed_stands_side_by_side(figures):
     cleaned = SIDE | {"pictures": 189, "accuracy": 0.625}
     figures["decisions"] = {"pictures": 50, "escalated": 3, "raw": SIDE, "cleaned": cleaned}
     page = index_page.render(figures)
-    assert "50 pictures decided: 3 test pictures relabelled, 40 confirmed, 1 unsure, 2 escalated." in page
+    assert "50 pictures decided: 7 relabelled or resolved, 3 of these in the test set, 40 confirmed, 1 unsure" in page
     assert "190 pictures, labels as decided" in page
     assert '<td>accuracy</td><td class="number">50.0 %</td><td class="number">62.5 %</td>' in page
     lines = decided.lines(figures["decisions"])
