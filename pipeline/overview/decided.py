@@ -38,12 +38,14 @@ def lines(figures: Mapping[str, Any]) -> list[str]:
     table = rows(figures)
     if not table:
         return []
-    handed = f"escalated  {figures['escalated']:,} pictures, for someone to handle: {paths.ESCALATIONS}"
+    escalated = figures["escalated"]
+    named = f"{escalated:,} picture{'s' * (escalated != 1)}"
+    handed = f"escalated  {named}, for someone to handle: {paths.ESCALATIONS}"
     return [
         f"decisions  on {figures['pictures']:,} pictures: {counts(figures)}",
         f"           {'the fine-tuned model, test set':<34}{'as scraped':>12}{'as decided':>12}",
         *(f"             {name:<32}{before:>12}{after:>12}" for name, before, after in table),
-        *([handed] if figures["escalated"] else []),
+        *([handed] if escalated else []),
     ]
 
 

@@ -28,11 +28,13 @@ def finished(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_json({"sighted": 60, "quarantined": {"total": 5, "reason": {}}}, paths.METRICS / "validate.json")
     people = {"decisions": {"rows": 12, "unknown": 2, "quarantined": 1}, "reports": {"rows": 3}}
-    counts = {"exact_copies": 3, "conflicts": 2, "kept": 50}
+    counts = {"exact_copies": 3, "conflicts": 2, "kept": 50, "decisions": 12, "escalated": 1}
     write_json(counts | {"annotations": people}, paths.METRICS / "dedupe.json")
     write_json({"annotations": {"slices": {"rows": 4, "copy": 4}}}, paths.METRICS / "split.json")
     frozen = FIGURES | {"accuracy": 0.5, "recall": {"drawings": None, "porn": 0.25}}
-    write_json({"frozen": frozen, "finetuned": FIGURES}, paths.METRICS / "evaluate.json")
+    scraped = {"pictures": 39, "accuracy": 0.8, "macro_recall": 0.7, "unsafe_recall": None}
+    sides = {"raw": scraped, "cleaned": scraped | {"pictures": 40, "changed": 6, "relabelled": 2, "confirmed": 5}}
+    write_json({"frozen": frozen, "finetuned": FIGURES, "evidence": sides}, paths.METRICS / "evaluate.json")
     write_json({"pictures": 50, "contradicted": 2}, paths.METRICS / "audit.json")
     paths.LABEL_ISSUES.parent.mkdir()
     paths.LABEL_ISSUES.write_text("sha256,label,suggested\na,porn,drawings\nb,porn,drawings\n", encoding="utf-8")
@@ -46,7 +48,11 @@ def test_summary_tells_the_runs_figures_and_what_to_type_next(nsfw, finished):
     assert code == 0
     for figure in ("60 sighted", "5 quarantined", "3 exact copies", "2 conflicts", "50 kept", "40 pictures"):
         assert figure in out
-    table = {line.rsplit(maxsplit=4)[0].strip(): line.split()[-4:] for line in out.splitlines() if line.endswith(" %")}
+    first, _, second = out.partition("decisions  ")
+    table, decided = (
+        {line.rsplit(maxsplit=4)[0].strip(): line.split()[-4:] for line in part.splitlines() if line.endswith(" %")}
+        for part in (first, second)
+    )
     assert table["accuracy"] == ["50.0", "%", "90.0", "%"]
     assert table["recall porn"] == ["25.0", "%", "75.0", "%"]
     assert re.search("model +nsfw.* version 3, models:/nsfw/3, alias challenger", out)
@@ -56,6 +62,9 @@ def test_summary_tells_the_runs_figures_and_what_to_type_next(nsfw, finished):
         "people     3 of 12 rows of data/decisions.csv to look at",
         "people     4 of 4 rows of data/slices.csv to look at",
     ]
+    assert "on 12 pictures: 6 relabelled or resolved, 2 of these in the test set, 5 confirmed" in out
+    assert decided["macro recall"] == ["70.0", "%", "70.0", "%"]  # as scraped, as decided
+    assert "1 picture, for someone to handle: reports/escalations.csv" in out
     assert "make ui" in out
 
 

@@ -259,3 +259,17 @@ def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_screen(browser
         assert faults == [], step
         assert page.evaluate("document.documentElement.scrollWidth") <= width, step
     assert page.problems == []
+
+
+def test_after_a_while_of_looking_the_page_asks_for_a_pause(browser, pictures):
+    change(pause_minutes=0.02)
+    with server() as (_, url):
+        page = opened(browser, url)
+        assert page.locator("#pause").is_hidden()
+        for _ in range(8):
+            page.wait_for_timeout(250)
+            press(page, "ArrowRight")
+        page.locator("#pause").wait_for()
+        page.get_by_role("button", name="I have paused").click()
+        assert page.locator("#pause").is_hidden()
+        assert page.problems == []
