@@ -71,19 +71,36 @@ def save(model: Any, path: Path) -> None:
         named = temporary.with_suffix(".keras")  # Keras needs this ending
         try:
             bare.save(named)
-            _without_dates(named, temporary)
+            _reproducible(named, temporary)
         finally:
             named.unlink(missing_ok=True)
 
 
-def _without_dates(source: Path, target: Path) -> None:
-    """Copy a .keras archive (a zip without compression) with a fixed date in place of the date of saving."""
+def _reproducible(source: Path, target: Path) -> None:
+    """Copy a .keras archive (a zip without compression) without what differs from process to process.
+
+    A fixed date stands for the date of saving, and numbers in order of appearance for objects' addresses in memory.
+    """
     with zipfile.ZipFile(source) as original, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as copy:
         for name in original.namelist():
             data = original.read(name)
             if name == "metadata.json":
                 data = json.dumps(json.loads(data) | {"date_saved": "1980-01-01@00:00:00"}).encode()
+            if name == "config.json":
+                data = json.dumps(_numbered(json.loads(data), {})).encode()
             copy.writestr(zipfile.ZipInfo(name), data)
+
+
+def _numbered(value: Any, numbers: dict[int, int]) -> Any:
+    """Return a configuration in which Keras' `shared_object_id`, an address, is a number from 0."""
+    if isinstance(value, list):
+        return [_numbered(item, numbers) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: numbers.setdefault(item, len(numbers)) if key == "shared_object_id" else _numbered(item, numbers)
+        for key, item in value.items()
+    }
 
 
 def load(path: Path) -> Any:

@@ -1,4 +1,5 @@
 import json
+import re
 import time
 import zipfile
 
@@ -147,6 +148,20 @@ def test_a_model_is_the_same_bytes_whenever_it_is_saved(parts, tmp_path):
     time.sleep(2.1)  # a zip's dates count by two seconds
     network.save(model, tmp_path / "b.keras")
     assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
+
+
+def test_objects_that_layers_share_are_known_by_numbers_and_not_by_addresses_in_memory(tmp_path):
+    policies = [keras.DTypePolicy("float32"), keras.DTypePolicy("bfloat16")]
+    inputs = keras.Input((4,))
+    outputs = inputs
+    for policy in [*policies, *policies]:
+        outputs = keras.layers.Dense(4, dtype=policy)(outputs)
+    model = keras.Model(inputs, outputs)
+    network.save(model, tmp_path / "model.keras")
+    config = zipfile.ZipFile(tmp_path / "model.keras").read("config.json").decode()
+    assert set(re.findall(r'"shared_object_id": (\d+)', config)) == {"0", "1"}
+    again = network.load(tmp_path / "model.keras")
+    assert [layer.dtype_policy.name for layer in again.layers[1:]] == ["float32", "bfloat16"] * 2
 
 
 def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
