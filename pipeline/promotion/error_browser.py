@@ -122,7 +122,7 @@ def _matrix(document: Document) -> list[dict[str, Any]]:
             {
                 "id": f"cell-{number}-{column}",
                 "count": count,
-                "shade": round(_SHADES * count / total) if total else 0,
+                "shade": -(-_SHADES * count // total) if total else 0,
                 "right": name == document.labels[column],
                 "said": document.labels[column],
             }
