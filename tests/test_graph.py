@@ -188,7 +188,9 @@ def test_git_ignores_every_out():
     assert by_hand == paths
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["ingest", "folder", "--help"], ["tune", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["ingest", "folder", "--help"], ["ingest", "urls", "--help"], ["tune", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments):
     command = [str(Path(sys.executable).with_name("nsfw")), *arguments]
     environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}

@@ -14,13 +14,10 @@ from pipeline.web_ingest import crawl, robots
 from pipeline.web_ingest.addresses import is_public
 from pipeline.web_ingest.failures import RefusedError
 from pipeline.web_ingest.journal import Journal, Outcome
+from tests.support.crawls import LIMITS, loopback
 from tests.support.pictures import sha
 from tests.support.web_server import WebServer, lookup, picture, web_server
 
-LIMITS = Ingest(
-    contact="mailto@example.org", connections=16, per_host=16, delay_seconds=0.0, attempts=3, backoff_seconds=0.01,
-    longest_wait_seconds=5.0, seconds=0.6, picture_mb=1, min_success=0.5,
-)  # fmt: skip
 CONNECTED: list[str] = []  # every address that this process connects to
 
 
@@ -30,11 +27,6 @@ def audit(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(audit)
-
-
-def loopback(address: str) -> bool:
-    """The rule of the tests: what is public, and the server."""
-    return address == "127.0.0.1" or is_public(address)
 
 
 @pytest.fixture
@@ -48,7 +40,7 @@ def server() -> Iterator[WebServer]:
 def fetch(tmp_path, urls: list[str], *, rule=loopback, lookup=lookup, **limits: object) -> dict[str, Outcome]:
     journal = Journal(tmp_path / "journal.db")
     left = [url for url in urls if journal.outcome(url) is None]
-    changed = LIMITS.model_copy(update=limits)
+    changed = Ingest.model_validate(LIMITS | limits)
     crawl.fetch_all(left, journal, changed, "me@example.org", done=lambda: None, rule=rule, lookup=lookup)
     outcomes = {url: journal.outcome(url) for url in urls}
     contents = {outcome.sha256: journal.content(outcome.sha256) for outcome in outcomes.values() if outcome.sha256}
