@@ -25,7 +25,10 @@ Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 
 async def resolve(host: str, port: int) -> Sequence[str]:
     """Return the addresses of a name, as texts, from the system's resolver."""
-    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # of Python's own encoding of names: a part is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, "not a name") from None
     return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
@@ -58,7 +61,7 @@ def check(rule: AddressRule, address: str, words: str) -> None:
 
 
 def open_session(
-    rule: AddressRule, contact: str, connections: int, *, lookup: Lookup = resolve, tls: ssl.SSLContext | None = None
+    rule: AddressRule, contact: str, connections: int, *, lookup: Lookup = resolve
 ) -> aiohttp.ClientSession:
     """Return a session of at most `connections` connections, whose requests name `contact`; close it afterwards."""
 
@@ -72,7 +75,7 @@ def open_session(
         use_dns_cache=False,
         resolver=CheckedResolver(rule, lookup),
         socket_factory=open_socket,
-        ssl=True if tls is None else tls,
+        ssl=ssl.create_default_context(),
     )
     return aiohttp.ClientSession(
         connector=connector,

@@ -1,6 +1,5 @@
 """Why a URL gave no picture: for good, or for now. A reason is `code: detail`, as in every row of data/sightings."""
 
-import asyncio
 import socket
 
 import aiohttp
@@ -28,7 +27,8 @@ class ForbiddenAddressError(Exception):
     """A name resolves to an address that may not be connected to, or a URL holds one."""
 
 
-CLIENT_ERRORS = (aiohttp.ClientError, asyncio.TimeoutError, ForbiddenAddressError)
+# Beside the client's own: what hostile bytes may make of it.
+CLIENT_ERRORS = (aiohttp.ClientError, TimeoutError, ForbiddenAddressError, ValueError, OSError)
 
 # The first row that an error is an instance of counts.
 _MEANINGS: tuple[tuple[type[BaseException], type[RefusedError | TransientError], str], ...] = (
@@ -39,6 +39,8 @@ _MEANINGS: tuple[tuple[type[BaseException], type[RefusedError | TransientError],
     (aiohttp.ClientConnectionError, TransientError, "reset: the server closed the connection"),
     (aiohttp.InvalidURL, RefusedError, "bad_url: not a web address"),
     (aiohttp.NonHttpUrlClientError, RefusedError, "bad_url: not a web address"),
+    (ValueError, RefusedError, "bad_response: not an answer of HTTP"),
+    (OSError, TransientError, "reset: the server closed the connection"),
 )
 
 

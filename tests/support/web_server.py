@@ -3,6 +3,7 @@
 import gzip
 import io
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -43,7 +44,8 @@ def redirect(target: str) -> bytes:
 class WebServer:
     """Counts the requests for each (host, path), and answers them by path."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.requests: Counter[tuple[str, str]] = Counter()
         self.heads: list[str] = []
         self.changed = False
@@ -53,7 +55,7 @@ class WebServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, path: str, host: str = "good.test") -> str:
-        return f"http://{host}:{self.port}/{path}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}/{path}"
 
     def close(self) -> None:
         self._closing.set()
@@ -68,13 +70,15 @@ class WebServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as lines:
-            connection.settimeout(10)
-            try:
+        connection.settimeout(10)
+        try:
+            if self._tls:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            with connection, connection.makefile("rb") as lines:
                 while self._answer(connection, lines):
                     pass
-            except OSError:  # the client has had enough
-                return
+        except OSError:  # the client has had enough
+            connection.close()
 
     def _answer(self, connection: socket.socket, lines: io.BufferedReader) -> bool:
         head = ""
@@ -219,8 +223,8 @@ async def lookup(host: str, port: int) -> list[str]:
 
 
 @contextmanager
-def web_server() -> Iterator[WebServer]:
-    server = WebServer()
+def web_server(tls: ssl.SSLContext | None = None) -> Iterator[WebServer]:
+    server = WebServer(tls)
     try:
         yield server
     finally:

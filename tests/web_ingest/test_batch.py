@@ -12,7 +12,7 @@ import yaml
 from pipeline.core.errors import UserError
 from pipeline.data import batch_writer, removed_contents, sightings
 from pipeline.params.ingest import Ingest
-from pipeline.web_ingest import addresses, batch, connecting, ingest, report
+from pipeline.web_ingest import addresses, batch, ingest, report
 from pipeline.web_ingest.journal import Journal, open_journal
 from pipeline.web_ingest.lists import Item
 from tests.support.crawls import LIMITS, items, loopback
@@ -200,7 +200,7 @@ def test_nsfw_ingest_urls_takes_the_scrapers_layout_as_it_lies(root, server, nsf
         folder = root / "raw_data" / label
         folder.mkdir(parents=True)
         (folder / f"urls_{label}.txt").write_text("\n".join(server.url(path) for path in paths) + "\n\n# end\n")
-    code, out, err = nsfw("ingest", "urls", "raw_data", "--source", "web")
+    code, out, err = nsfw("ingest", "urls", "raw_data", "--source", "web")  # README's line
     assert (code, err) == (0, "")
     assert "5 URLs: 3 with pictures (60.0%); 5 new sightings, 3 new contents in 1 shards" in out
     assert "next: git add data.dvc && git commit -m 'Ingest web'" in out
@@ -233,5 +233,4 @@ def test_below_the_floor_it_fails_after_everything_is_written(root, server, nsfw
 def test_the_command_has_no_way_past_the_address_rule(nsfw):
     _, out, _ = nsfw("ingest", "urls", "--help")
     assert "address" not in out.lower()
-    assert connecting.open_session.__kwdefaults__["tls"] is None
     assert ingest.crawl.fetch_all.__kwdefaults__["rule"] is addresses.is_public

@@ -6,13 +6,17 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.params.ingest import Ingest
 from pipeline.web_ingest import crawl, robots
 from pipeline.web_ingest.addresses import is_public
 from pipeline.web_ingest.failures import RefusedError
+from pipeline.web_ingest.fetching import parse_url
 from pipeline.web_ingest.journal import Journal, Outcome
 from tests.support.crawls import LIMITS, loopback
 from tests.support.pictures import sha
@@ -145,6 +149,21 @@ def test_a_url_that_may_not_be_requested_is_refused_without_a_connection(tmp_pat
 def test_the_systems_resolver_reads_odd_numbers_as_addresses_which_are_checked_too(tmp_path):
     (outcome,) = fetch(tmp_path, ["http://0x7f.1/"], rule=is_public, lookup=crawl.resolve).values()
     assert outcome.reason == "forbidden_address: 0x7f.1 resolves to 127.0.0.1"
+
+
+def test_a_name_that_no_server_can_know_is_refused(tmp_path):
+    urls = [f"http://{'a' * 70}.test/", "http://a..test/"]
+    outcomes = fetch(tmp_path, urls, lookup=crawl.resolve).values()
+    assert {outcome.reason.partition(":")[0] for outcome in outcomes} <= {"dns", "bad_url"}
+
+
+@given(st.text() | st.from_regex(r"https?://[^\s]*", fullmatch=True))
+def test_any_text_is_a_url_or_refused(text):
+    with suppress(RefusedError):  # and nothing else
+        url = parse_url(text)
+        assert url.scheme in {"http", "https"}
+        assert url.raw_host
+        assert url.raw_user is None
 
 
 def test_a_name_that_changes_its_answer_gains_nothing(server, tmp_path):
