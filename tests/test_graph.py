@@ -31,7 +31,7 @@ LAYERS = (
     {"duplicates", "serving", "training"},
     {"catalog", "evidence"},
     {"registry"},
-    {"batch_scoring", "exporting", "promotion", "takedown", "tuning"},
+    {"batch_scoring", "exporting", "promotion", "takedown", "tuning", "web_ingest"},
     {"model_import", "overview", "reports", "service"},
     {"demo", "review"},
     {"cli", "stages"},
@@ -98,7 +98,7 @@ def test_params_yaml_and_the_models_have_the_same_keys_in_the_same_order():
 
 
 def test_every_key_reaches_a_stage_and_every_entry_is_a_key():
-    of_commands = ("review.", "tune.", "score.", "export.", "serve.", "reports.")
+    of_commands = ("review.", "tune.", "score.", "export.", "serve.", "reports.", "ingest.")
     known = [key for key in fields(Params) if not key.startswith(of_commands)]
     entries = {entry for stage in STAGES.values() for entry in stage["params"]}
     assert [key for key in known if not any(covers(entry, key) for entry in entries)] == []
@@ -188,7 +188,9 @@ def test_git_ignores_every_out():
     assert by_hand == paths
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["ingest", "folder", "--help"], ["tune", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["ingest", "folder", "--help"], ["ingest", "urls", "--help"], ["tune", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments):
     command = [str(Path(sys.executable).with_name("nsfw")), *arguments]
     environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}

@@ -15,8 +15,8 @@ MODULES = sorted(
     for path in ROOT.glob(f"{room}/**/*.py")
 )
 EMPTY = {"found", "place", "places", "asked", "said", "kept", "told", "todo", "eyes", "closely", "crew", "linger"}
-# The names of others: HTTP's status, Python's errors.
-OTHERS = {"not_found", "FileNotFoundError", "ModuleNotFoundError", "PackageNotFoundError"}
+# The names of others: HTTP's status, Python's errors, sockets' options.
+OTHERS = {"SO_LINGER", "not_found", "FileNotFoundError", "ModuleNotFoundError", "PackageNotFoundError"}
 
 
 def identifiers(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -1,5 +1,6 @@
 """The commands that make data/ and look into copies: init, sample, ingest, duplicates."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -109,6 +110,50 @@ def ingest_folder(
     lines = [*folders.describe(scanned, taken), f"next: git add data.dvc && git commit -m 'Ingest {name}'"]
     document = {"files": len(scanned), "skipped": scanned.skipped, **vars(taken)}
     print_result(document, [*lines, "      dvc repro"], as_json=as_json)
+
+
+@ingest_app.command("urls")
+def ingest_urls(
+    lists: Annotated[
+        Path, typer.Argument(metavar="LIST_OR_DIR", help="A file with a URL a line, or DIR/<label>/urls_<label>.txt.")
+    ],
+    label: Annotated[str | None, typer.Option(help="The label of a single list.")] = None,
+    source: Annotated[str | None, typer.Option(help="The name of the batch; that of the list by default.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start with an empty data/.")] = False,
+    keep_sample: Annotated[bool, typer.Option("--keep-sample", help="Mix with the bundled sample.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch URLs politely and safely into data/: a sighting for every one. Cut short, the same command goes on."""
+    from tqdm import tqdm
+
+    from pipeline.data import folder as folders
+    from pipeline.data import project
+    from pipeline.params.root import load_params
+    from pipeline.web_ingest import ingest as web
+    from pipeline.web_ingest import lists as listed
+
+    project.check_root()
+    if fresh and keep_sample:
+        raise typer.BadParameter("--fresh and --keep-sample exclude each other")
+    params = load_params()
+    project.check_outside(lists)
+    items = listed.read(lists, label, params.labels.names)
+    name = folders.check_source(web.default_source(lists) if source is None else source)
+    with tqdm(desc="fetch", unit="URL", disable=None) as bar:
+
+        def progress(urls: int, done: int) -> Callable[[], object]:
+            bar.reset(urls)
+            bar.initial = bar.n = done
+            return bar.update
+
+        report = web.ingest(items, name, params.ingest, fresh=fresh, keep_sample=keep_sample, progress=progress)
+    nexts = [f"next: git add data.dvc && git commit -m 'Ingest {name}'", "      dvc repro"]
+    print_result(report.to_document(), [*report.lines(), *nexts], as_json=as_json)
+    if not report.enough:
+        raise UserError(
+            f"only {report.success:.1%} of the URLs gave pictures, and ingest.min_success is {report.min_success:.1%}. "
+            "All rows were written; data/fetches says why each failed."
+        )
 
 
 @duplicates_app.command("explain")

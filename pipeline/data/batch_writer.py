@@ -16,6 +16,7 @@ from pipeline.data import batch_names, shards
 
 SHARD_PICTURES = 1_000
 SHARD_BYTES = 512 * 2**20
+FETCHES = "fetches"  # the folder, in data/, of a batch's second table: what its sources answered, a row for a sighting
 INCOMING = ".incoming"  # in data/, so that a move is a rename; .dvcignore names it
 
 
@@ -40,9 +41,14 @@ class Writer:
         if len(self._pending) >= SHARD_PICTURES or self._bytes >= SHARD_BYTES:
             self._flush()
 
-    def commit(self, number: int, source: str, sighted: pd.DataFrame) -> str:
-        """Store what was added, with its sightings, as batch `number` of `source`; return the batch's name."""
+    def commit(self, number: int, source: str, sighted: pd.DataFrame, *, fetches: pd.DataFrame | None = None) -> str:
+        """Store what was added, with its sightings, as batch `number` of `source`; return the batch's name.
+
+        `fetches`: a table of what the sources answered, for data/fetches.
+        """
         self._flush()
+        if fetches is not None:
+            tables.write_parquet(fetches, self._data / INCOMING / FETCHES)
         table = self._data / INCOMING / "sightings"
         tables.write_parquet(sighted, table)
         self._digest.update(table.read_bytes())
@@ -70,5 +76,8 @@ def recover(data: Path) -> None:
     for table in sorted(incoming.glob("*.parquet")):  # one at most
         for shard in sorted(incoming.glob("*.tar")):
             shard.rename(data / "shards" / f"{table.stem}-{shard.name}")
+        if (incoming / FETCHES).exists():
+            (data / FETCHES).mkdir(exist_ok=True)
+            (incoming / FETCHES).rename(data / FETCHES / table.name)
         table.rename(data / "sightings" / table.name)
     shutil.rmtree(incoming, ignore_errors=True)

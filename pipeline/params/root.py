@@ -22,6 +22,7 @@ from pipeline.params.embed import Embed
 from pipeline.params.evaluate import Evaluate, Policy
 from pipeline.params.export import Export
 from pipeline.params.finetune import Finetune
+from pipeline.params.ingest import Ingest
 from pipeline.params.labels import Labels
 from pipeline.params.messages import problems
 from pipeline.params.pack import Pack
@@ -62,6 +63,7 @@ class Params(Section):
     export: Export
     serve: Serve
     reports: Reports
+    ingest: Ingest
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,0 +1,90 @@
+"""From lists of URLs to a batch of data/: fetched into a journal, and written under data/'s lock when all is there.
+
+A run that is killed at any moment and run again fetches nothing twice, and ends in the same tables.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.data import folder, project
+from pipeline.params.ingest import Ingest
+from pipeline.web_ingest import batch, crawl
+from pipeline.web_ingest.addresses import AddressRule, is_public
+from pipeline.web_ingest.connecting import Lookup, resolve
+from pipeline.web_ingest.journal import Journal, open_journal
+from pipeline.web_ingest.lists import Item
+from pipeline.web_ingest.report import Report, report
+
+JOURNALS = paths.CACHE / "web_ingest"
+
+
+def contact_of(limits: Ingest) -> str:
+    """Return whom a server's owner may turn to.
+
+    Raises:
+        UserError: params.yaml names nobody.
+
+    """
+    if limits.contact is None:
+        raise UserError(
+            "ingest.contact in params.yaml is null: name a mail address or a page about you, which every request "
+            "will carry, and run this again. Nothing was fetched."
+        )
+    return limits.contact
+
+
+def fetch(
+    items: Sequence[Item],
+    journal: Journal,
+    limits: Ingest,
+    *,
+    progress: Callable[[int, int], Callable[[], object]],
+    rule: AddressRule = is_public,
+    lookup: Lookup = resolve,
+) -> None:
+    """Fetch every URL that the journal has no outcome for; `progress` gets how many there are, and how many are done.
+
+    `rule`, `lookup`: as `crawl.fetch_all` has them.
+    """
+    contact = contact_of(limits)
+    urls = list(dict.fromkeys(item.url for item in items))
+    left = [url for url in urls if journal.outcome(url) is None]
+    if left:
+        done = progress(len(urls), len(urls) - len(left))
+        crawl.fetch_all(left, journal, limits, contact, done=done, rule=rule, lookup=lookup)
+
+
+def ingest(
+    items: Sequence[Item],
+    source: str,
+    limits: Ingest,
+    *,
+    fresh: bool,
+    keep_sample: bool,
+    progress: Callable[[int, int], Callable[[], object]],
+) -> Report:
+    """Fetch the items, and write them as a batch of `source`, versioned in DVC.
+
+    Raises:
+        UserError: nobody is named as contact; data/ may not take the batch, which is known before anything is fetched.
+
+    """
+    contact_of(limits)
+    if not fresh:
+        with project.ingest_lock():
+            project.prepare_for_batch(source, fresh=False, keep_sample=keep_sample)
+    with open_journal(JOURNALS, source) as journal:
+        fetch(items, journal, limits, progress=progress)
+        with project.ingest_lock():
+            project.prepare_for_batch(source, fresh=fresh, keep_sample=keep_sample)
+            written = batch.write(items, journal, paths.DATA, source)
+            project.add_data()
+        journal.delete()
+    return report(written, limits.min_success)
+
+
+def default_source(path: Path) -> str:
+    """Return a source name made of the list's or the folder's own name."""
+    return folder.default_source(path if path.is_dir() else path.with_suffix(""))

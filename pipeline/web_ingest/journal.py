@@ -1,0 +1,134 @@
+"""What was fetched already: an SQLite file outside data/, so that a run that is killed fetches nothing twice.
+
+An answer and its bytes are one transaction: after a SIGKILL either both are there or neither. The file is deleted when
+the batch is in data/.
+"""
+
+import fcntl
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from pipeline.core.errors import UserError
+
+STORED, REFUSED = "stored", "refused"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the fetching of a URL ended. `bytes`: of the content; `sha256`: None without one; `fetched_at`: ISO 8601."""
+
+    status: str
+    reason: str
+    final_url: str
+    http_status: int
+    content_type: str
+    etag: str
+    bytes: int
+    sha256: str | None
+    extension: str
+    attempts: int
+    fetched_at: str
+
+
+_COLUMNS = [column.name for column in fields(Outcome)]
+_SCHEMA = f"""
+create table if not exists outcomes (url text primary key, {", ".join(_COLUMNS)}) without rowid;
+create table if not exists attempts (url text primary key, failed integer not null) without rowid;
+create table if not exists dead (host text primary key, reason text not null) without rowid;
+create table if not exists contents (sha256 text primary key, bytes blob not null);
+"""
+
+
+class Journal:
+    """The answers so far, by URL."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = normal")
+        self._db.executescript(_SCHEMA)
+
+    def record(self, url: str, outcome: Outcome, content: bytes | None = None) -> None:
+        """Record how a URL ended, with its bytes if they are to be stored."""
+        values = asdict(outcome)
+        with self._transaction():
+            marks = ", ".join("?" * (1 + len(values)))
+            self._db.execute(f"insert or ignore into outcomes values ({marks})", (url, *values.values()))  # noqa: S608 -- question marks alone
+            if content is not None:
+                self._db.execute("insert or ignore into contents values (?, ?)", (outcome.sha256, content))
+
+    def outcome(self, url: str) -> Outcome | None:
+        """Return how a URL ended; None if it did not yet."""
+        row = self._db.execute(f"select {', '.join(_COLUMNS)} from outcomes where url = ?", (url,)).fetchone()  # noqa: S608 -- our own names
+        return None if row is None else Outcome(*row)
+
+    def content(self, sha256: str) -> bytes:
+        """Return the bytes of a content that was recorded."""
+        (content,) = self._db.execute("select bytes from contents where sha256 = ?", (sha256,)).fetchone()
+        return bytes(content)
+
+    def failed_attempts(self, url: str) -> int:
+        """Return how many attempts at a URL have failed for now."""
+        row = self._db.execute("select failed from attempts where url = ?", (url,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def note_failed(self, url: str, attempts: int) -> None:
+        """Record that so many attempts at a URL have failed, and that there may be another."""
+        self._db.execute("insert or replace into attempts values (?, ?)", (url, attempts))
+
+    def note_dead(self, host: str, reason: str) -> None:
+        """Record that a host answers nothing."""
+        self._db.execute("insert or ignore into dead values (?, ?)", (host, reason))
+
+    def dead(self) -> dict[str, str]:
+        """Return why each host that answers nothing was given up."""
+        return dict(self._db.execute("select host, reason from dead"))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def delete(self) -> None:
+        """Close the file and delete it: everything of it is in data/."""
+        self.close()
+        for end in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + end).unlink(missing_ok=True)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("begin")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+
+
+@contextmanager
+def open_journal(folder: Path, source: str) -> Iterator[Journal]:
+    """Open the journal of a source's batch, for this process alone.
+
+    Raises:
+        UserError: another process fetches for the same source, or the file is damaged.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{source}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another `nsfw ingest urls` fetches for {source!r}. Wait for it to end.") from None
+        path = folder / f"{source}.db"
+        try:
+            journal = Journal(path)
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"{path} is damaged ({error}). Delete it to fetch that batch anew.") from None
+        try:
+            yield journal
+        finally:
+            journal.close()
