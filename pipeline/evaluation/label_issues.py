@@ -4,14 +4,13 @@
 it and without its group (its cluster of near copies).
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.core.errors import UserError
+from pipeline.evaluation.folds import grouped_folds
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -93,31 +92,6 @@ def weak_model_warning(contradicted: int, pictures: int) -> str:
         f"the model contradicts {100 * share:.0f} % of all labels: it is weak, and so are its suspicions. "
         "Unless that many labels are wrong, most of them are right; look at the first rows only"
     )
-
-
-def grouped_folds(
-    labels: Integers, groups: npt.NDArray[Any], folds: int, seed: int
-) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Return (rows to fit, rows to judge) of each fold; a group lies in one fold, classes are spread evenly.
-
-    Raises:
-        UserError: there are fewer groups than folds, or pictures of less than two classes.
-
-    """
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
-    codes = pd.factorize(groups, sort=True)[0]
-    if codes.max(initial=-1) + 1 < folds:
-        raise UserError(
-            f"audit.folds is {folds}, but there are {codes.max(initial=-1) + 1} clusters. Lower audit.folds."
-        )
-    if np.unique(labels).size < 2:
-        raise UserError("the pictures are of less than two classes, so wrong labels cannot be detected.")
-    if np.bincount(labels).max() < folds:  # too few pictures to stratify by class
-        return list(GroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, codes))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        return list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, codes))
 
 
 def _predict(views: Floats, labels: Integers, judged: Floats, classes: int) -> Floats:

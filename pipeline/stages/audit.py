@@ -1,7 +1,7 @@
 """Find labels that are likely wrong, from predictions of models that did not see the picture; ranked by cleanlab.
 
 Reads   build/embeddings/{train,val,test}.npz, build/splits.parquet, data/decisions.csv, data/sightings/*.parquet;
-        build/packed/ where whole trainings judge
+        build/cross_fit.parquet, where whole trainings judge
 Writes  reports/label_issues.csv (the likely wrong ones), reports/label_noise.csv (how many are, by label and source),
         build/label_quality.parquet (every label's support), metrics/audit.json
 Run     dvc repro audit
@@ -9,7 +9,6 @@ Run     dvc repro audit
 Pictures that people have decided about are not proposed again; docs/audit.md tells how the judges were chosen.
 """
 
-import hashlib
 import logging
 from collections.abc import Sequence
 
@@ -17,20 +16,16 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import files, paths, tables
-from pipeline.core.backbone_table import FEATURES_FILE
 from pipeline.core.errors import UserError
 from pipeline.data import annotation_files
 from pipeline.data import sightings as seen
 from pipeline.evaluation import label_quality
-from pipeline.evaluation.label_issues import grouped_folds, out_of_fold, rank_label_issues, weak_model_warning
+from pipeline.evaluation.label_issues import out_of_fold, rank_label_issues, weak_model_warning
 from pipeline.evaluation.undecided import without_decided
 from pipeline.params.root import Params, load_params
-from pipeline.training import cross_fitting, packed_records
 from pipeline.training.embeddings import Embeddings
-from pipeline.training.identity import digests_of
 
 SPLITS = ("train", "val", "test")
-SECTIONS = ("seed", "labels", "backbone", "augment", "train", "finetune")
 ISSUES = [
     "sha256",
     "label",
@@ -52,28 +47,17 @@ def judge(embeddings: Embeddings, clusters: np.ndarray, params: Params) -> np.nd
     """Return each picture's class probabilities, shape (n, classes), from the judge that params name.
 
     Raises:
-        UserError: there are fewer clusters than folds, or the backbone has no layers to fine-tune.
+        UserError: there are fewer clusters than folds, or `cross_fit` has judged other pictures.
 
     """
-    audit, classes = params.audit, len(params.labels.names)
+    audit, names = params.audit, params.labels.names
     if audit.judge == "features":
         views = embeddings.features[: 1 + audit.views]
-        return out_of_fold(views, embeddings.label, clusters, classes=classes, folds=audit.folds, seed=params.seed)
-    if params.backbone.name == FEATURES_FILE:
-        raise UserError("audit.judge is fine_tuning, but a features file has no layers to tune. Set it to features.")
-    folds = [
-        fold
-        for number in range(audit.repeats)
-        for fold in grouped_folds(embeddings.label, clusters, audit.folds, params.seed + number)
-    ]
-    packed = [file for split in SPLITS for file in packed_records.packed_files(paths.PACKED, split)]
-    values = params.model_dump(include=set(SECTIONS))
-    parts = digests_of("audit", values, [paths.SPLITS, paths.PACKED, paths.EMBEDDINGS])
-    cache = paths.AUDIT_CACHE / hashlib.sha256("".join(parts.values()).encode()).hexdigest()[:16]
-    cache.mkdir(parents=True, exist_ok=True)
-    answer = cross_fitting.probabilities(cross_fitting.Pictures.open(packed, embeddings), folds, params, cache)
-    cross_fitting.forget_others(cache)
-    return answer
+        return out_of_fold(views, embeddings.label, clusters, classes=len(names), folds=audit.folds, seed=params.seed)
+    judged = tables.read_parquet(paths.CROSS_FIT)
+    if judged["sha256"].tolist() != embeddings.sha256.tolist():
+        raise UserError(f"{paths.CROSS_FIT} is of other pictures than {paths.EMBEDDINGS}. Run `dvc repro audit`.")
+    return judged[[f"p_{name}" for name in names]].to_numpy()
 
 
 def quality(
@@ -134,17 +118,11 @@ def summarize(
     }
 
 
-def _all_embeddings() -> Embeddings:
-    parts = [Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in SPLITS]
-    features, sha256, label = zip(*((part.features, part.sha256, part.label) for part in parts), strict=True)
-    return Embeddings(np.concatenate(features, axis=1), np.concatenate(sha256), np.concatenate(label))
-
-
 def main() -> None:
     """Audit the labels."""
     params = load_params()
     names, listed = params.labels.names, params.audit.max_rows
-    embeddings = _all_embeddings()
+    embeddings = Embeddings.join([Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in SPLITS])
     sources = seen.load(paths.SIGHTINGS).drop_duplicates("sha256").set_index("sha256")["source"]
     splits = tables.read_parquet(paths.SPLITS).set_index("sha256").loc[list(embeddings.sha256)].reset_index()
     splits = splits.assign(source=splits["sha256"].map(sources))

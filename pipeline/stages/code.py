@@ -18,7 +18,7 @@ from pipeline.params.root import load_params
 from pipeline.tracking.lineage import digest
 
 _PACKAGED = "pipeline.serving.pyfunc_model"  # `register` packages the serving code without importing it
-_START_FROM_WEIGHTS = ("embed", "train")
+_START_FROM_WEIGHTS = ("embed", "train", "cross_fit")
 
 _log = logging.getLogger(__name__)
 

@@ -46,7 +46,7 @@ class Pictures:
         """
         stored = [packed_records.picture_sha256(row) for row in packed_records.read(packed).as_numpy_iterator()]
         if stored != embeddings.sha256.tolist():
-            raise UserError("build/packed and build/embeddings hold different pictures. Run `dvc repro embed audit`.")
+            raise UserError("build/packed and build/embeddings differ in their pictures. Run `dvc repro embed`.")
         return cls(tuple(packed), embeddings)
 
 
@@ -86,7 +86,7 @@ def probabilities(
         pictures: All labelled pictures.
         folds: (rows to fit, rows to judge) of each model; every row is judged at least once.
         params: labels, backbone, augment, train, finetune, seed.
-        cache: A folder for finished trainings, whose name tells everything that they depend on; a killed audit goes on.
+        cache: A folder for finished trainings, whose name tells everything that they depend on; a killed stage goes on.
 
     """
     classes = len(params.labels.names)
@@ -107,7 +107,7 @@ def _cached(path: Path, pictures: Pictures, fitted: np.ndarray, params: Params, 
     digest = hashlib.sha256(fitted.astype(np.int64).tobytes()).hexdigest()
     if (known := _read(path, digest)) is not None:
         return known
-    _log.info("audit: training %d of %d, on %d pictures", number + 1, total, len(fitted))
+    _log.info("cross_fit: training %d of %d, on %d pictures", number + 1, total, len(fitted))
     logs = _train(pictures, fitted, params.model_copy(update={"seed": params.seed + number}), path.parent)
     with files.atomic(path) as temporary, temporary.open("wb") as opened:
         np.savez(opened, logs=logs, fitted=np.array(digest))
@@ -122,7 +122,7 @@ def _read(path: Path, digest: str) -> np.ndarray | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # noqa: BLE001 -- a damaged file of a cache is made anew
-        _log.warning("audit: %s is damaged (%s) and made anew", path, error)
+        _log.warning("cross_fit: %s is damaged (%s) and made anew", path, error)
         return None
 
 

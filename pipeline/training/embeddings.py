@@ -1,6 +1,7 @@
 """Pooled backbone features on disk: an .npz a split, with `features` (views, n, features), `sha256` and `label` (n)."""
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,16 @@ class Embeddings:
     features: np.ndarray
     sha256: np.ndarray
     label: np.ndarray
+
+    @classmethod
+    def join(cls, parts: "Sequence[Embeddings]") -> "Embeddings":
+        """Return the pictures of several splits as one, in order; all have as many views as the fewest."""
+        views = min(len(part.features) for part in parts)
+        return cls(
+            np.concatenate([part.features[:views] for part in parts], axis=1),
+            np.concatenate([part.sha256 for part in parts]),
+            np.concatenate([part.label for part in parts]),
+        )
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""

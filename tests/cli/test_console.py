@@ -209,7 +209,7 @@ def test_an_unknown_stage_is_exit_2_and_lists_those_there_are(arguments):
     done = stage(*arguments, cwd=_ROOT)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("usage: python -m pipeline {audit,catalog,code,dedupe,")
+    assert done.stderr.startswith("usage: python -m pipeline {audit,catalog,code,cross_fit,dedupe,")
     assert len(done.stderr.splitlines()) == 1
 
 

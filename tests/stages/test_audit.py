@@ -6,7 +6,7 @@ import yaml
 from pipeline.core import paths
 from pipeline.core.errors import StopRequestedError, UserError
 from pipeline.core.files import read_json
-from pipeline.stages import audit
+from pipeline.stages import audit, cross_fit
 from pipeline.training import both_stages
 
 
@@ -123,14 +123,16 @@ def test_whole_trainings_judge_and_a_killed_audit_goes_on(project_copy, monkeypa
 
     monkeypatch.setattr(both_stages, "train", train)
     with pytest.raises(StopRequestedError):
-        audit.main()
+        cross_fit.main()
+    cross_fit.main()
     audit.main()
     seeds = [seed for seed, _ in trained]
     assert [seed - seeds[0] for seed in seeds] == [0, 1, 2, 2, 3]
     pictures = len(pd.read_parquet(paths.SPLITS))
     assert trained[0][1] + trained[1][1] == trained[3][1] + trained[4][1] == pictures
     first = paths.LABEL_ISSUES.read_bytes(), paths.LABEL_QUALITY.read_bytes()
-    audit.main()  # from the cache
+    cross_fit.main()  # from the cache
+    audit.main()
     assert len(trained) == 5
     assert (paths.LABEL_ISSUES.read_bytes(), paths.LABEL_QUALITY.read_bytes()) == first
 
@@ -142,4 +144,10 @@ def test_a_features_file_has_nothing_to_fine_tune(project_copy):
     document["finetune"]["unfreeze"] = "none"
     paths.PARAMS.write_text(yaml.safe_dump(document), encoding="utf-8")
     with pytest.raises(UserError, match=r"audit\.judge is fine_tuning, but a features file has no layers"):
+        cross_fit.main()
+
+
+def test_what_was_judged_of_other_pictures_is_refused(project_copy):
+    judged_by_trainings()  # and `cross_fit` has not run since
+    with pytest.raises(UserError, match=r"cross_fit\.parquet is of other pictures"):
         audit.main()

@@ -27,6 +27,7 @@ STAGES = (
     "train",
     "finetune",
     "evaluate",
+    "cross_fit",
     "audit",
     "register",
 )
