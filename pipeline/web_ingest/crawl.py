@@ -128,13 +128,17 @@ def fetch_all(
                 seconds=limits.seconds,
                 max_bytes=limits.picture_mb * 2**20,
                 longest_wait=limits.longest_wait_seconds,
+                attempts=limits.attempts,
             )
             await Crawl(fetcher, pace, journal, limits, done).run(urls)
 
     try:
         asyncio.run(run())
-    except* sqlite3.Error as errors:
-        reason = errors.exceptions[0]
+    except ExceptionGroup as failures:
+        of_journal = failures.subgroup(sqlite3.Error)
+        if of_journal is None:
+            raise
+        reason = of_journal.exceptions[0]
         raise UserError(f"{journal.path} cannot be written ({reason}). What it holds stays: run this again.") from None
 
 

@@ -61,7 +61,10 @@ def parse_url(text: str) -> URL:
 
 
 class Fetcher:
-    """Fetches pictures, within limits of time (seconds of a request) and size (bytes of an answer)."""
+    """Fetches pictures, within limits of time (seconds of a request) and size (bytes of an answer).
+
+    `longest_wait`, `attempts`: as `Robots` has them.
+    """
 
     def __init__(
         self,
@@ -72,10 +75,11 @@ class Fetcher:
         seconds: float,
         max_bytes: int,
         longest_wait: float,
+        attempts: int,
     ) -> None:
         self._session, self._rule, self._pace = session, rule, pace
         self._seconds, self._max_bytes = seconds, max_bytes
-        self._robots = Robots(self._robots_text, pace, longest_wait)
+        self._robots = Robots(self._robots_text, pace, longest_wait=longest_wait, attempts=attempts)
         self.answered: set[str] = set()  # hosts that answered something
 
     async def picture(self, text: str, facts: Facts) -> bytes:

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-NAMES = {f"{name}.test" for name in ("good", "closed", "slow", "other", "alike", "big", "absent", "flaky")}
+NAMES = {f"{name}.test" for name in ("good", "closed", "slow", "other", "alike", "big", "absent", "flaky", "broken")}
 
 
 def picture(number: int, kind: str = "PNG") -> bytes:
@@ -171,6 +171,8 @@ class WebServer:
             return response(b"User-agent: *\nDisallow: /private\n", kind="text/plain")
         if host == "big.test":
             return response(b"User-agent: a\n" * 9000 + b"Disallow: /\n" * 9000, kind="text/plain")
+        if host == "broken.test":
+            return response(b"", status="500 Oops")
         if host == "flaky.test" and self.requests[host, "robots.txt"] == 1:
             return response(b"", status="503 Later")
         return response(b"", status="404 Not Found")

@@ -3,15 +3,18 @@
 import asyncio
 import re
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.errors import UserError
 from pipeline.params.ingest import Ingest
 from pipeline.web_ingest import crawl, robots
 from pipeline.web_ingest.addresses import is_public
@@ -205,16 +208,15 @@ def test_requests_name_the_contact_and_send_nothing_of_ours(server, tmp_path, mo
 def test_robots_txt_is_obeyed_and_a_name_without_servers_costs_one_request(server, tmp_path):
     urls = [server.url(path, "closed.test") for path in ("private/1", "ok/1")]
     urls += [server.url("ok/1", "big.test"), server.url("ok/1", "flaky.test")]
+    urls += [server.url(f"ok/{number}", "broken.test") for number in range(5)]
     urls += [f"http://absent.test/{number}" for number in range(20)]
     outcomes = fetch(tmp_path, urls, per_host=1)
-    assert [outcome.reason.partition(":")[0] for outcome in outcomes.values()] == [
-        "robots",
-        "",
-        "robots",
-        "",
-        *["dns"] * 20,
-    ]
-    assert sum(outcome.attempts for outcome in list(outcomes.values())[4:]) == 1
+    codes = [outcome.reason.partition(":")[0] for outcome in outcomes.values()]
+    assert codes == ["robots", "", "robots", "", *["robots"] * 5, *["dns"] * 20]
+    assert sum(outcome.attempts for outcome in list(outcomes.values())[9:]) == 1
+    assert {path: count for (host, path), count in server.requests.items() if host == "broken.test"} == {
+        "robots.txt": 3
+    }
     assert server.requests["closed.test", "private/1"] == 0
 
 
@@ -245,6 +247,18 @@ def test_hosts_go_side_by_side_each_at_its_pace(server, tmp_path):
     fetch(tmp_path, urls, delay_seconds=0.2)
     assert 0.55 < time.monotonic() - start < 2.0  # four turns of each host: robots.txt has one
     assert max(server.requests.values()) == 1
+
+
+def test_a_full_disk_is_told_and_what_was_fetched_stays(server, tmp_path, monkeypatch):
+    urls = [server.url("ok/1"), server.url("ok/2")]
+    first = fetch(tmp_path, urls[:1])
+    with monkeypatch.context() as patched:
+        full = Mock(side_effect=sqlite3.OperationalError("database or disk is full"))
+        patched.setattr(Journal, "record", full)
+        with pytest.raises(UserError, match=r"journal\.db cannot be written \(database or disk is full\)"):
+            fetch(tmp_path, urls)
+    assert fetch(tmp_path, urls).items() >= first.items()
+    assert server.requests["good.test", "ok/1"] == 1
 
 
 def test_a_journal_fetches_nothing_twice(server, tmp_path):
