@@ -26,7 +26,8 @@ def take(port: int, work: Path, connections: int, die_after: int) -> None:
         if next(finished) == die_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    limits = Ingest.model_validate(LIMITS | {"connections": connections, "per_host": connections})
+    changes = {"connections": connections, "per_host": connections, "contact": f"with-{connections}@example.org"}
+    limits = Ingest.model_validate(LIMITS | changes)
     with open_journal(work / "journals", "web") as journal:
         ingest.fetch(items(port), journal, limits, progress=lambda *_: done, rule=loopback, lookup=lookup)
         if die_after:

@@ -99,7 +99,8 @@ class WebServer:
             "drip": self._drip, "endless": self._endless, "lying_short": _lying_short, "reset": _reset,
             "endless_head": self._endless_head, "slow_head": self._drip_head,
         }  # fmt: skip
-        behaviour = path.partition("?")[0].partition("/")[0]
+        path = path.partition("?")[0]  # what follows only makes another URL of it
+        behaviour = path.partition("/")[0]
         if behaviour in streams:
             streams[behaviour](connection)
             return False

@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from unittest.mock import Mock
@@ -100,23 +101,45 @@ TAKEN = {
 }  # fmt: skip
 
 
+def wrong_outcomes(outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
+    """Those that are not what REFUSED and TAKEN say of their paths."""
+
+    def right(path: str, outcome: Outcome) -> bool:
+        if path in TAKEN:
+            return (outcome.status, outcome.reason, outcome.attempts) == ("stored", "", TAKEN[path])
+        reason, attempts = REFUSED[path]
+        refused = outcome.status == "refused" and outcome.sha256 is None and outcome.attempts == attempts
+        return refused and re.fullmatch(reason, outcome.reason) is not None
+
+    return {path: outcome for path, outcome in outcomes.items() if not right(path.partition("?")[0], outcome)}
+
+
 def test_every_behaviour_ends_with_its_own_row(server, tmp_path):
     urls = {server.url(path): path for path in (*REFUSED, *TAKEN)}
     outcomes = {urls[url]: outcome for url, outcome in fetch(tmp_path, list(urls)).items()}
-    wrong = {
-        path: outcomes[path]
-        for path, (reason, attempts) in REFUSED.items()
-        if not re.fullmatch(reason, outcomes[path].reason) or outcomes[path].attempts != attempts
-    }
-    assert wrong == {}
-    assert all(outcomes[path].status == "refused" and outcomes[path].sha256 is None for path in REFUSED)
-    assert {path: outcomes[path].attempts for path in TAKEN if outcomes[path].status == "stored"} == TAKEN
+    assert wrong_outcomes(outcomes) == {}
     assert outcomes["gif"].extension == ".gif"
     assert outcomes["ok/1"].sha256 == sha(picture(1))
     assert outcomes["to_other"].final_url == server.url("ok/1", "other.test")
     assert outcomes["gone/1"].http_status == 404
     assert outcomes["etag"].etag == '"five"'
     assert server.requests["good.test", "robots.txt"] == 1
+
+
+@pytest.mark.slow
+def test_a_thousand_urls_of_all_behaviours_in_little_memory(server, tmp_path):
+    stateless = [path for path in (*REFUSED, *TAKEN) if not path.startswith("again")]
+    urls = {server.url(f"{path}?{number}"): f"{path}?{number}" for path in stateless for number in range(22)}
+    assert len(urls) >= 1000
+    tracemalloc.start()
+    outcomes = {
+        urls[url]: outcome
+        for url, outcome in fetch(tmp_path, list(urls), connections=64, per_host=64, seconds=3.0).items()
+    }
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert wrong_outcomes(outcomes) == {}
+    assert peak < 200 * 2**20  # the server's threads included
 
 
 @pytest.mark.parametrize(
