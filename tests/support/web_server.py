@@ -14,7 +14,9 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-NAMES = {f"{name}.test" for name in ("good", "closed", "slow", "other", "alike", "big", "absent", "flaky", "broken")}
+NAMES = {
+    f"{name}.test" for name in ("good", "closed", "slow", "other", "alike", "big", "absent", "flaky", "broken", "lost")
+}
 
 
 def picture(number: int, kind: str = "PNG") -> bytes:
@@ -160,7 +162,7 @@ class WebServer:
             "to_nowhere": response(b"", status="302 Found"),
             "cookie": response(picture(4), "Set-Cookie: id=1; Path=/"),
             "etag": response(picture(5), 'ETag: "five"'),
-            "placeholder": response(picture(8)),
+            "large": response(picture(8).ljust(2 * 2**20, b"\0")),
             "no_http": b"SSH-2.0-OpenSSH_9.9\r\n\r\n",
         } | {
             kind.lower(): response(picture(9, kind), kind=f"image/{kind.lower()}")
@@ -172,6 +174,8 @@ class WebServer:
             return response(b"User-agent: *\nDisallow: /private\n", kind="text/plain")
         if host == "big.test":
             return response(b"User-agent: a\n" * 9000 + b"Disallow: /\n" * 9000, kind="text/plain")
+        if host == "lost.test":
+            return redirect("http://absent.test/robots.txt")
         if host == "broken.test":
             return response(b"", status="500 Oops")
         if host == "flaky.test" and self.requests[host, "robots.txt"] == 1:
