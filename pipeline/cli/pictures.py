@@ -1,6 +1,5 @@
 """The commands that make data/ and look into copies: init, sample, ingest, duplicates."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -139,14 +138,14 @@ def ingest_urls(
     project.check_outside(lists)
     items = listed.read(lists, label, params.labels.names)
     name = folders.check_source(web.default_source(lists) if source is None else source)
-    with tqdm(desc="fetch", unit="URL", disable=None) as bar:
-
-        def progress(urls: int, done: int) -> Callable[[], object]:
-            bar.reset(urls)
-            bar.initial = bar.n = done
-            return bar.update
-
-        report = web.ingest(items, name, params.ingest, fresh=fresh, keep_sample=keep_sample, progress=progress)
+    report = web.ingest(
+        items,
+        name,
+        params.ingest,
+        fresh=fresh,
+        keep_sample=keep_sample,
+        progress=lambda urls, done: tqdm(total=urls, initial=done, desc="fetch", unit="URL", disable=None).update,
+    )
     nexts = [f"next: git add data.dvc && git commit -m 'Ingest {name}'", "      dvc repro"]
     print_result(report.to_document(), [*report.lines(), *nexts], as_json=as_json)
     if not report.enough:

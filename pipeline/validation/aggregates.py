@@ -19,6 +19,16 @@ def locate(sightings: pd.DataFrame, catalogued: pd.Series, quarantined: pd.Serie
     return pd.Series(tables, index=sightings.index, dtype="str").mask(sightings["status"].eq("refused"), "refused")
 
 
+def unfetched(sightings: pd.DataFrame) -> pd.Series:
+    """Return whether a row is a URL that gave no picture: there was never a file that could be broken.
+
+    A dead link says nothing of the pictures that came; `ingest.min_success` is the limit for those. The origin of a
+    file is a path below a folder, which never begins as a URL does.
+    """
+    urls = sightings["origin"].str.match(r"[A-Za-z][A-Za-z0-9+.-]*://", na=False)
+    return sightings["status"].eq("refused") & (urls | sightings["reason"].str.startswith("bad_url:", na=False))
+
+
 def class_sizes(catalog: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     """Return the number of pictures of each label. A content under two labels counts for neither: it is undecided."""
     single = catalog.loc[catalog["labels"].map(len) == 1, "labels"].map(lambda labels: labels[0])

@@ -20,6 +20,7 @@ from pipeline.web_ingest.failures import ForbiddenAddressError
 
 AGENT = "nsfw-pipeline"  # the name that robots.txt may address
 MAX_LINE, MAX_HEADERS = 8190, 100  # bytes of a line of a head, and lines
+_IDLE_SECONDS = 3.0  # of an unused connection: hosts are many, and each holds one of the process's files
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
@@ -72,6 +73,7 @@ def open_session(
 
     connector = aiohttp.TCPConnector(
         limit=connections,
+        keepalive_timeout=_IDLE_SECONDS,
         use_dns_cache=False,
         resolver=CheckedResolver(rule, lookup),
         socket_factory=open_socket,

@@ -65,7 +65,7 @@ class Crawl:
             content = await self._fetcher.picture(url, facts)
         except RefusedError as refused:
             self._refuse(url, refused.reason, facts, attempts)
-            if refused.nameless and parse_url(facts.final_url).raw_host == lane.host:
+            if refused.nameless and lane.host not in self._fetcher.answered:
                 self._give_up(lane, refused.reason)
         except TransientError as failure:
             if self._may_try_again(failure, attempts):
@@ -74,17 +74,23 @@ class Crawl:
                 self._schedule.again(lane, url, min(max(pause, failure.wait), self._limits.longest_wait_seconds))
                 return
             self._refuse(url, failure.reason, facts, attempts)
-            if failure.reason.startswith(_UNREACHED) and lane.host not in self._fetcher.answered:
-                self._give_up(lane, f"host_down: after {attempts} attempts ({failure.reason})")
+            self._judge_host(lane, failure)
         else:
             self._store(url, content, facts, attempts)
         self._schedule.finish(lane)
+
+    def _judge_host(self, lane: Lane, failure: TransientError) -> None:
+        """Give up a host that answers nothing, or that wants a longer pause than we wait."""
+        if failure.wait > self._limits.longest_wait_seconds:
+            self._give_up(lane, f"host_busy: wants a pause of {failure.wait:.0f} s ({failure.reason})")
+        elif failure.reason.startswith(_UNREACHED) and lane.host not in self._fetcher.answered:
+            self._give_up(lane, f"host_down: {failure.reason}")
 
     def _may_try_again(self, failure: TransientError, attempts: int) -> bool:
         return attempts < self._limits.attempts and failure.wait <= self._limits.longest_wait_seconds
 
     def _give_up(self, lane: Lane, reason: str) -> None:
-        """Refuse a host's other URLs without a request: it answers nothing."""
+        """Refuse a host's other URLs without a request."""
         self._dead[lane.host] = reason
         self._journal.note_dead(lane.host, reason)
         for url in self._schedule.drop(lane):
@@ -128,13 +134,17 @@ def fetch_all(
                 seconds=limits.seconds,
                 max_bytes=limits.picture_mb * 2**20,
                 longest_wait=limits.longest_wait_seconds,
+                attempts=limits.attempts,
             )
             await Crawl(fetcher, pace, journal, limits, done).run(urls)
 
     try:
         asyncio.run(run())
-    except* sqlite3.Error as errors:
-        reason = errors.exceptions[0]
+    except ExceptionGroup as failures:
+        of_journal = failures.subgroup(sqlite3.Error)
+        if of_journal is None:
+            raise
+        reason = of_journal.exceptions[0]
         raise UserError(f"{journal.path} cannot be written ({reason}). What it holds stays: run this again.") from None
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,6 +26,7 @@ _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _NO_PICTURE = re.compile(r"text/|application/(?:json|javascript|pdf|xml|xhtml\+xml|zip)|audio/|video/")
 _OBJECTIONS = re.compile(r"\b(noai|noimageai)\b", re.IGNORECASE)
 _CHUNK = 64 * 2**10
+_LARGE, _LARGE_AT_A_TIME = 2**20, 4  # bytes; of more, so few are read at a time that memory suffices
 
 Reader = Callable[[aiohttp.ClientResponse], Awaitable[bytes]]
 
@@ -61,7 +63,10 @@ def parse_url(text: str) -> URL:
 
 
 class Fetcher:
-    """Fetches pictures, within limits of time (seconds of a request) and size (bytes of an answer)."""
+    """Fetches pictures, within limits of time (seconds of a request) and size (bytes of an answer).
+
+    `longest_wait`, `attempts`: as `Robots` has them.
+    """
 
     def __init__(
         self,
@@ -72,10 +77,12 @@ class Fetcher:
         seconds: float,
         max_bytes: int,
         longest_wait: float,
+        attempts: int,
     ) -> None:
         self._session, self._rule, self._pace = session, rule, pace
         self._seconds, self._max_bytes = seconds, max_bytes
-        self._robots = Robots(self._robots_text, pace, longest_wait)
+        self._robots = Robots(self._robots_text, pace, longest_wait=longest_wait, attempts=attempts)
+        self._large = asyncio.Semaphore(_LARGE_AT_A_TIME)
         self.answered: set[str] = set()  # hosts that answered something
 
     async def picture(self, text: str, facts: Facts) -> bytes:
@@ -132,7 +139,7 @@ class Fetcher:
         if _NO_PICTURE.match(response.content_type):
             raise RefusedError(f"not_a_picture: {_shown(response.content_type)}")
         announced = response.content_length or 0
-        body = b"" if announced > self._max_bytes else await _read(response, self._max_bytes)
+        body = b"" if announced > self._max_bytes else await self._read(response, self._max_bytes)
         if max(announced, len(body)) > self._max_bytes:
             raise RefusedError(f"too_large: more than {self._max_bytes} bytes")
         if not body:
@@ -143,14 +150,25 @@ class Fetcher:
         return body
 
     async def _robots_text(self, url: URL) -> bytes:
-        return await self._follow(url, Facts(), _read_robots, ask_robots=False)
+        return await self._follow(url, Facts(), self._read_robots, ask_robots=False)
 
+    async def _read_robots(self, response: aiohttp.ClientResponse) -> bytes:
+        if 400 <= response.status < 500 and response.status != 429:
+            return b""
+        _check_status(response, "robots: robots.txt answers ")
+        return (await self._read(response, MAX_ROBOTS_BYTES))[:MAX_ROBOTS_BYTES]
 
-async def _read_robots(response: aiohttp.ClientResponse) -> bytes:
-    if 400 <= response.status < 500 and response.status != 429:
-        return b""
-    _check_status(response, "robots: robots.txt answers ")
-    return (await _read(response, MAX_ROBOTS_BYTES))[:MAX_ROBOTS_BYTES]
+    async def _read(self, response: aiohttp.ClientResponse, most: int) -> bytes:
+        """Return the body, or its beginning of more than `most` bytes, if it is longer."""
+        body = bytearray()
+        async with AsyncExitStack() as stack:
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                if len(body) <= _LARGE < len(body) + len(chunk):
+                    await stack.enter_async_context(self._large)
+                body += chunk
+                if len(body) > most:
+                    break
+        return bytes(body)
 
 
 def _check_status(response: aiohttp.ClientResponse, words: str = "") -> None:
@@ -162,16 +180,6 @@ def _check_status(response: aiohttp.ClientResponse, words: str = "") -> None:
     if encoding not in {"", "identity"}:
         # Never decoded: pictures gain nothing by it, and what is small may become endless.
         raise RefusedError(f"{words}content_encoding: {_shown(encoding)}, though none was wanted")
-
-
-async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Return the body, or its beginning of more than `most` bytes, if it is longer."""
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK):
-        body += chunk
-        if len(body) > most:
-            break
-    return bytes(body)
 
 
 def _target(url: URL, location: str) -> URL:

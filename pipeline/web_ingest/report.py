@@ -9,6 +9,7 @@ from pipeline.web_ingest.batch import Batch
 from pipeline.web_ingest.journal import STORED
 
 _SHOWN = 8
+_MANY = 8  # URLs with the same bytes, even of one host
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Report:
     """The result of one ingest from the web.
 
     `reasons`: rows without stored bytes, by code. `hosts`: (rows, rows with stored bytes). `repeated`: contents that
-    came from more than one host, as (sha256, URLs, hosts), most URLs first: likely placeholders.
+    came from more than one host, or from many URLs, as (sha256, URLs, hosts), most URLs first: likely placeholders.
     """
 
     batch: Batch
@@ -79,17 +80,17 @@ def report(batch: Batch, min_success: float) -> Report:
         min_success,
         dict(failed.most_common()),
         {host: (count, taken[host]) for host, count in rows.most_common()},
-        _contents_of_several_hosts(batch),
+        _repeated_contents(batch),
     )
 
 
-def _contents_of_several_hosts(batch: Batch) -> list[tuple[str, int, int]]:
+def _repeated_contents(batch: Batch) -> list[tuple[str, int, int]]:
     urls: defaultdict[str, set[str]] = defaultdict(set)
     for row in batch.rows:
         if row["sha256"] is not None:
             urls[row["sha256"]].add(row["origin"])
     counts = [(sha256, len(seen), len({_host(url) for url in seen})) for sha256, seen in urls.items()]
-    return sorted((row for row in counts if row[2] > 1), key=lambda row: (-row[1], row[0]))
+    return sorted((row for row in counts if row[2] > 1 or row[1] >= _MANY), key=lambda row: (-row[1], row[0]))
 
 
 def _host(url: str) -> str:
@@ -100,7 +101,7 @@ def _host(url: str) -> str:
 
 
 def _repeated(sha256: str, urls: int, hosts: int) -> str:
-    return f"{urls} URLs of {hosts} hosts have the same bytes (a placeholder?): {sha256}"
+    return f"{urls} URLs of {hosts} host{'s' if hosts > 1 else ''} have the same bytes (a placeholder?): {sha256}"
 
 
 def _shown(lines: list[str], words: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What robots.txt allows us, read once for each origin."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from protego import Protego
@@ -17,10 +18,16 @@ _MOST_RULES = 2_000_000  # agents times rules: the parser makes so many, and a h
 class Robots:
     """Asks each origin's robots.txt. A missing one allows everything, one that cannot be read nothing (RFC 9309)."""
 
-    def __init__(self, read: Callable[[URL], Awaitable[bytes]], pace: Pace, longest_wait: float) -> None:
-        """`read` returns the text at a URL, b"" where there is none; `longest_wait` limits Crawl-delay, seconds."""
-        self._read, self._pace, self._longest_wait = read, pace, longest_wait
+    def __init__(
+        self, read: Callable[[URL], Awaitable[bytes]], pace: Pace, *, longest_wait: float, attempts: int
+    ) -> None:
+        """`read` returns the text at a URL, b"" where there is none; `longest_wait` limits Crawl-delay, seconds.
+
+        After so many `attempts` to read it that failed, it is not asked for again.
+        """
+        self._read, self._pace, self._longest_wait, self._attempts = read, pace, longest_wait, attempts
         self._tasks: dict[URL, asyncio.Task[Protego]] = {}
+        self._failed: Counter[URL] = Counter()
 
     async def check(self, url: URL) -> None:
         """Return if the URL may be fetched.
@@ -36,6 +43,8 @@ class Robots:
 
     async def _rules(self, url: URL) -> Protego:
         origin = url.origin()
+        if self._failed[origin] >= self._attempts:
+            raise RefusedError("robots: robots.txt cannot be read")
         if origin not in self._tasks:
             self._tasks[origin] = asyncio.create_task(self._load(origin))
         task = self._tasks[origin]
@@ -44,6 +53,7 @@ class Robots:
         except TransientError:
             if self._tasks.get(origin) is task:  # the next attempt reads it again
                 del self._tasks[origin]
+                self._failed[origin] += 1
             raise
 
     async def _load(self, origin: URL) -> Protego:

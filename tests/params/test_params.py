@@ -101,6 +101,9 @@ def test_the_projects_own_params_load():
         ({"review__reviewers": ["ada", "bob", "ada"]}, ["review", "reviewers holds a name twice"]),
         ({"review__reviewers": ["ada+bob"]}, ["review", "'ada+bob'", "plus signs"]),
         ({"review__blur": 101}, ["review.blur", "101"]),
+        ({"ingest__contact": "me@example.org\r\nCookie: a"}, ["ingest", "contact must be a mail address"]),
+        ({"ingest__contact": "(me)@example.org"}, ["ingest", "contact must be a mail address"]),
+        ({"ingest__per_host": 33}, ["ingest", "per_host must not exceed connections"]),
         ({"register__model": "a/b"}, ["register.model", "a/b"]),
     ],
 )  # fmt: skip

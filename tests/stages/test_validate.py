@@ -121,6 +121,19 @@ def test_docs_are_equal_for_equal_data_in_any_order(project: Path) -> None:
     assert len(first) == 11  # the index, and a page of rules and one of results for each of five suites
 
 
+def test_dead_links_are_counted_and_are_no_broken_files(project: Path) -> None:
+    dead = make_sightings().tail(1).loc[lambda row: row.index.repeat(50)]
+    dead = dead.assign(origin=[f"https://a.test/{number}.jpg" for number in range(50)], reason="http_404")
+    odd = dead.tail(1).assign(origin="a.test/1.jpg", reason="bad_url: only http and https")
+    sightings = pd.concat([make_sightings(), dead, odd], ignore_index=True)
+    save(sightings, quarantine=make_quarantine(sightings))
+    validate.main()
+    assert broken() == set()
+    assert metrics()["refused"] == 52
+    assert metrics()["label"]["sexy"] == {"files": 7, "broken": 1, "pictures": 6}
+    assert metrics()["rules"]["totals"]["unreadable_share"]["observed"] == 1 / 32
+
+
 @pytest.mark.slow
 def test_docs_are_equal_in_another_process(project: Path) -> None:
     set_rule("smallest_class", limit=7, severity="warn")

@@ -1,14 +1,15 @@
 """Ingest lists from a server on loopback as `nsfw ingest urls` does, again and again, killed after so many URLs.
 
-    python killed_crawl.py PORT WORK CONNECTIONS DIE_AFTER ...
+    python killed_crawl.py PORT WORK DIE_AFTER ...
 
-Each run is a fork of this process, so that nothing heavy is imported twice. DIE_AFTER 0: it is not killed.
+Leaves WORK/1 and WORK/16, with so many connections. Each run is a fork of this process, so that nothing heavy is
+imported twice. DIE_AFTER 0: it is not killed.
 """
 
 import os
 import signal
 import sys
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 
 from pipeline.params.ingest import Ingest
@@ -25,7 +26,8 @@ def take(port: int, work: Path, connections: int, die_after: int) -> None:
         if next(finished) == die_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    limits = Ingest.model_validate(LIMITS | {"connections": connections, "per_host": connections})
+    changes = {"connections": connections, "per_host": connections, "contact": f"with-{connections}@example.org"}
+    limits = Ingest.model_validate(LIMITS | changes)
     with open_journal(work / "journals", "web") as journal:
         ingest.fetch(items(port), journal, limits, progress=lambda *_: done, rule=loopback, lookup=lookup)
         if die_after:
@@ -35,12 +37,12 @@ def take(port: int, work: Path, connections: int, die_after: int) -> None:
 
 
 def main() -> None:
-    port, work, connections = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    for die_after in map(int, sys.argv[4:]):
+    port, work = int(sys.argv[1]), Path(sys.argv[2])
+    for connections, die_after in product((1, 16), map(int, sys.argv[3:])):
         child = os.fork()
         if not child:
             try:
-                take(port, work, connections, die_after)
+                take(port, work / str(connections), connections, die_after)
             except BaseException as error:  # noqa: BLE001 -- a fork must not run on as the parent does
                 print(repr(error), file=sys.stderr)
                 os._exit(1)

@@ -14,7 +14,9 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-NAMES = {f"{name}.test" for name in ("good", "closed", "slow", "other", "alike", "big", "absent", "flaky")}
+NAMES = {
+    f"{name}.test" for name in ("good", "closed", "slow", "other", "alike", "big", "absent", "flaky", "broken", "lost")
+}
 
 
 def picture(number: int, kind: str = "PNG") -> bytes:
@@ -99,7 +101,8 @@ class WebServer:
             "drip": self._drip, "endless": self._endless, "lying_short": _lying_short, "reset": _reset,
             "endless_head": self._endless_head, "slow_head": self._drip_head,
         }  # fmt: skip
-        behaviour = path.partition("?")[0].partition("/")[0]
+        path = path.partition("?")[0]  # what follows only makes another URL of it
+        behaviour = path.partition("/")[0]
         if behaviour in streams:
             streams[behaviour](connection)
             return False
@@ -159,7 +162,7 @@ class WebServer:
             "to_nowhere": response(b"", status="302 Found"),
             "cookie": response(picture(4), "Set-Cookie: id=1; Path=/"),
             "etag": response(picture(5), 'ETag: "five"'),
-            "placeholder": response(picture(8)),
+            "large": response(picture(8).ljust(2 * 2**20, b"\0")),
             "no_http": b"SSH-2.0-OpenSSH_9.9\r\n\r\n",
         } | {
             kind.lower(): response(picture(9, kind), kind=f"image/{kind.lower()}")
@@ -171,6 +174,10 @@ class WebServer:
             return response(b"User-agent: *\nDisallow: /private\n", kind="text/plain")
         if host == "big.test":
             return response(b"User-agent: a\n" * 9000 + b"Disallow: /\n" * 9000, kind="text/plain")
+        if host == "lost.test":
+            return redirect("http://absent.test/robots.txt")
+        if host == "broken.test":
+            return response(b"", status="500 Oops")
         if host == "flaky.test" and self.requests[host, "robots.txt"] == 1:
             return response(b"", status="503 Later")
         return response(b"", status="404 Not Found")
