@@ -36,7 +36,6 @@ FINETUNED = BUILD / "finetuned"
 PREDICTIONS = BUILD / "predictions.parquet"
 EVIDENCE = BUILD / "evidence"
 CROSS_FIT = BUILD / "cross_fit.parquet"
-LABEL_QUALITY = BUILD / "label_quality.parquet"
 REGISTERED = BUILD / "registered.json"
 
 METRICS = Path("metrics")
