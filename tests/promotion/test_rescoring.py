@@ -28,7 +28,7 @@ def test_two_versions_of_one_file_have_their_own_answers(project, params, monkey
 
     monkeypatch.setattr(rescoring, "_here", lambda test: True)
     spec = {"size": 32, "labels": NAMES}
-    monkeypatch.setattr(rescoring, "_registered", lambda rescored, params: (None, spec, CROP))
+    monkeypatch.setattr(rescoring, "registered_network", lambda rescored, params: (None, spec, CROP))
     monkeypatch.setattr(scoring, "predictions_from_shards", answers)
     rescore = rescoring.rescorer(params)
     first, second, again = (
