@@ -186,16 +186,14 @@ def test_placeholders_and_blank_pictures_are_set_aside_unless_a_person_spoke_of_
     assert len(outputs["set_aside"]) == 10
 
 
-def test_a_reported_picture_stays_itself_and_its_cluster_is_test(copied):
+def test_a_reported_picture_stays_itself_and_stands_for_its_cluster(copied):
     reported = sha(VARIANTS["crop"])
     report((reported, "porn"))
     outputs = run()
     assert reported in set(outputs["deduped"]["sha256"])
     assert LARGEST not in set(outputs["deduped"]["sha256"])
     copies = outputs["duplicates"]
-    held = split.held_out_clusters(
-        pd.concat([outputs["deduped"], copies]), sightings.load(paths.SIGHTINGS), (), {sha(ORIGINAL)}
-    )
+    held = split.clusters_of(pd.concat([outputs["deduped"], copies]), {sha(ORIGINAL)})
     assert held == set(copies["cluster"])  # by a copy that is not kept, too
 
 
