@@ -21,13 +21,15 @@ def previews(
     members: Sequence[shards.Member], folder: Path, limits: Limits, cost: sandbox.WorkerLimits
 ) -> list[bytes | None]:
     """Return each content as a JPEG of `SIDE` px, upright, without metadata; None if it no longer decodes."""
-    outcomes = sandbox.run(partial(_preview, folder.absolute(), limits), members, cost) if members else iter(())
+    worker = partial(encode, folder.absolute(), limits, SIDE, _QUALITY)
+    outcomes = sandbox.run(worker, members, cost) if members else iter(())
     return [None if isinstance(outcome, sandbox.Failure) else outcome for outcome in outcomes]
 
 
-def _preview(folder: Path, limits: Limits, member: shards.Member) -> bytes:
+def encode(folder: Path, limits: Limits, side: int, quality: int, member: shards.Member) -> bytes:
+    """Return a content as a JPEG of `side` px, upright, without metadata; runs in a sandbox worker."""
     image = decode(shards.read(folder, member), limits).image
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((side, side))
     buffer = io.BytesIO()
-    Image.fromarray(np.asarray(image)).save(buffer, "JPEG", quality=_QUALITY)
+    Image.fromarray(np.asarray(image)).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

@@ -3,18 +3,13 @@
 The cache, .cache/thumbnails/, holds pixels: who removes a picture erases them (`erase`).
 """
 
-import io
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from pipeline.core import files, paths
 from pipeline.data import shards
-from pipeline.images import sandbox
-from pipeline.images.decode import decode
+from pipeline.images import previews, sandbox
 from pipeline.images.limits import Limits
 
 SIDE = 256  # px of the longer side
@@ -36,21 +31,12 @@ def read(member: shards.Member, folder: Path, limits: Limits, cost: sandbox.Work
     path = path_of(member.sha256)
     if path.is_file():
         return path.read_bytes()
-    outcome = sandbox.submit(partial(thumbnail, folder.absolute(), limits), member, cost).result()
+    outcome = sandbox.submit(partial(previews.encode, folder.absolute(), limits, SIDE, _QUALITY), member, cost).result()
     if isinstance(outcome, sandbox.Failure):
         return None
     with files.atomic(path) as temporary:
         temporary.write_bytes(outcome)
     return outcome
-
-
-def thumbnail(folder: Path, limits: Limits, member: shards.Member) -> bytes:
-    """Return the JPEG; runs in a worker."""
-    image = decode(shards.read(folder, member), limits).image
-    image.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    Image.fromarray(np.asarray(image)).save(buffer, "JPEG", quality=_QUALITY)
-    return buffer.getvalue()
 
 
 def erase(sha256: Iterable[str]) -> int:
