@@ -68,7 +68,7 @@ def registered_card(model: Mapping[str, Any]) -> Path | None:
 
     """
     from pipeline.registry import evidence_store
-    from pipeline.tracking import server
+    from pipeline.tracking import optional, server
     from pipeline.tracking.absent import or_none
 
     def read() -> Path | None:
@@ -76,10 +76,7 @@ def registered_card(model: Mapping[str, Any]) -> Path | None:
             version = or_none(lambda: client.get_model_version(model["model"], str(model["version"])))
             return None if version is None else evidence_store.cached_copy(version)
 
-    try:
-        folder = None if model["pending"] else server.run_watched(read)
-    except Exception:  # noqa: BLE001 -- MLflow's client raises any exception: the other reports are listed without it
-        return None
+    folder = None if model["pending"] else optional.if_it_answers(read)
     return None if folder is None else folder / CARD_PAGE
 
 

@@ -101,31 +101,27 @@ def _build_status() -> "BuildStatus | None":
     """Return the registry's status of the model in build/; None if the registry does not answer."""
     from pipeline.params.root import load_params
     from pipeline.promotion import agreement
-    from pipeline.tracking import server
+    from pipeline.tracking import optional, server
 
     def read() -> "BuildStatus | None":
+        params = load_params()
         with server.session() as client:
             return agreement.build_status(client, params.register_)
 
-    try:
-        params = load_params()
-        return server.run_watched(read)
-    except Exception:  # noqa: BLE001 -- MLflow's client raises any exception: the figures are shown without it
-        return None
+    return optional.if_it_answers(read)
 
 
 def _judged(version: str) -> dict[str, Any] | None:
     """Return the gate table of the registered version against production, as `nsfw gates` does."""
     from pipeline.params.root import load_params
     from pipeline.promotion import promoting, rescoring
-    from pipeline.tracking import server
+    from pipeline.tracking import optional
 
-    try:
+    def judge() -> dict[str, Any]:
         params = load_params()
-        outcome = server.run_watched(lambda: promoting.judge(params, version, rescore=rescoring.rescorer(params)))
-    except Exception:  # noqa: BLE001 -- MLflow's client raises any exception: the figures are shown without gates
-        return None
-    return outcome.to_document()
+        return promoting.judge(params, version, rescore=rescoring.rescorer(params)).to_document()
+
+    return optional.if_it_answers(judge)
 
 
 def describe(figures: dict[str, Any]) -> list[str]:
