@@ -21,7 +21,7 @@ from pipeline.pages.hosts import AllowedHosts
 from pipeline.pages.protection import Protection
 from pipeline.params.root import Params
 from pipeline.reports import pictures, receiving
-from pipeline.reports.receiving import Submission
+from pipeline.reports.receiving import ModelAnswer, Submission
 from pipeline.service import bodies
 from pipeline.service.answering import Exchange, Service
 from pipeline.service.bodies import DisconnectedError
@@ -110,16 +110,16 @@ class Demo:
             data, sha256 = posted[0].data, posted[0].sha256
             hashes = await self.service.decoders.frames(pictures.hashing(self.params), data, sha256, RequestState())
         about = document["model"]
-        answered = Answered(
-            session.identity,
-            about["name"],
-            about["version"],
-            result["probabilities"],
-            result["decision"] or "",
-            sha256,
-            b"" if isinstance(hashes, Failure) else hashes,
+        given = ModelAnswer(
+            model=about["name"],
+            version=about["version"],
+            scores=result["probabilities"],
+            decision=result["decision"] or "",
+            sha256=sha256,
+            hashes=b"" if isinstance(hashes, Failure) else hashes,
         )
-        return status, {**result, "model": about | {"role": self.role()}, "answer": self.recent.add(answered)}
+        identity = self.recent.add(Answered(session.identity, given))
+        return status, {**result, "model": about | {"role": self.role()}, "answer": identity}
 
     async def report(self, request: Request) -> tuple[int, dict[str, Any]]:
         """Store a report; return status and document."""
@@ -134,17 +134,7 @@ class Demo:
             answered = self.recent.get(posted.answer, session.identity)
             if answered is None:
                 raise Refused(410, "too_old", "the answer is too old to be reported: choose the picture again")
-            submission = Submission(
-                answered.model,
-                answered.version,
-                answered.scores,
-                answered.decision,
-                answered.sha256,
-                answered.hashes,
-                posted.label,
-                posted.comment,
-                picture,
-            )
+            submission = Submission(answered.answer, posted.label, posted.comment, picture)
             address = request.client.host if request.client else ""
             with self.service.admission.enter(1):
                 receipt = await asyncio.to_thread(receiving.receive, submission, address, self.params)

@@ -3,8 +3,9 @@
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from pipeline.reports.receiving import ModelAnswer
 
 _MOST = 5_000
 _SECONDS = 3600.0
@@ -12,15 +13,10 @@ _SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer of the model: to which picture (digest and perceptual hashes), and to which browser's session."""
+    """An answer of the model, and the browser's session that got it."""
 
     session: str
-    model: str
-    version: str
-    scores: Mapping[str, float]
-    decision: str
-    sha256: str
-    hashes: bytes
+    answer: ModelAnswer
     until: float = field(default_factory=lambda: time.monotonic() + _SECONDS)
 
 

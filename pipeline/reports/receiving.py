@@ -9,7 +9,7 @@ import hashlib
 import secrets
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from pipeline.core import files
@@ -25,11 +25,8 @@ Status = Literal["new", "repeated", "refused", "full"]
 
 
 @dataclass(frozen=True)
-class Submission:
-    """What a person reports: what the model said about which picture, and what is right.
-
-    `picture`: the bytes that were sent, only with consent; None without. The others are as in `inbox.Report`.
-    """
+class ModelAnswer:
+    """A model's answer about a picture; the fields are those of `inbox.Report`."""
 
     model: str
     version: str
@@ -37,6 +34,16 @@ class Submission:
     decision: str
     sha256: str
     hashes: bytes
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a person reports: a model's answer, and what is right.
+
+    `picture`: the bytes that were sent, only with consent; None without.
+    """
+
+    answer: ModelAnswer
     expected_label: str
     comment: str
     picture: bytes | None = None
@@ -75,19 +82,14 @@ def receive(submission: Submission, address: str, params: Params) -> Receipt:
             temporary.write_bytes(content)
         (inbox.PICTURES / name).chmod(0o600)
     report = Report(
-        inbox.new_id(),
-        inbox.now(),
-        submission.model,
-        submission.version,
-        dict(submission.scores),
-        submission.decision,
-        submission.sha256,
-        submission.hashes,
-        submission.expected_label,
-        comment,
-        source,
-        name,
-        encoded,
+        id=inbox.new_id(),
+        created_at=inbox.now(),
+        **asdict(submission.answer),
+        expected_label=submission.expected_label,
+        comment=comment,
+        source=source,
+        picture=name,
+        picture_sha256=encoded,
     )
     return _store(report)
 
@@ -100,7 +102,7 @@ def _check(submission: Submission, params: Params) -> str:
     most = params.reports.comment_length
     if len(comment) > most:
         raise UserError(f"the comment has {len(comment)} characters; it may have {most}")
-    if submission.picture is not None and hashlib.sha256(submission.picture).hexdigest() != submission.sha256:
+    if submission.picture is not None and hashlib.sha256(submission.picture).hexdigest() != submission.answer.sha256:
         raise UserError("the picture is not the one that was classified: classify it again, then report it")
     return comment
 
@@ -110,7 +112,7 @@ def _early(database: sqlite3.Connection, submission: Submission, source: str, ow
     if not limits.take(database, source, own):
         inbox.count(database, "refused")
         return Receipt("refused")
-    if _repeated(database, submission.sha256, source):
+    if _repeated(database, submission.answer.sha256, source):
         return Receipt("repeated")
     waiting = database.execute("SELECT count(*) FROM reports WHERE state IN (?, ?)", inbox.OPEN).fetchone()[0]
     stored = sum(path.stat().st_size for path in inbox.PICTURES.iterdir()) if submission.picture is not None else 0

@@ -15,7 +15,7 @@ from pipeline.duplicates.fingerprint import fingerprint
 from pipeline.images.decode import decode_small
 from pipeline.params.root import Params, load_params
 from pipeline.reports import inbox, receiving
-from pipeline.reports.receiving import Submission
+from pipeline.reports.receiving import ModelAnswer, Submission
 from tests.support.pictures import scrape
 
 SECRET = b"SN-5544332211-of-a-phone"
@@ -38,18 +38,21 @@ def photo(number: int = 1, size: tuple[int, int] = (128, 96), quality: int = 90,
 def submission(data: bytes | None = None, *, consent: bool = True, **more: object) -> Submission:
     """What the demo page hands over."""
     data = photo() if data is None else data
-    values: dict = {
+    answer: dict = {
         "model": "nsfw",
         "version": "4",
         "scores": {"drawings": 0.1, "hentai": 0.0, "neutral": 0.2, "porn": 0.7, "sexy": 0.0},
         "decision": "unsafe",
         "sha256": hashlib.sha256(data).hexdigest(),
         "hashes": fingerprint(decode_small(data).image).hashes,
+    }
+    values: dict = {
         "expected_label": "neutral",
         "comment": "my drawing",
         "picture": data if consent else None,
     }
-    return Submission(**(values | more))
+    given = ModelAnswer(**(answer | {name: value for name, value in more.items() if name in answer}))
+    return Submission(given, **(values | {name: value for name, value in more.items() if name not in answer}))
 
 
 def send(params: Params, data: bytes | None = None, address: str = "192.0.2.7", **more: object) -> str:
