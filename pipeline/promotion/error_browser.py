@@ -73,7 +73,7 @@ def page(about: About, thumbnails: Thumbnails) -> str:
 
 
 def judged(predictions: pd.DataFrame, match: LabelMatch) -> pd.DataFrame:
-    """Return `sha256, label, said, probability, wrong, margin` of the test pictures.
+    """Return `sha256, label, predicted, probability, wrong, margin` of the test pictures.
 
     `margin`: the probability of the answer less that of the label (0 for a label that the model does not have): how
     sure a wrong answer is.
@@ -85,26 +85,27 @@ def judged(predictions: pd.DataFrame, match: LabelMatch) -> pd.DataFrame:
     own = np.array([answers[row, index[name]] if name in index else 0.0 for row, name in enumerate(test["label"])])
     top = answers.max(axis=1) if len(test) else np.zeros(0)
     right = [match.is_right(answer, label) for answer, label in zip(predicted, test["label"], strict=True)]
-    columns = {"said": predicted, "probability": top, "wrong": ~np.array(right, dtype=bool), "margin": top - own}
+    columns = {"predicted": predicted, "probability": top, "wrong": ~np.array(right, dtype=bool), "margin": top - own}
     return test[["sha256", "label"]].assign(**columns)
 
 
 def _cells(test: pd.DataFrame, document: Document) -> list[dict[str, Any]]:
-    """Return the cells that have pictures, wrong ones first and by number: label, said, count, wrong, rows (the worst).
+    """Return the cells that have pictures, wrong ones first and by number.
 
+    A cell has label, predicted, count, wrong, rows (the worst).
     In a cell of right answers the worst are those of which the model is least sure.
     """
     order = {name: number for number, name in enumerate(document.match.classes)}
     columns = {name: number for number, name in enumerate(document.labels)}
     cells = []
-    for (label, answer), part in test.groupby(["label", "said"], sort=False):
+    for (label, answer), part in test.groupby(["label", "predicted"], sort=False):
         wrong = bool(part["wrong"].iloc[0])
         ranked = part.sort_values(["margin" if wrong else "probability", "sha256"], ascending=[not wrong, True])
         cells.append(
             {
                 "id": f"cell-{order[str(label)]}-{columns[str(answer)]}",
                 "label": label,
-                "said": answer,
+                "predicted": answer,
                 "count": len(part),
                 "wrong": wrong,
                 "rows": ranked.head(MOST_IN_CELL).to_dict("records"),
@@ -124,7 +125,7 @@ def _matrix(document: Document) -> list[dict[str, Any]]:
                 "count": count,
                 "shade": -(-_SHADES * count // total) if total else 0,
                 "right": name == document.labels[column],
-                "said": document.labels[column],
+                "predicted": document.labels[column],
             }
             for column, count in enumerate(counts)
         ]

@@ -19,7 +19,7 @@ import pandas as pd
 
 from pipeline.core import files, paths, tables
 from pipeline.core.errors import UserError
-from pipeline.data import annotation_effects, annotation_files, batch_names
+from pipeline.data import annotation_effects, annotation_files, cluster_origins
 from pipeline.data import sightings as seen
 from pipeline.data.annotation_files import REGRESSION
 from pipeline.params.root import load_params
@@ -62,33 +62,6 @@ def _split(position: float, fractions: Fractions) -> str:
     if position < fractions.test:
         return "test"
     return "val" if position < fractions.test + fractions.val else "train"
-
-
-def held_out_clusters(clusters: pd.DataFrame, sightings: pd.DataFrame, test_sources: Sequence[str]) -> set[str]:
-    """Return the clusters that must be test: those of a test batch.
-
-    `clusters`: `sha256, cluster` of every picture of a cluster, including copies that are not canonical.
-
-    Raises:
-        UserError: no sighting has one of the test batches.
-
-    """
-    strangers = sorted(set(test_sources) - set(sightings["source"]))
-    if strangers:
-        known = ", ".join(sorted(sightings["source"].unique()))
-        raise UserError(f"split.test_sources names {', '.join(strangers)}, but data/ holds the batches {known}.")
-    return clusters_of(clusters, sightings.loc[sightings["source"].isin(test_sources), "sha256"].dropna())
-
-
-def clusters_of(clusters: pd.DataFrame, contents: Collection[str]) -> set[str]:
-    """Return the clusters of some contents; `clusters` as for `held_out_clusters`."""
-    return set(clusters.loc[clusters["sha256"].isin(list(contents)), "cluster"])
-
-
-def clusters_by_reports_alone(clusters: pd.DataFrame, sightings: pd.DataFrame) -> set[str]:
-    """Return the clusters of which no picture was ever in the scrape: all came in with accepted reports."""
-    scraped = ~sightings["source"].map(batch_names.is_of_reports).astype(bool)
-    return set(clusters["cluster"]) - clusters_of(clusters, sightings.loc[scraped, "sha256"].dropna())
 
 
 def unsure_rows(excluded: pd.DataFrame, fractions: Fractions, *, salt: str, held_out: Collection[str]) -> pd.DataFrame:
@@ -150,8 +123,8 @@ def main() -> None:
     tags = _tags(deduped, copies, sightings)
     excluded = tables.read_csv(paths.EXCLUDED, ("sha256", "cluster", "reason", "label"))
     members = pd.concat([deduped, copies, excluded])
-    held_out = held_out_clusters(members, sightings, params.split.test_sources)
-    reported = clusters_of(members, set(reports["sha256"]))
+    held_out = cluster_origins.held_out_clusters(members, sightings, params.split.test_sources)
+    reported = cluster_origins.clusters_of(members, set(reports["sha256"]))
     if params.split.reports == "test":
         held_out, reported = held_out | reported, set()
     split = assign(
@@ -160,7 +133,7 @@ def main() -> None:
         salt=params.split.salt,
         held_out=held_out,
         reported=reported - held_out,
-        by_reports_alone=clusters_by_reports_alone(members, sightings),
+        by_reports_alone=cluster_origins.clusters_by_reports_alone(members, sightings),
     )
     splits = deduped.assign(split=split)
     check_no_cluster_straddles(splits)

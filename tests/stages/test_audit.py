@@ -6,6 +6,7 @@ import yaml
 from pipeline.core import paths
 from pipeline.core.errors import StopRequestedError, UserError
 from pipeline.core.files import read_json
+from pipeline.evaluation import label_tables
 from pipeline.stages import audit, cross_fit
 from pipeline.training import both_stages
 
@@ -20,7 +21,7 @@ def first_origins(project):
 
 
 def test_they_are_ranked_by_score(issues):
-    assert list(issues.columns) == list(audit.ISSUES)
+    assert list(issues.columns) == list(label_tables.ISSUES)
     assert issues["rank"].tolist() == list(range(1, len(issues) + 1))
     assert issues["score"].is_monotonic_increasing
     assert issues["score"].between(0, 1).all()

@@ -5,9 +5,9 @@ from PIL import Image, ImageDraw
 
 from pipeline.core import files, paths, tables
 from pipeline.core.errors import UserError
-from pipeline.data import annotation_files, sightings
+from pipeline.data import annotation_files, cluster_origins, sightings
 from pipeline.params.root import load_params
-from pipeline.stages import dedupe, split
+from pipeline.stages import dedupe
 from tests.support.copies import COPIES, app, change, decide, ingest, outs, phone, report, run, scene
 from tests.support.pictures import LABELS, encode, sha
 
@@ -193,7 +193,7 @@ def test_a_reported_picture_stays_itself_and_stands_for_its_cluster(copied):
     assert reported in set(outputs["deduped"]["sha256"])
     assert LARGEST not in set(outputs["deduped"]["sha256"])
     copies = outputs["duplicates"]
-    held = split.clusters_of(pd.concat([outputs["deduped"], copies]), {sha(ORIGINAL)})
+    held = cluster_origins.clusters_of(pd.concat([outputs["deduped"], copies]), {sha(ORIGINAL)})
     assert held == set(copies["cluster"])  # by a copy that is not kept, too
 
 

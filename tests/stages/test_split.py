@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.core import files, paths, tables
 from pipeline.core.errors import UserError
-from pipeline.data import annotation_files, sightings
+from pipeline.data import annotation_files, cluster_origins, sightings
 from pipeline.params.root import load_params
 from pipeline.params.split import Fractions
 from pipeline.stages import split
@@ -72,14 +72,14 @@ SEEN = pd.DataFrame({"sha256": ["a", "c", None, "d"], "source": ["web", "held-ou
 
 
 def test_a_test_batch_takes_its_whole_clusters_to_test_and_a_report_is_about_one_too():
-    assert split.held_out_clusters(DEDUPED, SEEN, ["held-out"]) == {"2"}
-    assert split.held_out_clusters(DEDUPED, SEEN, []) == set()
-    assert split.clusters_of(DEDUPED, {"b", "unknown"}) == {"1"}
+    assert cluster_origins.held_out_clusters(DEDUPED, SEEN, ["held-out"]) == {"2"}
+    assert cluster_origins.held_out_clusters(DEDUPED, SEEN, []) == set()
+    assert cluster_origins.clusters_of(DEDUPED, {"b", "unknown"}) == {"1"}
 
 
 def test_what_came_in_with_reports_alone_is_told_from_what_was_scraped_too():
     seen = pd.DataFrame({"sha256": list("abccd"), "source": ["web", *["reports-2026-01-02"] * 3, "reports-all"]})
-    assert split.clusters_by_reports_alone(DEDUPED, seen) == {"2"}
+    assert cluster_origins.clusters_by_reports_alone(DEDUPED, seen) == {"2"}
 
 
 @settings(deadline=None, max_examples=60)
@@ -96,7 +96,7 @@ def test_a_report_moves_its_cluster_out_of_training_and_never_changes_the_test_s
 
 def test_a_test_batch_that_nobody_ingested_is_named():
     with pytest.raises(UserError, match="names other, but data/ holds the batches held-out, web"):
-        split.held_out_clusters(DEDUPED, SEEN, ["other", "web"])
+        cluster_origins.held_out_clusters(DEDUPED, SEEN, ["other", "web"])
 
 
 def test_a_class_too_small_to_split_is_named_with_its_numbers():
