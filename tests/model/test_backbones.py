@@ -17,7 +17,7 @@ from pipeline.model import backbone, network, objective
 from pipeline.model_import import keras_file
 from pipeline.serving.networks import Adapter
 
-# Their graphs are those of other rows with more blocks, and take most of a minute of the converters' time.
+# Their graphs are those of other rows with more blocks, and take minutes to build, save and convert.
 LARGER = {f"efficientnet_v2_{size}" for size in ("b1", "b2", "b3", "s")} | {"mobilenet_v3_large", "convnext_small"}
 LITERT = {"mobilenet_v2", "mobilenet_v3_small", "convnext_tiny"}  # what is always converted: every operator is in them
 CLASSES = 3
@@ -29,7 +29,9 @@ def each_row(always: Collection[str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("name", rows, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.rare if name in LARGER else ()) for name in BACKBONES]
+)
 def name(request) -> str:
     """Each row, one after the other: pytest runs all of a row's tests before the next row's."""
     return request.param

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import subprocess
@@ -88,11 +89,13 @@ print(json.dumps([keras.backend.backend(), "tensorflow" in sys.modules, off]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.rare
 def test_on_jax_it_warps_the_same(batch, tmp_path):
     pixels, coefficients, channel = batch
     wanted = augment.apply(*batch)
     np.savez(tmp_path / "batch.npz", pixels=pixels, coefficients=coefficients, channel=channel, wanted=wanted)
+    if not importlib.util.find_spec("jax"):
+        pytest.skip("needs jax: make install EXTRAS=jax")
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", ON_JAX, str(tmp_path / "batch.npz")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -20,11 +20,9 @@ DEAD = "http://127.0.0.1:9"
 def plain_environment() -> dict[str, str]:
     """Return the environment of a person's shell, without what libraries have set in this process.
 
-    A container may forbid bytecode, as no person does: a copy's commands would each compile its package anew. Nor is
-    coverage measured there: it adds half to the time of importing TensorFlow, which every stage does, and other tests
-    run the same lines.
+    A container may forbid bytecode, as no person does: a copy's commands would each compile its package anew.
     """
-    ours = ("MLFLOW_", "PYTEST_", "DVC_", "TF_", "COVERAGE_", "COV_CORE_", "PYTHONDONTWRITEBYTECODE")
+    ours = ("MLFLOW_", "PYTEST_", "DVC_", "TF_", "PYTHONDONTWRITEBYTECODE")
     return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
 
 

@@ -1,5 +1,6 @@
 """The model uses Keras 3 only, so it can be built and trained on another backend too."""
 
+import importlib.util
 import json
 import math
 import os
@@ -52,8 +53,10 @@ print(json.dumps(saw))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.rare
 def test_a_step_of_fine_tuning_on_jax_moves_what_is_unfrozen_alone(weights_file):
+    if not importlib.util.find_spec("jax"):
+        pytest.skip("needs jax: make install EXTRAS=jax")
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", STEP, str(weights_file)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
