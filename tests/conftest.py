@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import coverage
 import numpy as np
 import pytest
 import yaml
@@ -64,8 +65,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Under `-n`, a test marked `timed` has the machine to itself: the other processes wait between two tests."""
-    with _turn(alone=item.get_closest_marker("timed") is not None):
+    traced = not any(item.get_closest_marker(name) for name in ("slow", "untraced"))
+    with _turn(alone=item.get_closest_marker("timed") is not None), nullcontext() if traced else _untraced():
         return (yield)
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Do not measure coverage: it adds half to the time of networks that are built, and of whole runs."""
+    measured = coverage.Coverage.current()
+    if measured is None:
+        yield
+        return
+    measured.stop()
+    try:
+        yield
+    finally:
+        measured.start()
 
 
 @contextmanager

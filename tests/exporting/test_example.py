@@ -17,7 +17,12 @@ from pipeline.images.limits import Limits
 from pipeline.images.preprocessing import Preprocessor
 from pipeline.params.root import load_params
 from pipeline.registry.loading import open_model
+from tests.support.conversions import conversions, convert_once
 from tests.support.lossless import lossless_jpeg
+
+__all__ = ["conversions", "convert_once"]  # fixtures
+
+pytestmark = [pytest.mark.untraced, pytest.mark.usefixtures("conversions")]
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
 ALONE = """

@@ -18,6 +18,11 @@ from pipeline.exporting import formats
 from pipeline.exporting.export import Export, Job
 from pipeline.params.root import Params, load_params
 from pipeline.registry.loading import open_model
+from tests.support.conversions import conversions, convert_once
+
+__all__ = ["conversions", "convert_once"]  # fixtures
+
+pytestmark = pytest.mark.usefixtures("conversions")
 
 
 def export(params: Params, job: Job, reference: str = "challenger") -> Export:

@@ -17,6 +17,8 @@ from pipeline.model import backbone, network, objective
 from pipeline.model_import import keras_file
 from pipeline.serving.networks import Adapter
 
+pytestmark = pytest.mark.untraced
+
 # Their graphs are those of other rows with more blocks, and take minutes to build, save and convert.
 LARGER = {f"efficientnet_v2_{size}" for size in ("b1", "b2", "b3", "s")} | {"mobilenet_v3_large", "convnext_small"}
 LITERT = {"mobilenet_v2", "mobilenet_v3_small", "convnext_tiny"}  # what is always converted: every operator is in them
