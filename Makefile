@@ -1,4 +1,4 @@
-# install, run, test, lint, ui: the whole vocabulary. Hooks and CI call these too.
+# install, run, test, lint, audit, ui: the whole vocabulary. Hooks and CI call these too.
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,10 +22,13 @@ EXTRAS ?= $(shell cat $(VENV)/.extras 2>/dev/null)
 EXTRAS := $(EXTRAS)
 OTHERS := $(shell test "$(EXTRAS)" = "$$(cat $(VENV)/.extras 2>/dev/null)" || echo named)
 
+# uv itself in uv.lock's version, as a requirement with its digests.
+UV_LOCKED := sed -nE '/^name = "uv"$$/,/^$$/{s/^version = "(.*)"/uv==\1/p;s/.*hash = "(sha256:[0-9a-f]+)".*/--hash=\1/p}'
+
 # Of what uv tells: the large downloads, the end of each step, and every warning and error; not each of 200 packages.
 UV_NEWS := sed -u -E '/^( [-+~] | Downloaded | *Buil[dt]|Using |Resolved |Uninstalled |Downloading .*\(([0-9.]+KiB|[0-9]{1,2}\.[0-9]MiB)\))/d'
 
-.PHONY: install run test lint ui $(if $(MOVED)$(OTHERS),$(STAMP))
+.PHONY: install run test lint audit ui $(if $(MOVED)$(OTHERS),$(STAMP))
 .DEFAULT_GOAL := run
 
 install: $(STAMP)
@@ -35,7 +38,8 @@ $(STAMP): uv.lock pyproject.toml
 	@test -z '$(MOVED)' || { echo '$(VENV) was made as $(MOVED): making it anew for this folder'; rm -rf $(VENV); }
 	@echo "installing the $$(grep -c '^name = ' uv.lock) packages of uv.lock into $(VENV): seconds from a cache, else minutes"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check "uv>=0.9"
+	@$(UV_LOCKED) uv.lock | tr '\n' ' ' > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
 	@set -o pipefail; UV_PYTHON_DOWNLOADS=never $(BIN)/uv sync --locked $(addprefix --extra ,dev $(EXTRAS)) --python $(BIN)/python 2>&1 | $(UV_NEWS)
 	@echo "$(EXTRAS)" > $(VENV)/.extras
 	@touch $@
@@ -55,6 +59,10 @@ lint: install
 	ruff check .
 	ruff format --check .
 	mypy
+
+# Known vulnerabilities of the locked packages; exit code 2 where the index has no such list.
+audit: install
+	@python .ci/audit.py
 
 ui: install
 	@nsfw ui
