@@ -28,7 +28,7 @@ LAYERS = (
     {"params"},
     {"data", "model", "pages", "sample", "tracking", "validation"},
     {"images", "evaluation"},
-    {"duplicates", "serving", "training"},
+    {"duplicates", "screening", "serving", "training"},
     {"catalog", "evidence"},
     {"registry"},
     {"batch_scoring", "exporting", "promotion", "takedown", "tuning", "web_ingest"},

@@ -83,10 +83,40 @@ def remove(
     from pipeline.data import project
     from pipeline.params.root import load_params
     from pipeline.takedown import takedown
-    from pipeline.takedown.shard_removal import Selector
+    from pipeline.takedown.selection import Selector
     from pipeline.tracking.server import prepare_environment
 
     project.check_root()
     prepare_environment()
     report = takedown.remove(load_params(), Selector(tuple(sha256 or ()), origin, source), reason, dry_run=dry_run)
     print_result(report, takedown.describe(report), as_json=as_json)
+
+
+@data_app.command("screen")
+def screen(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what matches, and write nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Screen what was ingested before by ingest.screens, as when a list has grown; take out what matches."""
+    from pipeline.cli.screening import open_screens, unscreened_error
+    from pipeline.core.errors import UserError
+    from pipeline.data import project
+    from pipeline.params.root import load_params
+    from pipeline.takedown import rescreen
+    from pipeline.tracking.server import prepare_environment
+    from pipeline.web_ingest import ingest as web
+
+    project.check_root()
+    prepare_environment()
+    params = load_params()
+    screens = open_screens(params)
+    if screens is None:
+        raise UserError("ingest.screens of params.yaml has no list and no hook: there is nothing to screen by.")
+    report = rescreen.screen(params, screens, dry_run=dry_run)
+    report["fetched"] = 0 if dry_run else web.screen_journals(screens)
+    lines = rescreen.describe(report)
+    if report["fetched"]:
+        lines.append(f"{report['fetched']} contents of ingests that were cut short match, and were deleted there")
+    print_result(report, lines, as_json=as_json)
+    if report["unscreened"]:
+        raise unscreened_error(len(report["unscreened"]))

@@ -84,6 +84,7 @@ def ingest_folder(
     """Ingest DIR/<label>/** into data/: each content once, a sighting for every file."""
     from tqdm import tqdm
 
+    from pipeline.cli.screening import clear_escalated, escalated_lines, open_screens, screen_of, unscreened_error
     from pipeline.data import folder as folders
     from pipeline.data import project
     from pipeline.params.root import load_params
@@ -95,7 +96,9 @@ def ingest_folder(
         raise UserError(f"{folder} is not a folder. Give one that holds a folder for each label.")
     project.check_outside(folder)
     name = folders.check_source(folders.default_source(folder) if source is None else source)
-    scanned = folders.scan(folder, load_params().labels.names, follow_links=follow_links)
+    params = load_params()
+    scanned = folders.scan(folder, params.labels.names, follow_links=follow_links)
+    screens = open_screens(params)
     with project.ingest_lock():
         project.prepare_for_batch(name, fresh=fresh, keep_sample=keep_sample)
         taken = folders.ingest(
@@ -103,12 +106,21 @@ def ingest_folder(
             paths.DATA,
             name,
             max_bytes=max_mb * 2**20,
+            screen=screen_of(screens),
             progress=lambda files: tqdm(files, desc="ingest", unit="file", disable=None),
         )
+        if taken.escalated:
+            clear_escalated()
         project.add_data()
-    lines = [*folders.describe(scanned, taken), f"next: git add data.dvc && git commit -m 'Ingest {name}'"]
+    lines = [
+        *folders.describe(scanned, taken),
+        *escalated_lines(taken.escalated, params),
+        f"next: git add data.dvc && git commit -m 'Ingest {name}'",
+    ]
     document = {"files": len(scanned), "skipped": scanned.skipped, **vars(taken)}
     print_result(document, [*lines, "      dvc repro"], as_json=as_json)
+    if taken.unscreened:
+        raise unscreened_error(taken.unscreened)
 
 
 @ingest_app.command("urls")
@@ -125,8 +137,10 @@ def ingest_urls(
     """Fetch URLs politely and safely into data/: a sighting for every one. Cut short, the same command goes on."""
     from tqdm import tqdm
 
+    from pipeline.cli.screening import clear_escalated, escalated_lines, open_screens, unscreened_error
     from pipeline.data import folder as folders
     from pipeline.data import project
+    from pipeline.data.escalations import ESCALATED, UNSCREENED
     from pipeline.params.root import load_params
     from pipeline.web_ingest import ingest as web
     from pipeline.web_ingest import lists as listed
@@ -145,9 +159,14 @@ def ingest_urls(
         fresh=fresh,
         keep_sample=keep_sample,
         progress=lambda urls, done: tqdm(total=urls, initial=done, desc="fetch", unit="URL", disable=None).update,
+        screens=open_screens(params),
+        clear=clear_escalated,
     )
-    nexts = [f"next: git add data.dvc && git commit -m 'Ingest {name}'", "      dvc repro"]
+    called = escalated_lines(report.reasons.get(ESCALATED, 0), params)
+    nexts = [*called, f"next: git add data.dvc && git commit -m 'Ingest {name}'", "      dvc repro"]
     print_result(report.to_document(), [*report.lines(), *nexts], as_json=as_json)
+    if report.reasons.get(UNSCREENED):
+        raise unscreened_error(report.reasons[UNSCREENED])
     if not report.enough:
         raise UserError(
             f"only {report.success:.1%} of the URLs gave pictures, and ingest.min_success is {report.min_success:.1%}. "

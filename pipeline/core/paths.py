@@ -11,6 +11,7 @@ SIGHTINGS = DATA / "sightings"
 DECISIONS = DATA / "decisions.csv"
 REPORTS = DATA / "reports.csv"
 SLICES = DATA / "slices.csv"
+ESCALATION_RECORDS = DATA / "escalations.csv"
 
 # Public reports, before a person has accepted them: no stage reads it, and nothing versions it.
 INBOX = Path("inbox")

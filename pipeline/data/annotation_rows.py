@@ -32,3 +32,8 @@ def append(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     gap = "" if not text or text.endswith(("\n", "\r")) else end
     with files.atomic(path) as temporary:
         temporary.write_bytes(old + (gap + buffer.getvalue()).encode())
+
+
+def one_line(text: str) -> str:
+    """Return a cell as the reader takes it: without line ends, control characters and outer spaces."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())

@@ -23,7 +23,7 @@ def append(path: Path, rows: Sequence[Mapping[str, str]]) -> int:
 
     """
     held = {tuple(row) for row in _present(path)} if path.exists() else set()
-    lines = [{name: _one_line(text) for name, text in row.items()} for row in rows]
+    lines = [{name: annotation_rows.one_line(text) for name, text in row.items()} for row in rows]
     new = [row for row in lines if tuple(row[name] for name in _SAME) not in held]
     if not new:
         return 0
@@ -36,8 +36,3 @@ def append(path: Path, rows: Sequence[Mapping[str, str]]) -> int:
 def _present(path: Path) -> list[tuple[str, ...]]:
     rows = csv_rows.read(path, [Column(name) for name in DECISIONS])
     return list(rows[list(_SAME)].itertuples(index=False, name=None))
-
-
-def _one_line(text: str) -> str:
-    """Return a cell as the reader takes it: without line ends, control characters and outer spaces."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())

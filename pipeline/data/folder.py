@@ -16,7 +16,18 @@ import pandas as pd
 
 from pipeline.core import files
 from pipeline.core.errors import UserError
-from pipeline.data import annotation_files, batch_names, batch_writer, folder_advice, removed_contents, sightings, walk
+from pipeline.data import (
+    annotation_files,
+    batch_names,
+    batch_writer,
+    escalations,
+    folder_advice,
+    removed_contents,
+    sightings,
+    walk,
+)  # fmt: skip
+from pipeline.data.escalated_contents import EscalatedContents
+from pipeline.data.escalations import Screen
 
 MAX_FILE_BYTES = 64 * 2**20
 
@@ -53,7 +64,8 @@ class Scan:
 class IngestResult:
     """The result of an ingest: numbers of new sightings, contents stored for the first time, and files refused.
 
-    `batch` is None if nothing was new. `removed`: files whose content was taken down for good.
+    `batch` is None if nothing was new. `removed`: files whose content was taken down for good. `escalated`: files
+    that a screen matched, now or earlier; `unscreened`: those refused because a screen did not answer.
     """
 
     batch: str | None
@@ -62,6 +74,8 @@ class IngestResult:
     refused: int
     shards: int
     removed: int = 0
+    escalated: int = 0
+    unscreened: int = 0
 
 
 def scan(root: Path, labels: Iterable[str], *, follow_links: bool = False) -> Scan:
@@ -90,38 +104,46 @@ def ingest(
     source: str,
     *,
     max_bytes: int = MAX_FILE_BYTES,
+    screen: Screen | None = None,
     progress: Callable[[Sequence[File]], Iterable[File]] = iter,
 ) -> IngestResult:
     """Append what is new in a scan to `data` as one batch.
 
     A content that is stored already gets a sighting only. A file with the same bytes, label, origin and source as an
-    earlier one gets no new sighting. A content that was taken down is never stored.
+    earlier one gets no new sighting. A content that was taken down is never stored, nor is one that `screen` matches:
+    it is recorded, in data/escalations.csv and as taken down.
 
     Raises:
-        UserError: no file could be ingested; nothing is written then.
+        UserError: no file could be ingested, or a screen is out of service; nothing is written then.
 
     """
     prepare(data)
     seen, removed = sightings.load(data / "sightings"), removed_contents.reasons(data / "sightings")
     writer = batch_writer.Writer(data, known=set(seen.loc[seen["status"] == "stored", "sha256"]))
     old = _identities(seen)
-    rows, refusals, count = [], list[str](), Counter[str]()
+    rows, refusals, count, escalated = [], list[str](), Counter[str](), EscalatedContents(data, source)
     root = os.path.realpath(os.fsencode(scanned.root))
-    for file in progress(scanned.files):
-        row, content = _take(root, file, source, max_bytes, removed)
+    taken = (_take(root, file, source, max_bytes, removed) for file in progress(scanned.files))
+    screened = screen.screen(taken, _content) if screen else ((one, None) for one in taken)
+    for (seen_row, content), verdict in screened:
+        row = escalations.judged(seen_row, verdict)
         count[str(row["status"])] += 1
         refusals += [str(row["reason"])] if row["reason"] else []
+        escalated.add(row, verdict, "ingest folder")
         if (row["sha256"], row["label"], row["origin"], source) in old:
             continue
         rows.append(row)
-        if content is not None:
-            writer.add(str(row["sha256"]), _extension(file.origin), content)
-    if not count["stored"]:
+        if content is not None and row["status"] == "stored":
+            writer.add(str(row["sha256"]), _extension(str(row["origin"])), content)
+    escalated.record()
+    if not count["stored"] and not count[escalations.ESCALATED]:
         writer.discard()
         raise UserError(folder_advice.nothing_taken(scanned.root, (), refusals, scanned.skipped))
     batch = writer.commit(batch_names.next_number(data / "sightings"), source, sightings.frame(rows)) if rows else None
     refused = sum(row["status"] == "refused" for row in rows)
-    return IngestResult(batch, len(rows), writer.stored, refused, writer.shards, count[sightings.REMOVED])
+    unscreened = sum(reason.startswith(f"{escalations.UNSCREENED}:") for reason in refusals)
+    gone = count[sightings.REMOVED], count[escalations.ESCALATED]
+    return IngestResult(batch, len(rows), writer.stored, refused, writer.shards, *gone, unscreened)
 
 
 def describe(scanned: Scan, taken: IngestResult) -> list[str]:
@@ -135,6 +157,8 @@ def describe(scanned: Scan, taken: IngestResult) -> list[str]:
         )
     if taken.removed:
         lines.append(f"{taken.removed} files hold pictures that were taken down for good: their bytes were not stored")
+    if taken.unscreened:
+        lines.append(f"{taken.unscreened} could not be screened, and were refused: ingest the folder again")
     return [*lines, folder_advice.describe_skipped(scanned.skipped)] if scanned.skipped else lines
 
 
@@ -191,7 +215,8 @@ def _take(
     sha256 = None if data is None else hashlib.sha256(data).hexdigest()
     status = "refused" if sha256 is None else "stored"
     if sha256 in removed:
-        status, data, reason = sightings.REMOVED, None, removed[str(sha256)]
+        data, reason = None, removed[str(sha256)]
+        status = sightings.status_of_removed(reason)
     row: dict[str, object] = {
         "sha256": sha256,
         "label": file.label,
@@ -204,6 +229,10 @@ def _take(
         "reason": reason or content.problem,
     }
     return row, data
+
+
+def _content(taken: tuple[dict[str, object], bytes | None]) -> bytes | None:
+    return taken[1]
 
 
 def _extension(origin: str) -> str:

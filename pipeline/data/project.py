@@ -84,17 +84,19 @@ def _check_removals() -> None:
     """Raise UserError if records of removals that data.dvc names are missing: a fresh data/ would store them again."""
     named = dvc_pointer.files_of(str(dvc_pointer.read_out().get("md5", ""))) or {}
     acts = [name for name in named if name.startswith(f"sightings/{removed_contents.FOLDER}/")]
+    acts += [name for name in named if name == paths.ESCALATION_RECORDS.name]
     if lacking := [name for name in acts if not (paths.DATA / name).exists()]:
         raise UserError(
-            f"{len(lacking)} records of what was taken down for good are not here, and --fresh must keep them. "
+            f"{len(lacking)} files of what was taken down for good, or escalated, are not here, and --fresh must keep "
+            "them. "
             "Fetch them with `dvc pull data.dvc` and run this again."
         )
 
 
 def _empty(data: Path) -> None:
-    """Delete all of `data` but the records of removals, whose contents no later ingest may take."""
+    """Delete all of `data` but the records of removals and of matches: no later ingest may take those contents."""
     for path in sorted(data.iterdir()):
-        if path != data / "sightings":
+        if path not in (data / "sightings", data / paths.ESCALATION_RECORDS.name):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for table in sorted((data / "sightings").glob("*.parquet")):
         table.unlink()

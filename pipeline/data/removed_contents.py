@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipeline.core import tables
 from pipeline.core.errors import UserError
+from pipeline.data.escalations import is_escalated
 
 FOLDER = "removed"
 COLUMNS = ("sha256", "reason", "removed_at", "removed_by", "selector")
@@ -37,9 +38,17 @@ def load(sightings: Path) -> pd.DataFrame:
 
 
 def reasons(sightings: Path) -> dict[str, str]:
-    """Return why each content was removed, as `removed: ...`, by sha256; the first reason counts."""
-    rows = load(sightings).drop_duplicates("sha256", keep="first")
-    return {sha256: f"removed: {reason}" for sha256, reason in zip(rows["sha256"], rows["reason"], strict=True)}
+    """Return why each content was removed, `removed: ...` or `escalated: ...`, by sha256; the first reason counts.
+
+    That a screen matched counts more than any other reason.
+    """
+    rows = load(sightings)
+    rows = rows.assign(other=~rows["reason"].map(is_escalated).astype(bool))
+    rows = rows.sort_values("other", kind="stable").drop_duplicates("sha256", keep="first")
+    return {
+        sha256: reason if is_escalated(reason) else f"removed: {reason}"
+        for sha256, reason in zip(rows["sha256"], rows["reason"], strict=True)
+    }
 
 
 def record(sightings: Path, rows: pd.DataFrame) -> Path:

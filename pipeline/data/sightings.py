@@ -1,6 +1,7 @@
 """The sightings: one row per file in data/sightings/*.parquet, one table per batch, append-only.
 
-A content that was taken down for good since (pipeline/data/removed_contents.py) is read with the status `removed`.
+A content that was taken down for good since (pipeline/data/removed_contents.py) is read with the status `removed`, or
+`escalated` where a screen had matched it.
 """
 
 from pathlib import Path
@@ -10,10 +11,12 @@ import pandas as pd
 from pipeline.core import tables
 from pipeline.core.errors import UserError
 from pipeline.data import batch_names, removed_contents
+from pipeline.data.escalations import ESCALATED, is_escalated
 
 COLUMNS = ("sha256", "label", "origin", "source", "fetched_at", "bytes", "status", "reason")
 SAMPLE_SOURCE = "bundled-sample"
 REMOVED = "removed"  # the status of a file whose content was taken down: only its hash stays
+GONE = (REMOVED, ESCALATED)  # nothing of these is stored, or ever will be
 
 _TYPES = dict.fromkeys(("sha256", "label", "origin", "source", "status", "reason"), "str") | {"bytes": "int64"}
 
@@ -37,10 +40,16 @@ def load(folder: Path) -> pd.DataFrame:
 
 
 def mark_removed(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Return sightings with status `removed` and the reason for contents that were taken down since."""
+    """Return sightings with the status, `removed` or `escalated`, and reason of what was taken down since."""
     reason = rows["sha256"].map(removed_contents.reasons(folder)).astype("str")
     gone = reason.notna()
-    return rows.assign(status=rows["status"].mask(gone, REMOVED), reason=rows["reason"].mask(gone, reason))
+    status = reason.fillna("").map(status_of_removed).astype("str")
+    return rows.assign(status=rows["status"].mask(gone, status), reason=rows["reason"].mask(gone, reason))
+
+
+def status_of_removed(reason: str) -> str:
+    """Return the status of a content that was taken down for a reason of `removed_contents.reasons`."""
+    return ESCALATED if is_escalated(reason) else REMOVED
 
 
 def first_batches(folder: Path) -> pd.Series:

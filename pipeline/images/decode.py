@@ -164,7 +164,7 @@ def _decode_small(image: Image.Image, limits: Limits) -> Picture:
 
 def _representative(image: Image.Image, limits: Limits) -> tuple[Image.Image, int]:
     """Return the representative frame of an animation, loaded, and the number of frames."""
-    scanned = _scan(image, limits)
+    scanned = scan_frames(image, limits)
     return next(frames.take(image, scanned, [frames.representative(scanned)], load_pixels)), scanned.total
 
 
@@ -174,7 +174,7 @@ def _decode_frames(
     if not frames.is_animated(image):
         return FrameResults([function(_decode(least, image, limits).image)], [0], 1)
     read_header(image, limits)
-    scanned = _scan(image, limits)
+    scanned = scan_frames(image, limits)
     chosen = frames.choose(scanned, limits.max_frames)
     orientation = read_orientation(image)
     taken = frames.take(image, scanned, chosen, load_pixels)
@@ -182,7 +182,7 @@ def _decode_frames(
     return FrameResults(results, [scanned.number(position) for position in chosen], scanned.total)
 
 
-def _scan(image: Image.Image, limits: Limits) -> frames.Scan:
+def scan_frames(image: Image.Image, limits: Limits) -> frames.Scan:
     """Decode all frames, up to a limit of their pixels together."""
     room = limits.max_frames * limits.max_pixels
     least = min(_FRAME_PIXELS, limits.max_pixels)

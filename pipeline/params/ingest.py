@@ -1,10 +1,11 @@
-"""`nsfw ingest urls`: who asks, how often, and how much one answer may cost."""
+"""`nsfw ingest`: who asks the web, how often, and how much one answer may cost; and what is screened for."""
 
 import re
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.params.screens import Screens
 from pipeline.params.section import Count, Positive, Section, Share
 
 _CONTACT = re.compile(r"https?://[!-~]+|[!-'*-~]+@[!-'*-~]+")  # printable ASCII: it goes into a header, in parentheses
@@ -31,6 +32,7 @@ class Ingest(Section):
     seconds: Positive
     picture_mb: Count
     min_success: Share
+    screens: Screens
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -104,7 +104,7 @@ def _case(report: Report, naming: Naming, seen: pd.DataFrame, known: pd.DataFram
 def _picture(report: Report, seen: pd.DataFrame) -> tuple[str, bytes | None]:
     """Return the sha256 of a report's picture in data/, and its bytes if they are new there."""
     status = seen[seen["sha256"].isin([report.sha256, report.picture_sha256])].set_index("sha256")["status"]
-    if (status == sightings.REMOVED).any():
+    if status.isin(sightings.GONE).any():
         raise UserError(f"report {report.id}: its picture was taken down for good, and is never stored again")
     stored = set(status.index[status == "stored"])
     if report.sha256 in stored:

@@ -64,8 +64,8 @@ def build_suites(
     sightings = sightings.copy()
     sightings["found_in"] = aggregates.locate(sightings, catalog["sha256"], quarantine["sha256"])
     sizes = aggregates.class_sizes(catalog, params.labels.names)
-    # A picture that a person took down is not broken, and neither is a link that led to none.
-    present = sightings[(sightings["status"] != seen.REMOVED) & ~aggregates.unfetched(sightings)]
+    # A picture that was taken down, or that a screen matched, is not broken, and neither is a link that led to none.
+    present = sightings[~sightings["status"].isin(seen.GONE) & ~aggregates.unfetched(sightings)]
     by_label = aggregates.broken_shares(present, "label", params.labels.names).assign(pictures=sizes.to_numpy())
     by_source = aggregates.broken_shares(present, "source", sorted(sightings["source"].dropna().unique()))
     suites = [

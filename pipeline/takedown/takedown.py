@@ -6,11 +6,10 @@ import pandas as pd
 
 from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
-from pipeline.data import completeness, dvc_pointer, folder, project, sightings
-from pipeline.images import thumbnails
+from pipeline.data import completeness, dvc_pointer, folder, project, removal, sightings
 from pipeline.params.root import Params
-from pipeline.takedown import leftovers, shard_removal
-from pipeline.takedown.shard_removal import Selector
+from pipeline.takedown import clearing, leftovers, selection
+from pipeline.takedown.selection import Selector
 
 _SHOWN = 10
 
@@ -33,18 +32,16 @@ def remove(params: Params, selector: Selector, reason: str, *, dry_run: bool = F
         if not dry_run:
             folder.prepare(paths.DATA)  # completes a batch whose ingest was killed at its very end
         seen = sightings.load(paths.SIGHTINGS)
-        files = shard_removal.select(seen, selector)
+        files = selection.select(seen, selector)
         chosen = set(files["sha256"])
-        new = len(set(files.loc[files["status"] != sightings.REMOVED, "sha256"]))
+        new = len(set(files.loc[~files["status"].isin(sightings.GONE), "sha256"]))
         near, problem = near_copies(seen, chosen)
-        shards = shard_removal.count_by_shard(chosen)
+        shards = removal.count_by_shard(chosen)
         if not dry_run:
-            shard_removal.record(paths.SIGHTINGS, sorted(chosen), reason, str(selector))
-            shard_removal.purge()
-            leftovers.delete_catalog_cache(chosen)
-            thumbnails.erase(chosen)
+            removal.record(paths.SIGHTINGS, sorted(chosen), reason, str(selector))
+            clearing.clear(chosen)
             project.add_data()
-    versions, versions_problem = _versions(params, chosen)
+    versions, versions_problem = versions_of(params, chosen)
     return {
         "selector": str(selector),
         "reason": reason,
@@ -77,7 +74,7 @@ def near_copies(seen: pd.DataFrame, chosen: set[str]) -> tuple[list[dict[str, An
     except UserError:
         return [], f"{paths.DUPLICATES} is not here: `dvc repro dedupe` before a removal finds near copies"
     rows = pd.concat([copies[copies["kind"] == "near"], canonical]).drop_duplicates("sha256")
-    gone = chosen | set(seen.loc[seen["status"] == sightings.REMOVED, "sha256"])
+    gone = chosen | set(seen.loc[seen["status"].isin(sightings.GONE), "sha256"])
     near = rows[rows["cluster"].isin(rows.loc[rows["sha256"].isin(chosen), "cluster"]) & ~rows["sha256"].isin(gone)]
     copies_near = []
     for row in near.sort_values(["cluster", "distance", "sha256"]).to_dict("records"):
@@ -91,7 +88,8 @@ def near_copies(seen: pd.DataFrame, chosen: set[str]) -> tuple[list[dict[str, An
     return copies_near, f"{unknown} of them are not among what the last `dvc repro` compared" if unknown else ""
 
 
-def _versions(params: Params, chosen: set[str]) -> tuple[list[dict[str, Any]], str]:
+def versions_of(params: Params, chosen: set[str]) -> tuple[list[dict[str, Any]], str]:
+    """Return the registered versions with what they learned of the chosen pictures; or why that is not known."""
     from pipeline.takedown import learned_versions
     from pipeline.tracking import server
     from pipeline.tracking.publish import describe
@@ -106,12 +104,21 @@ def _versions(params: Params, chosen: set[str]) -> tuple[list[dict[str, Any]], s
 
 def describe(report: dict[str, Any]) -> list[str]:
     """Return the report of `remove` for a terminal."""
-    from pipeline.takedown import learned_versions
-
     head = f"{len(report['pictures'])} pictures, {report['new']} of them not removed before"
     lines = [f"would remove {head}:" if report["dry_run"] else f"removed {head}:"]
     lines += _some([f"  {row['sha256']}  {', '.join(row['files'])}" for row in report["pictures"]])
-    lines += [
+    lines += describe_traces(report)
+    if report["left"] is None:
+        return [*lines, "nothing was written: without --dry-run it is"]
+    commit = f"next: git add {dvc_pointer.POINTER} && git commit -m 'Remove pictures'"
+    return [*lines, *leftovers.describe(report["left"]), commit, "      dvc repro"]
+
+
+def describe_traces(report: dict[str, Any]) -> list[str]:
+    """Return where pictures that are taken out lay, their near copies, and the versions that know them."""
+    from pipeline.takedown import learned_versions
+
+    lines = [
         f"  {count} {'lie in' if report['dry_run'] else 'left'} {name}" for name, count in report["shards"].items()
     ]
     lines.append(
@@ -126,11 +133,7 @@ def describe(report: dict[str, Any]) -> list[str]:
     lines.append(
         f"registered versions: {report['versions_problem']}" if report["versions_problem"] else "registered versions:"
     )
-    lines += learned_versions.lines(report["versions"])
-    if report["left"] is None:
-        return [*lines, "nothing was written: without --dry-run it is"]
-    commit = f"next: git add {dvc_pointer.POINTER} && git commit -m 'Remove pictures'"
-    return [*lines, *leftovers.describe(report["left"]), commit, "      dvc repro"]
+    return lines + learned_versions.lines(report["versions"])
 
 
 def _some(lines: list[str]) -> list[str]:

@@ -76,7 +76,7 @@ def sightings_suite(sightings: pd.DataFrame, labels: Sequence[str]) -> Suite:
     checks = (
         _columns(SIGHTING_COLUMNS, "a table in data/sightings was not written by `nsfw ingest`: remove or restore it"),
         *(_present(column, look) for column in ("origin", "source", "bytes", "status")),
-        _in_set("status_known", "status", ("stored", "refused", "removed"), look),
+        _in_set("status_known", "status", ("stored", "refused", "removed", "escalated"), look),
         _present("sha256", look, when=("status", "stored")),
         Check("sha256_hex", "a stored file's sha256 is 64 hex digits", "ExpectColumnValuesToMatchRegex",
               {"column": "sha256", "regex": SHA256}, look, when=("status", "stored")),

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.data import batch_names, batch_writer, folder, removed_contents, sightings
+from pipeline.data.escalated_contents import EscalatedContents
 from pipeline.web_ingest.journal import REFUSED, STORED, Journal, Outcome
 from pipeline.web_ingest.lists import Item
 
@@ -43,18 +44,21 @@ def write(items: Sequence[Item], journal: Journal, data: Path, source: str) -> B
     """Append what is new to `data` as one batch; every item's URL has its outcome in the journal.
 
     A content that is stored already gets a sighting only. The same bytes at the same URL, under the same label and
-    source, are no new sighting; other bytes are. A content that was taken down is never stored.
+    source, are no new sighting; other bytes are. A content that was taken down is never stored. What screens matched
+    is recorded first.
     """
     folder.prepare(data)
     seen, removed = sightings.load(data / "sightings"), removed_contents.reasons(data / "sightings")
     known = set(seen.loc[seen["status"] == STORED, "sha256"])
     writer = batch_writer.Writer(data, known)
     earlier, last = _identities(seen), _last_stored(seen, source)
-    batch, new, facts = Batch(), [], []
+    batch, new, facts, escalated = Batch(), [], [], EscalatedContents(data, source)
     for item in items:
         outcome = _outcome(journal, item.url)
         row = _sighting(item, outcome, source, removed)
         batch.rows.append(row)
+        if outcome.sha256 is not None:
+            escalated.add(row, journal.verdict(outcome.sha256), "ingest urls")
         before = last.get((item.url, item.label)) if outcome.sha256 else None
         changed = before is not None and before != outcome.sha256
         if changed:
@@ -65,6 +69,7 @@ def write(items: Sequence[Item], journal: Journal, data: Path, source: str) -> B
         facts.append(_fact(row, outcome, before if changed else None))
         if row["status"] == STORED and outcome.sha256 not in known:
             writer.add(str(outcome.sha256), outcome.extension, journal.content(str(outcome.sha256)))
+    escalated.record()
     if new:
         number = batch_names.next_number(data / "sightings")
         fetches = pd.DataFrame(facts, columns=list(COLUMNS)).astype(COLUMNS)
@@ -83,8 +88,9 @@ def _outcome(journal: Journal, url: str) -> Outcome:
 def _sighting(item: Item, outcome: Outcome, source: str, removed: dict[str, str]) -> dict[str, Any]:
     status, reason, sha256 = outcome.status, outcome.reason, outcome.sha256
     if sha256 in removed:
-        status, reason = sightings.REMOVED, removed[str(sha256)]
-    elif sha256 and (unexpected := _unexpected(item, outcome)):
+        reason = removed[str(sha256)]
+        status = sightings.status_of_removed(reason)
+    elif status == STORED and (unexpected := _unexpected(item, outcome)):
         status, reason, sha256 = REFUSED, unexpected, None
     return {
         "sha256": sha256,

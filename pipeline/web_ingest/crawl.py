@@ -6,8 +6,10 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Protocol
 
 from pipeline.core.errors import UserError
+from pipeline.data.escalations import ESCALATED, Verdict
 from pipeline.images import signatures
 from pipeline.params.ingest import Ingest
 from pipeline.web_ingest.addresses import AddressRule, is_public
@@ -25,13 +27,29 @@ _EXTENSIONS = {
 _UNREACHED = ("dns", "connect", "timeout", "reset")
 
 
+class Examiner(Protocol):
+    """Screens contents; `digest` says by what."""
+
+    digest: str
+
+    def examine(self, data: bytes) -> Verdict:
+        """Return what the screens say; several threads may call it."""
+
+
 class Crawl:
     """One run over the URLs that the journal has no outcome for."""
 
     def __init__(
-        self, fetcher: Fetcher, pace: Pace, journal: Journal, limits: Ingest, done: Callable[[], object]
+        self,
+        fetcher: Fetcher,
+        pace: Pace,
+        journal: Journal,
+        limits: Ingest,
+        done: Callable[[], object],
+        screens: Examiner | None = None,
     ) -> None:
-        """`done` is called for every URL that is finished."""
+        """`done` is called for every URL that is finished; `screens` looks at each content before it is written."""
+        self._screens = screens
         self._fetcher, self._journal, self._limits, self._done = fetcher, journal, limits, done
         self._schedule = Schedule(pace, limits.per_host)
         self._dead = journal.dead()
@@ -76,7 +94,7 @@ class Crawl:
             self._refuse(url, failure.reason, facts, attempts)
             self._judge_host(lane, failure)
         else:
-            self._store(url, content, facts, attempts)
+            await self._take(url, content, facts, attempts)
         self._schedule.finish(lane)
 
     def _judge_host(self, lane: Lane, failure: TransientError) -> None:
@@ -100,12 +118,30 @@ class Crawl:
         self._journal.record(url, _outcome(REFUSED, facts, attempts, reason=reason))
         self._done()
 
-    def _store(self, url: str, content: bytes, facts: Facts, attempts: int) -> None:
+    async def _take(self, url: str, content: bytes, facts: Facts, attempts: int) -> None:
+        """Screen a content, and store it if nothing matches: what matches is never written."""
+        if self._screens is None:
+            self._store(url, content, facts, attempts)
+            return
+        verdict = await asyncio.to_thread(self._screens.examine, content)
+        if verdict.matches:
+            outcome = _outcome(
+                ESCALATED, facts, attempts, reason=verdict.reason, size=len(content), sha256=verdict.sha256
+            )
+            self._journal.record(url, outcome)
+            self._journal.escalate(verdict)
+            self._done()
+        elif verdict.problem:
+            self._refuse(url, verdict.reason, facts, attempts)
+        else:
+            self._store(url, content, facts, attempts, screened=self._screens.digest)
+
+    def _store(self, url: str, content: bytes, facts: Facts, attempts: int, screened: str = "") -> None:
         signature = signatures.identify(content)
         extension = _EXTENSIONS.get(signature.name, "") if signature else ""
         sha256 = hashlib.sha256(content).hexdigest()
         outcome = _outcome(STORED, facts, attempts, size=len(content), sha256=sha256, extension=extension)
-        self._journal.record(url, outcome, content)
+        self._journal.record(url, outcome, content, screened=screened)
         self._done()
 
 
@@ -116,10 +152,13 @@ def fetch_all(
     contact: str,
     *,
     done: Callable[[], object],
+    screens: Examiner | None = None,
     rule: AddressRule = is_public,
     lookup: Lookup = resolve,
 ) -> None:
     """Fetch `urls` into the journal; `contact` is named in every request, `done` called for every URL.
+
+    Contents that `screens` match are never written. Raises UserError where a screen is out of service.
 
     `rule` says which addresses may be connected to, `lookup` resolves names: arguments for tests alone.
     """
@@ -136,11 +175,13 @@ def fetch_all(
                 longest_wait=limits.longest_wait_seconds,
                 attempts=limits.attempts,
             )
-            await Crawl(fetcher, pace, journal, limits, done).run(urls)
+            await Crawl(fetcher, pace, journal, limits, done, screens).run(urls)
 
     try:
         asyncio.run(run())
     except ExceptionGroup as failures:
+        if (of_user := failures.subgroup(UserError)) is not None:
+            raise of_user.exceptions[0] from None
         of_journal = failures.subgroup(sqlite3.Error)
         if of_journal is None:
             raise

@@ -9,11 +9,14 @@ from pathlib import Path
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.data import folder, project
+from pipeline.data.escalations import ESCALATED
 from pipeline.params.ingest import Ingest
+from pipeline.screening.screens import Screens
+from pipeline.screening.stream import Stream
 from pipeline.web_ingest import batch, crawl
 from pipeline.web_ingest.addresses import AddressRule, is_public
 from pipeline.web_ingest.connecting import Lookup, resolve
-from pipeline.web_ingest.journal import Journal, open_journal
+from pipeline.web_ingest.journal import Journal, JournalInUseError, open_journal
 from pipeline.web_ingest.lists import Item
 from pipeline.web_ingest.report import Report, report
 
@@ -41,6 +44,7 @@ def fetch(
     limits: Ingest,
     *,
     progress: Callable[[int, int], Callable[[], object]],
+    screens: Screens | None = None,
     rule: AddressRule = is_public,
     lookup: Lookup = resolve,
 ) -> None:
@@ -53,7 +57,7 @@ def fetch(
     left = [url for url in urls if journal.outcome(url) is None]
     if left:
         done = progress(len(urls), len(urls) - len(left))
-        crawl.fetch_all(left, journal, limits, contact, done=done, rule=rule, lookup=lookup)
+        crawl.fetch_all(left, journal, limits, contact, done=done, screens=screens, rule=rule, lookup=lookup)
 
 
 def ingest(
@@ -64,11 +68,16 @@ def ingest(
     fresh: bool,
     keep_sample: bool,
     progress: Callable[[int, int], Callable[[], object]],
+    screens: Screens | None = None,
+    clear: Callable[[], object] = lambda: None,
 ) -> Report:
     """Fetch the items, and write them as a batch of `source`, versioned in DVC.
 
+    What `screens` match is never written; `clear`, called then, deletes what data/ held of it already.
+
     Raises:
-        UserError: nobody is named as contact; data/ may not take the batch, which is known before anything is fetched.
+        UserError: nobody is named as contact; data/ may not take the batch, which is known before anything is fetched;
+            or a screen is out of service.
 
     """
     contact_of(limits)
@@ -76,13 +85,53 @@ def ingest(
         with project.ingest_lock():
             project.prepare_for_batch(source, fresh=False, keep_sample=keep_sample)
     with open_journal(JOURNALS, source) as journal:
-        fetch(items, journal, limits, progress=progress)
+        if screens is not None:
+            screen_journal(journal, screens)
+        fetch(items, journal, limits, progress=progress, screens=screens)
         with project.ingest_lock():
             project.prepare_for_batch(source, fresh=fresh, keep_sample=keep_sample)
             written = batch.write(items, journal, paths.DATA, source)
+            if written.count(ESCALATED):
+                clear()
             project.add_data()
         journal.delete()
     return report(written, limits.min_success)
+
+
+def screen_journal(journal: Journal, screens: Screens) -> int:
+    """Screen the contents that have not passed these screens yet, and delete what matches; return how many that were.
+
+    Raises:
+        UserError: a screen does not answer; nothing passes without it.
+
+    """
+    escalated = 0
+    for sha256, verdict in Stream(screens).screen(journal.unscreened(screens.digest), journal.content):
+        if verdict is not None and verdict.matches:
+            journal.escalate(verdict)
+            escalated += 1
+        elif verdict is not None and verdict.problem:
+            raise UserError(f"{journal.path}: a content fetched earlier, {sha256[:12]}, is {verdict.reason}")
+        else:
+            journal.note_screened(sha256, screens.digest)
+    return escalated
+
+
+def screen_journals(screens: Screens) -> int:
+    """Screen what ingests that were cut short have fetched; return how many contents match. A running one does its own.
+
+    Raises:
+        UserError: as `screen_journal` does.
+
+    """
+    escalated = 0
+    for path in sorted(JOURNALS.glob("*.db")):
+        try:
+            with open_journal(JOURNALS, path.stem) as journal:
+                escalated += screen_journal(journal, screens)
+        except JournalInUseError:
+            continue
+    return escalated
 
 
 def default_source(path: Path) -> str:

@@ -5,6 +5,7 @@ the batch is in data/.
 """
 
 import fcntl
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from pipeline.core.errors import UserError
+from pipeline.data.escalations import ESCALATED, Match, Verdict
 
 STORED, REFUSED = "stored", "refused"
+
+
+class JournalInUseError(UserError):
+    """Another process fetches into the journal."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ create table if not exists outcomes (url text primary key, {", ".join(_COLUMNS)}
 create table if not exists attempts (url text primary key, failed integer not null) without rowid;
 create table if not exists dead (host text primary key, reason text not null) without rowid;
 create table if not exists contents (sha256 text primary key, bytes blob not null);
+create table if not exists screened (sha256 text primary key, digest text not null) without rowid;
+create table if not exists verdicts (sha256 text primary key, verdict text not null) without rowid;
 """
 
 
@@ -50,16 +58,49 @@ class Journal:
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
+        self._db.execute("pragma secure_delete = on")  # what is deleted is overwritten
         self._db.executescript(_SCHEMA)
 
-    def record(self, url: str, outcome: Outcome, content: bytes | None = None) -> None:
-        """Record how a URL ended, with its bytes if they are to be stored."""
+    def record(self, url: str, outcome: Outcome, content: bytes | None = None, *, screened: str = "") -> None:
+        """Record how a URL ended, with its bytes if they are to be stored.
+
+        `screened`: the digest of the screens that the bytes have passed.
+        """
         values = asdict(outcome)
         with self._transaction():
             marks = ", ".join("?" * (1 + len(values)))
             self._db.execute(f"insert or ignore into outcomes values ({marks})", (url, *values.values()))  # noqa: S608 -- question marks alone
             if content is not None:
                 self._db.execute("insert or ignore into contents values (?, ?)", (outcome.sha256, content))
+                self._db.execute("insert or replace into screened values (?, ?)", (outcome.sha256, screened))
+
+    def escalate(self, verdict: Verdict) -> None:
+        """Record that screens match a content, and delete its bytes if they are here."""
+        document = json.dumps(asdict(verdict))
+        with self._transaction():
+            self._db.execute("insert or ignore into verdicts values (?, ?)", (verdict.sha256, document))
+            changed = (ESCALATED, verdict.reason, verdict.sha256)
+            self._db.execute("update outcomes set status = ?, reason = ? where sha256 = ?", changed)
+            held = self._db.execute("delete from contents where sha256 = ?", (verdict.sha256,)).rowcount
+        if held:
+            self._db.execute("pragma wal_checkpoint(truncate)")  # earlier pages, with its bytes
+
+    def verdict(self, sha256: str) -> Verdict | None:
+        """Return the verdict on a content that was escalated."""
+        row = self._db.execute("select verdict from verdicts where sha256 = ?", (sha256,)).fetchone()
+        if row is None:
+            return None
+        values = json.loads(row[0])
+        return Verdict(**values | {"matches": tuple(Match(*match) for match in values["matches"])})
+
+    def unscreened(self, digest: str) -> list[str]:
+        """Return the contents that have not passed the screens of this digest."""
+        query = "select sha256 from contents where sha256 not in (select sha256 from screened where digest = ?)"
+        return [str(sha256) for (sha256,) in self._db.execute(f"{query} order by sha256", (digest,))]
+
+    def note_screened(self, sha256: str, digest: str) -> None:
+        """Record that a content has passed the screens of this digest."""
+        self._db.execute("insert or replace into screened values (?, ?)", (sha256, digest))
 
     def outcome(self, url: str) -> Outcome | None:
         """Return how a URL ended; None if it did not yet."""
@@ -122,7 +163,7 @@ def open_journal(folder: Path, source: str) -> Iterator[Journal]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another `nsfw ingest urls` fetches for {source!r}. Wait for it to end.") from None
+            raise JournalInUseError(f"another `nsfw ingest urls` fetches for {source!r}. Wait for it to end.") from None
         path = folder / f"{source}.db"
         try:
             journal = Journal(path)

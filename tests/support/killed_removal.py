@@ -14,8 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from pipeline.core import paths
-from pipeline.data import completeness, folder
-from pipeline.takedown import shard_removal
+from pipeline.data import completeness, folder, removal
 
 EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.chmod"}
 WRITING = os.O_WRONLY | os.O_RDWR
@@ -33,8 +32,8 @@ def act(sha256: str, die_before: int | None) -> None:
         sys.addaudithook(hook)
     completeness.check(paths.DATA)
     folder.prepare(paths.DATA)
-    shard_removal.record(paths.SIGHTINGS, [sha256], "ticket 1", f"--sha256 {sha256}")
-    shard_removal.purge()
+    removal.record(paths.SIGHTINGS, [sha256], "ticket 1", f"--sha256 {sha256}")
+    removal.purge()
 
 
 def in_a_fork(root: Path, sha256: str, die_before: int | None) -> bool:

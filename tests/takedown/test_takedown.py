@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from pipeline.core import paths, tables
-from pipeline.data import dvc_pointer, removed_contents, sightings
+from pipeline.data import dvc_pointer, removal, removed_contents, sightings
 from pipeline.data import folder as folders
 from pipeline.data import project as guard
 from pipeline.images import thumbnails
 from pipeline.params.root import load_params
 from pipeline.stages import split as splitting
-from pipeline.takedown import learned_versions, shard_removal, takedown
-from pipeline.takedown.shard_removal import Selector
+from pipeline.takedown import learned_versions, takedown
+from pipeline.takedown.selection import Selector
 from tests.support.pictures import scrape, sha, tree
 from tests.support.trained_project import run
 
@@ -134,7 +134,7 @@ def test_near_copies_are_listed_and_not_removed(project):
         (sha("c"), 3, [sha("b")], ["neutral/c.jpg"]),
         (sha("a"), None, [sha("b")], ["neutral/a.jpg"]),
     ]
-    shard_removal.record(paths.SIGHTINGS, [sha("a")], "ticket", "--origin neutral/a.jpg")
+    removal.record(paths.SIGHTINGS, [sha("a")], "ticket", "--origin neutral/a.jpg")
     seen = sightings.load(paths.SIGHTINGS)
     assert [row["sha256"] for row in takedown.near_copies(seen, {sha("b")})[0]] == [sha("c")]
 

@@ -1,22 +1,13 @@
-"""Removes pictures for good: the removal is recorded first, then the bytes are deleted from the shards.
-
-A removal that is killed at any moment and run again ends in the same state: a content counts as removed as soon as that
-is recorded, and `purge` deletes every recorded content that is still in a shard.
-"""
+"""Selects the pictures that `nsfw data remove` takes down, by hash, origin or source."""
 
 import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pandas as pd
 
-from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.core.users import user_name
-from pipeline.data import completeness, removed_contents, shards
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAMED = 10
@@ -76,29 +67,3 @@ def _by_origin(known: pd.DataFrame, selector: Selector) -> set[str]:
                 "neutral/a.jpg, or a pattern of it, '*/a.jpg'. Nothing was removed."
             )
     return set(rows["sha256"])
-
-
-def record(sightings: Path, sha256: Sequence[str], reason: str, selector: str) -> list[str]:
-    """Record those of `sha256` that are not recorded yet; return them."""
-    new = sorted(set(sha256) - set(removed_contents.load(sightings)["sha256"]))
-    if new:
-        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        about = {"reason": reason, "removed_at": moment, "removed_by": user_name(), "selector": selector}
-        removed_contents.record(sightings, pd.DataFrame({"sha256": new}).assign(**about))
-    return new
-
-
-def count_by_shard(sha256: set[str]) -> dict[str, int]:
-    """Return how many of these contents each shard of data/ holds, without shards that hold none."""
-    held, _ = completeness.shard_contents(paths.SHARDS)
-    counts = {name: len(contents & sha256) for name, contents in held.items()}
-    return {name: count for name, count in counts.items() if count}
-
-
-def purge() -> dict[str, int]:
-    """Delete every recorded content from the shards of data/; return the number deleted by shard."""
-    gone = set(removed_contents.load(paths.SIGHTINGS)["sha256"])
-    counts = count_by_shard(gone)
-    for name in counts:
-        shards.drop(paths.SHARDS / name, gone)
-    return counts

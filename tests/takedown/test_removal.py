@@ -9,12 +9,12 @@ import pytest
 
 from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
-from pipeline.data import batch_writer, completeness, removed_contents, shards, sightings
+from pipeline.data import batch_writer, completeness, removal, removed_contents, shards, sightings
 from pipeline.data import folder as folders
 from pipeline.data import project as guard
 from pipeline.stages import catalog
-from pipeline.takedown import leftovers, shard_removal
-from pipeline.takedown.shard_removal import Selector
+from pipeline.takedown import leftovers, selection
+from pipeline.takedown.selection import Selector
 from tests.support.pictures import LABELS, scrape, sha, tree
 
 BODY = {name: f"the bytes of {name}".encode() * 40 for name in "abcdefg"}
@@ -36,8 +36,8 @@ def held(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def remove(*names: str, reason: str = "ticket 1") -> list[str]:
-    new = shard_removal.record(paths.SIGHTINGS, [sha(BODY[name]) for name in names], reason, "--sha256 ...")
-    shard_removal.purge()
+    new = removal.record(paths.SIGHTINGS, [sha(BODY[name]) for name in names], reason, "--sha256 ...")
+    removal.purge()
     return new
 
 
@@ -47,7 +47,7 @@ def stored() -> dict[str, bytes]:
 
 
 def chosen(**selector) -> set[str]:
-    selected = set(shard_removal.select(sightings.load(paths.SIGHTINGS), Selector(**selector))["sha256"])
+    selected = set(selection.select(sightings.load(paths.SIGHTINGS), Selector(**selector))["sha256"])
     return {name for name, body in BODY.items() if sha(body) in selected}
 
 
@@ -126,16 +126,16 @@ def test_selectors(held):
     assert chosen(origin="porn/*") == {"c"}
     assert chosen(origin="*", source="web") == {"a", "f", "g"}
     assert chosen(origin="sexy/*", source="web") == {"f", "g"}
-    rows = shard_removal.select(sightings.load(paths.SIGHTINGS), Selector(source="web"))
+    rows = selection.select(sightings.load(paths.SIGHTINGS), Selector(source="web"))
     assert "neutral/a.jpg" in set(rows["origin"])  # of a picture all files are told, of other sources too
 
 
 def test_an_origin_that_looks_like_a_pattern_is_itself_first(held):
     scrape(Path("odd"), {"neutral/[1].jpg": b"odd", "neutral/1.jpg": b"one", "neutral/a*.jpg": b"star"})
     ingest("odd", "odd")
-    selected = shard_removal.select(sightings.load(paths.SIGHTINGS), Selector(origin="neutral/[1].jpg"))
+    selected = selection.select(sightings.load(paths.SIGHTINGS), Selector(origin="neutral/[1].jpg"))
     assert selected["sha256"].tolist() == [sha(b"odd")]
-    selected = shard_removal.select(sightings.load(paths.SIGHTINGS), Selector(origin="neutral/a*.jpg"))
+    selected = selection.select(sightings.load(paths.SIGHTINGS), Selector(origin="neutral/a*.jpg"))
     assert selected["sha256"].tolist() == [sha(b"star")]
 
 

@@ -1,0 +1,64 @@
+"""What the commands share that screen pictures: opening the screens, and what an operator is told of a match."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.data.escalations import Screen
+    from pipeline.params.root import Params
+    from pipeline.screening.screens import Screens
+
+
+def open_screens(params: "Params") -> "Screens | None":
+    """Return the screens of params.yaml, with the catalog's limits of a picture; None where there are none.
+
+    Raises:
+        UserError: a list cannot be read, or has wrong lines.
+
+    """
+    if not params.ingest.screens.active:
+        return None
+    from pipeline.core import executor
+    from pipeline.images.sandbox import WorkerLimits
+    from pipeline.screening import screens
+
+    cost = WorkerLimits(params.catalog.seconds, params.catalog.memory_mb, executor.cores())
+    return screens.open_screens(params, cost=cost)
+
+
+def screen_of(screens: "Screens | None") -> "Screen | None":
+    """Return what screens a stream of contents; None without screens."""
+    if screens is None:
+        return None
+    from pipeline.screening.stream import Stream
+
+    return Stream(screens)
+
+
+def clear_escalated() -> None:
+    """Delete what data/ held already of contents that a screen matched."""
+    from pipeline.takedown import clearing
+
+    clearing.clear_escalated()
+
+
+def escalated_lines(count: int, params: "Params") -> list[str]:
+    """Return what an operator is told of `count` files that screens matched in an ingest; [] for none."""
+    if not count:
+        return []
+    contact = params.ingest.screens.contact or "whoever handles such pictures in your team"
+    return [
+        f"ESCALATED: {count} files match a list; their bytes were not stored",
+        f"CALL {contact}. Do not open, copy or send these files; the records, hashes alone: {paths.ESCALATION_RECORDS}",
+        "  pictures that data/ held before: earlier versions in DVC's cache may hold them (`nsfw data remove --help`)",
+    ]
+
+
+def unscreened_error(count: int) -> UserError:
+    """Return the error about pictures that a screen gave no answer for."""
+    return UserError(
+        f"{count} pictures could not be screened, so nobody knows what they are, and none was taken in or passed: their "
+        "rows say why. Run the same command again."
+    )
