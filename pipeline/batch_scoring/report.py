@@ -9,7 +9,10 @@ from pipeline.batch_scoring.result import Tally
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a run: counts of rows, how many of them an earlier run had made, and the seconds of this run."""
+    """The result of a run: counts of rows, how many of them an earlier run had made, and the seconds of this run.
+
+    `contact`: whom to call where pictures are escalated.
+    """
 
     out: Path
     model: str
@@ -17,6 +20,7 @@ class Report:
     tally: Tally
     reused: int
     seconds: float
+    contact: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -28,6 +32,7 @@ class Report:
             "rows": self.tally.rows,
             "scored": self.tally.scored,
             "unreadable": dict(sorted(self.tally.unreadable.items())),
+            "escalated": self.tally.escalated,
             "flagged": None if self.threshold is None else self.tally.flagged,
             "kept": self.reused,
             "seconds": round(self.seconds, 3),
@@ -43,6 +48,9 @@ class Report:
         if tally.unreadable:
             codes = ", ".join(f"{count} {code}" for code, count in sorted(tally.unreadable.items()))
             text.append(f"unreadable: {tally.unreadable.total()} ({codes}); each has its row, with the reason")
+        if tally.escalated:
+            text.append(f"ESCALATED: {tally.escalated} match a list, and were not scored; their rows say which")
+            text.append(f"CALL {self.contact}. Do not open, copy or send these files")
         if self.threshold is None:
             text.append(
                 "decided: nothing; this version was registered without a threshold. `dvc repro -f register` (or `nsfw "

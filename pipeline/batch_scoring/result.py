@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import atomic, check_target
+from pipeline.data.escalations import ESCALATED
 from pipeline.serving.decision import UNSAFE
 
 STAMP = "stamp"  # only in parts: shows whether an input is still the same
@@ -41,17 +42,20 @@ class Tally:
     rows: int = 0
     unreadable: Counter[str] = field(default_factory=Counter)
     flagged: int = 0
+    escalated: int = 0
 
     def add(self, table: pa.Table) -> None:
         """Count the rows of a part."""
         self.rows += table.num_rows
-        self.unreadable.update(error.partition(":")[0] for error in table["error"].to_pylist() if error)
+        codes = Counter(error.partition(":")[0] for error in table["error"].to_pylist() if error)
+        self.escalated += codes.pop(ESCALATED, 0)
+        self.unreadable.update(codes)
         self.flagged += table["decision"].to_pylist().count(UNSAFE)
 
     @property
     def scored(self) -> int:
         """Number of inputs that have probabilities."""
-        return self.rows - self.unreadable.total()
+        return self.rows - self.unreadable.total() - self.escalated
 
 
 class Writer(Protocol):

@@ -29,6 +29,8 @@ from pipeline.images.limits import Limits, Rejected
 from pipeline.params.root import Params
 from pipeline.registry.loading import title
 from pipeline.registry.verification import OpenedModel
+from pipeline.screening.doors import Door, ScreenedReader
+from pipeline.screening.screens import Screens, open_screens
 
 Run = Callable[[Iterator[ByteSource]], Iterator[ReadResult | sandbox.Failure]]
 
@@ -53,23 +55,42 @@ def score(model: OpenedModel, params: Params, job: Job) -> Report:
     begun = time.monotonic()
     _check(job)
     limits = model.limits(Limits(**params.catalog.limits))
-    with parts.open_parts(job.out, recipe(model, limits, params), restart=job.restart) as folder:
+    cost = sandbox.WorkerLimits(params.score.seconds, params.score.memory_mb, executor.cores())
+    screens = open_screens(params, cost=cost)
+    about = recipe(model, limits, params) | ({"screens": screens.digest} if screens else {})
+    with parts.open_parts(job.out, about, restart=job.restart) as folder:
         classifier = model.classifier()
         reader = ByteReader(classifier.preprocessor(limits), params.score.max_mb * 2**20)
-        cost = sandbox.WorkerLimits(params.score.seconds, params.score.memory_mb, executor.cores())
         run: Run = partial(sandbox.run, reader.read, limits=cost, weigh=_weigh)
+        screened = _screened(screens, reader, cost, Path(params.ingest.screens.records))
+        if screened is not None:
+            run = screened.run
         row_maker = RowMaker(classifier, title(model), partial(_digest, max_bytes=reader.max_bytes))
         columns = result.schema(classifier.labels)
         items = inputs.walk(job.paths, reader.max_bytes)
         reused, last = 0, -1
         with tqdm(desc="score", total=inputs.count(job.paths), unit="picture", disable=None) as bar:
             for part in score_parts(_plan(items, folder, columns), run, row_maker):
+                if screened is not None:
+                    screened.record(part.rows)
                 parts.save(folder, part.number, pa.Table.from_pylist(part.rows, columns))
                 reused, last = reused + len(part.rows) - part.new, part.number
                 bar.update(len(part.rows))
         tally = result.assemble(_tables(folder, last, columns), job.out, classifier.labels)
         parts.remove(folder)
-    return Report(job.out, title(model), classifier.decision.threshold, tally, reused, time.monotonic() - begun)
+    contact, seconds = screens.contact if screens else "", time.monotonic() - begun
+    return Report(job.out, title(model), classifier.decision.threshold, tally, reused, seconds, contact)
+
+
+def _screened(
+    screens: Screens | None, reader: ByteReader, cost: sandbox.WorkerLimits, records: Path
+) -> ScreenedReader | None:
+    """Return the reader that screens what it reads; None without screens."""
+    if screens is None:
+        return None
+    return ScreenedReader(
+        Door(screens, "score", records), reader.preprocessor.frames_from_bytes, reader.max_bytes, cost
+    )
 
 
 def recipe(model: OpenedModel, limits: Limits, params: Params) -> dict[str, Any]:

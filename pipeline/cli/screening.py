@@ -59,6 +59,6 @@ def escalated_lines(count: int, params: "Params") -> list[str]:
 def unscreened_error(count: int) -> UserError:
     """Return the error about pictures that a screen gave no answer for."""
     return UserError(
-        f"{count} pictures could not be screened, so nobody knows what they are, and none was taken in or passed: their "
-        "rows say why. Run the same command again."
+        f"{count} pictures could not be screened, so nobody knows what they are, and none has passed: their rows say "
+        "why. Run the same command again."
     )

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
+from pipeline.data.escalations import ESCALATED
 from pipeline.demo.recent import Answered, RecentAnswers
 from pipeline.images.sandbox import Failure
 from pipeline.pages import sessions, templating
@@ -106,7 +107,7 @@ class Demo:
             status, document = await self.service.answer(posted, exchange)
             (result,) = document["pictures"]
             if result["error"]:
-                raise Refused(status, result["error"]["code"], result["error"]["detail"])
+                raise Refused(status, result["error"]["code"], self.detail(result["error"]))
             data, sha256 = posted[0].data, posted[0].sha256
             hashes = await self.service.decoders.frames(pictures.hashing(self.params), data, sha256, RequestState())
         about = document["model"]
@@ -120,6 +121,12 @@ class Demo:
         )
         identity = self.recent.add(Answered(session.identity, given))
         return status, {**result, "model": about | {"role": self.role()}, "answer": identity}
+
+    def detail(self, error: dict[str, str]) -> str:
+        """Return what the page says of a picture without answer; of one that a screen matched, whom to call."""
+        if error["code"] != ESCALATED or self.service.door is None:
+            return error["detail"]
+        return f"{error['detail']}. Call {self.service.door.screens.contact}. Do not open, copy or send this file."
 
     async def report(self, request: Request) -> tuple[int, dict[str, Any]]:
         """Store a report; return status and document."""

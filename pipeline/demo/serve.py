@@ -11,7 +11,7 @@ from pipeline.reports import retention
 from pipeline.service import running
 from pipeline.service.answering import Service
 from pipeline.service.current_model import Source
-from pipeline.service.serve import FixedVersion
+from pipeline.service.serve import FixedVersion, open_door
 
 HOST = "127.0.0.1"
 
@@ -32,10 +32,12 @@ def serve(params: Params, *, port: int, model: str | None = None) -> None:
     source: Source = newest if model is None else FixedVersion(params, model)
     role: Callable[[], str] = (lambda: newest.role) if model is None else (lambda: "chosen by --model")
 
+    door = open_door(params, "demo")
+
     def build(service: Service) -> Any:
         return app.application(service, params, AllowedHosts.of(HOST), role)
 
-    running.serve(source, params.serve, host=HOST, port=port, build=build, announce=_announce)
+    running.serve(source, params.serve, host=HOST, port=port, build=build, announce=_announce, door=door)
 
 
 def _announce(host: str, port: int) -> None:

@@ -59,11 +59,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class FrameResults(Generic[Result]):
-    """The results of the selected frames, their numbers (from 0), and how many frames there are in all."""
+    """The results of the selected frames, their numbers (from 0), and how many frames there are in all.
+
+    `reduced`: whether it is a JPEG that was decoded at a smaller scale.
+    """
 
     results: list[Result]
     numbers: list[int]
     total: int
+    reduced: bool = False
 
 
 def decode(data: bytes, limits: Limits | None = None, least: int = 0) -> Picture:
@@ -172,7 +176,9 @@ def _decode_frames(
     function: Callable[[Image.Image], Result], least: int, image: Image.Image, limits: Limits
 ) -> FrameResults[Result]:
     if not frames.is_animated(image):
-        return FrameResults([function(_decode(least, image, limits).image)], [0], 1)
+        whole = sorted(image.size)
+        decoded = _decode(least, image, limits).image
+        return FrameResults([function(decoded)], [0], 1, sorted(decoded.size) != whole)
     read_header(image, limits)
     scanned = scan_frames(image, limits)
     chosen = frames.choose(scanned, limits.max_frames)

@@ -3,16 +3,20 @@
 outcomes = sandbox.run(Preprocessor(Limits(), 224).from_bytes, contents, cost)  # a square each, or a Failure
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from pipeline.images.decode import decode, decode_frames
+from pipeline.images.decode import FrameResults, decode, decode_frames
 from pipeline.images.limits import Limits
 from pipeline.images.resize import SQUASH, Resize, to_square
+
+Result = TypeVar("Result")
 
 _OVERSAMPLING = 2  # a JPEG is decoded at this many times the model's size at least: the resize needs no more
 
@@ -61,6 +65,24 @@ class Preprocessor:
         shrink = partial(to_square, size=self.size, resize=self.resize)
         shown = decode_frames(data, shrink, self.limits, self._least)
         return FramePixels(np.stack(shown.results), tuple(shown.numbers), shown.total)
+
+    def frames_with(
+        self, data: bytes, function: Callable[[Image.Image], Result]
+    ) -> tuple[FramePixels, FrameResults[Result]]:
+        """Return what `frames_from_bytes` does, and `function` of each frame before it is shrunk: in one decode.
+
+        Raises:
+            Rejected, MemoryError: as `frames_from_bytes`.
+
+        """
+
+        def both(image: Image.Image) -> tuple[npt.NDArray[np.uint8], Result]:
+            return to_square(image, self.size, self.resize), function(image)
+
+        shown = decode_frames(data, both, self.limits, self._least)
+        squares, results = (list(column) for column in zip(*shown.results, strict=True))
+        pixels = FramePixels(np.stack(squares), tuple(shown.numbers), shown.total)
+        return pixels, FrameResults(results, shown.numbers, shown.total, shown.reduced)
 
     @property
     def _least(self) -> int:

@@ -60,7 +60,7 @@ class Screens:
         return self._settings.hook_calls if self._settings.hooks else 0
 
     def exact(self, data: bytes) -> Verdict:
-        """Return what the exact lists say."""
+        """Return what the exact lists say of a content."""
         digests = {kind: hashlib.new(kind, data, usedforsecurity=False).digest() for kind in ("sha256", "md5", "sha1")}
         matches = tuple(
             Match(one.name, one.kind, digests[one.kind].hex())

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.data.escalations import ESCALATED
 from pipeline.images.preprocessing import FramePixels
 from pipeline.images.sandbox import Failure
 from pipeline.params.serve import Serve
+from pipeline.screening.doors import Door, Opened, frames_of
 from pipeline.service import bodies
 from pipeline.service.admission import Admission, BodyBytes
 from pipeline.service.batching import Batcher
@@ -45,7 +47,11 @@ class Exchange:
 class Service:
     """Everything that answers requests, with its metrics. Created and used in one event loop."""
 
-    def __init__(self, limits: Serve, decoders: Decoders, follower: Follower, metrics: Metrics) -> None:
+    def __init__(
+        self, limits: Serve, decoders: Decoders, follower: Follower, metrics: Metrics, door: Door | None = None
+    ) -> None:
+        """`door` screens every picture before it is scored."""
+        self.door = door
         self.limits, self.decoders, self.follower, self.metrics = limits, decoders, follower, metrics
         self.admission = Admission(limits)
         self._decoding = 0
@@ -103,7 +109,9 @@ class Service:
             if model is None:
                 raise Refused(503, "not_ready", "the model is being loaded", retry_after=5)
             state = RequestState(self._uncounted)
-            results = await asyncio.gather(*(self._picture(picture, model, state) for picture in posted))
+            results = await asyncio.gather(
+                *(self._picture(picture, model, state, exchange.request_id) for picture in posted)
+            )
         exchange.version = model.version
         exchange.outcomes = Counter(_outcome(result) for result in results)
         for outcome, count in exchange.outcomes.items():
@@ -124,11 +132,13 @@ class Service:
         finally:
             self._decoding += 1
 
-    async def _picture(self, picture: PostedPicture, model: Model, state: RequestState) -> dict[str, Any]:
+    async def _picture(
+        self, picture: PostedPicture, model: Model, state: RequestState, request_id: str
+    ) -> dict[str, Any]:
         begun = time.perf_counter()
         self._decoding += 1
         try:
-            frames = await self.decoders.frames(model.preprocess, picture.data, picture.sha256, state)
+            frames = await self._frames(picture, model, state, request_id)
         finally:
             self._decoding -= 1
         self.metrics.seconds.labels("decode").observe(time.perf_counter() - begun)
@@ -136,6 +146,26 @@ class Service:
             return _result(picture, model) | {"error": {"code": frames.code, "detail": frames.detail}}
         futures = [asyncio.wrap_future(self.batcher.submit(model, pixels)) for pixels in frames.pixels]
         return _result(picture, model) | _answer(model, frames, await asyncio.gather(*futures))
+
+    async def _frames(
+        self, picture: PostedPicture, model: Model, state: RequestState, request_id: str
+    ) -> FramePixels | Failure:
+        """Return a picture's frames; a Failure if it does not decode, or a screen matches or does not answer."""
+        if self.door is None:
+            return await self.decoders.frames(model.preprocess, picture.data, picture.sha256, state)
+        door = self.door
+        verdict = await asyncio.to_thread(door.screens.exact, picture.data)
+        outcome: FramePixels | Opened | Failure = Failure(ESCALATED, "")
+        if not verdict.matches:
+            opener = door.opener(model.preprocess)
+            outcome = await self.decoders.frames(opener, picture.data, picture.sha256, state)
+            verdict = await asyncio.to_thread(door.judge, picture.data, verdict, outcome)
+        if verdict.matches:
+            await asyncio.to_thread(door.record_or_log, verdict, f"request {request_id}")
+            return Failure(ESCALATED, "it matches a screening list, and is not classified")
+        if verdict.problem and not isinstance(frames_of(outcome), Failure):
+            return Failure("unavailable", "it could not be screened")
+        return frames_of(outcome)
 
 
 def _result(picture: PostedPicture, model: Model) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Decoders:
         self._slow_pictures = 0
         self._failures = _RecentFailures()
 
-    def start(self, preprocess: Preprocess) -> None:
+    def start(self, preprocess: Callable[[bytes], object]) -> None:
         """Start the workers and wait until each has imported what it needs, so that the first request is not slower."""
         begun = [sandbox.submit(preprocess, b"", self._limits) for _ in range(4 * self._limits.workers)]
         begun.append(sandbox.submit(preprocess, b"", self._slow))

@@ -18,6 +18,7 @@ import uvicorn
 from pipeline.core.errors import UserError
 from pipeline.images import sandbox
 from pipeline.params.serve import Serve
+from pipeline.screening.doors import Door
 from pipeline.service.answering import Service, follower_events
 from pipeline.service.app import application
 from pipeline.service.connections import Protocol
@@ -79,6 +80,7 @@ def serve(
     wait: bool = False,
     build: Build = application,
     announce: Callable[[str, int], None] = lambda *_: None,
+    door: Door | None = None,
 ) -> None:
     """Serve until a signal comes.
 
@@ -90,6 +92,7 @@ def serve(
         wait: if there is no model to serve yet, wait for one.
         build: makes the ASGI application around the service.
         announce: is called with address and port once they are listened on.
+        door: screens what is posted.
 
     Raises:
         UserError: there is no model to serve (without `wait`), or the port is taken.
@@ -98,7 +101,7 @@ def serve(
     listening = _listen(host, port, limits.advanced.connections)
     sys.setswitchinterval(_SWITCH_SECONDS)
     announce(*listening.getsockname()[:2])
-    problem = asyncio.run(_serve(source, limits, listening, wait=wait, build=build))
+    problem = asyncio.run(_serve(source, limits, listening, wait=wait, build=build, door=door))
     sandbox.stop()
     _log.info("stopped")
     if problem:
@@ -122,14 +125,20 @@ def _listen(host: str, port: int, backlog: int) -> socket.socket:
 
 
 async def _serve(
-    source: Source, limits: Serve, listening: socket.socket, *, wait: bool, build: Build = application
+    source: Source,
+    limits: Serve,
+    listening: socket.socket,
+    *,
+    wait: bool,
+    build: Build = application,
+    door: Door | None = None,
 ) -> str:
     """Serve until a signal comes; return why it could not start, or ""."""
     metrics = Metrics()
     advanced = limits.advanced
     follower = Follower(source, seconds=advanced.poll_seconds, batch=limits.batch, events=follower_events(metrics))
     cost = sandbox.WorkerLimits(advanced.seconds, advanced.memory_mb, limits.workers)
-    service = Service(limits, Decoders(cost, quick_seconds=advanced.quick_seconds), follower, metrics)
+    service = Service(limits, Decoders(cost, quick_seconds=advanced.quick_seconds), follower, metrics, door)
     server = Server(_config(build(service), limits), functools.partial(_drain, service))
     problems: list[str] = []
 
@@ -182,7 +191,7 @@ def _get_ready(service: Service, *, wait: bool) -> str:
         model = follower.model
         if model is None:
             return "there is no model"
-        service.decoders.start(model.preprocess)
+        service.decoders.start(service.door.opener(model.preprocess) if service.door else model.preprocess)
     except UserError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 -- the main thread reports it, whatever it is

@@ -10,10 +10,13 @@ import numpy as np
 
 from pipeline.images.limits import Limits
 from pipeline.images.preprocessing import FramePixels
+from pipeline.images.sandbox import WorkerLimits
 from pipeline.params.root import Params
 from pipeline.promotion.registration import limits
 from pipeline.registry import state, verification
 from pipeline.registry.loading import open_model
+from pipeline.screening.doors import Door
+from pipeline.screening.screens import open_screens
 from pipeline.service import logs, running
 from pipeline.serving.classifier import Classifier
 from pipeline.tracking import server
@@ -156,4 +159,17 @@ def serve(
     if model is not None:
         source = FixedVersion(params, model, allow_unverified=allow_unverified)
     logs.set_up()
-    running.serve(source, params.serve, host=host, port=port, wait=wait)
+    running.serve(source, params.serve, host=host, port=port, wait=wait, door=open_door(params, "serve"))
+
+
+def open_door(params: Params, name: str) -> Door | None:
+    """Return the screens of params.yaml for pictures that are posted; None without any.
+
+    Raises:
+        UserError: a list cannot be read, or has wrong lines.
+
+    """
+    own = params.serve
+    cost = WorkerLimits(own.advanced.seconds, own.advanced.memory_mb, own.workers)
+    screens = open_screens(params, cost=cost, patient=True)
+    return None if screens is None else Door(screens, name, Path(params.ingest.screens.records))

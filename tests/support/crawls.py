@@ -8,6 +8,8 @@ from pipeline.web_ingest.lists import Item
 LIMITS: dict[str, Any] = {
     "contact": "me@example.org", "connections": 16, "per_host": 16, "delay_seconds": 0.0, "attempts": 3,
     "backoff_seconds": 0.01, "longest_wait_seconds": 5.0, "seconds": 20.0, "picture_mb": 1, "min_success": 0.5,
+    "screens": {"contact": None, "lists": [], "hooks": [], "records": "escalations.csv", "pdq_distance": 31,
+                "pdq_quality": 50, "hook_seconds": 5.0, "hook_calls": 2},
 }  # fmt: skip
 
 
