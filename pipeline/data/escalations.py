@@ -42,7 +42,9 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the screens say of a content; hashes in hexadecimal digits, `pdq` of the frame that matched, or "".
+    """What the screens say of a content; hashes in hexadecimal digits, `pdq` of the frame that matched.
+
+    Of a content that matches nothing, the sha256 alone is sure to be there.
 
     `problem`: why it could not be screened, so that nobody knows; "" if it was.
     """

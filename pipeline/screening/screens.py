@@ -11,6 +11,7 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipeline.core.errors import UserError
 from pipeline.data.escalations import Match, Verdict
@@ -61,13 +62,14 @@ class Screens:
 
     def exact(self, data: bytes) -> Verdict:
         """Return what the exact lists say of a content."""
-        digests = {kind: hashlib.new(kind, data, usedforsecurity=False).digest() for kind in ("sha256", "md5", "sha1")}
+        wanted = {"sha256", *(one.kind for one in self._exact)}
+        digests = {kind: _digest_of(kind, data) for kind in wanted}
         matches = tuple(
             Match(one.name, one.kind, digests[one.kind].hex())
             for one in self._exact
             if digests[one.kind] in one.digests
         )
-        return Verdict(digests["sha256"].hex(), digests["md5"].hex(), digests["sha1"].hex(), "", matches)
+        return _complete(Verdict(digests["sha256"].hex(), "", "", "", matches), data)
 
     def judge(self, data: bytes, exact: Verdict, hashed: Hashed) -> Verdict:
         """Return what all screens say; `hashed` is what `hasher` made of the bytes, or why it could not.
@@ -76,12 +78,12 @@ class Screens:
             UserError: a hook is out of service.
 
         """
-        first = Verdict(exact.sha256, exact.md5, exact.sha1, _own(hashed), exact.matches)
+        first = replace(exact, pdq=_own(hashed))
         if isinstance(hashed, Failure) and not hashed.final and not exact.matches:
             return _with(first, problem=f"its PDQ hash could not be computed ({hashed})")
         if isinstance(hashed, list):
             first = self._near(first, hashed)
-        return first if first.matches else self._asked(first, data)
+        return _complete(first if first.matches else self._asked(first, data), data)
 
     def examine(self, data: bytes) -> Verdict:
         """Return what all screens say of a content: it waits for a sandbox worker, and for the hooks.
@@ -107,7 +109,7 @@ class Screens:
                 nearest, frame = min(matched, key=lambda pair: pair[0].distance)
                 matches.append(Match(name, "pdq", nearest.entry, nearest.distance))
                 own = frame.own
-        return Verdict(verdict.sha256, verdict.md5, verdict.sha1, own, tuple(matches))
+        return replace(verdict, pdq=own, matches=tuple(matches))
 
     def _asked(self, verdict: Verdict, data: bytes) -> Verdict:
         """Return the verdict with what the hooks answer; the first one that matches or fails is the last one asked."""
@@ -153,12 +155,24 @@ def open_screens(params: Params, *, cost: WorkerLimits, patient: bool = False) -
     return Screens(settings, opened, Hasher.of(params.catalog), cost, patient=patient)
 
 
+def _digest_of(kind: str, data: bytes) -> bytes:
+    return hashlib.new(kind, data, usedforsecurity=False).digest()
+
+
+def _complete(verdict: Verdict, data: bytes) -> Verdict:
+    """Return a verdict with the digests that a record needs; nobody needs them of what matches nothing."""
+    if not verdict.matches or verdict.md5:
+        return verdict
+    md5, sha1 = (_digest_of(kind, data).hex() for kind in ("md5", "sha1"))
+    return replace(verdict, md5=md5, sha1=sha1)
+
+
 def _own(hashed: Hashed) -> str:
     return hashed[0].own if isinstance(hashed, list) and hashed else ""
 
 
 def _with(verdict: Verdict, *, matches: tuple[Match, ...] = (), problem: str = "") -> Verdict:
-    return Verdict(verdict.sha256, verdict.md5, verdict.sha1, verdict.pdq, matches, problem)
+    return replace(verdict, matches=matches, problem=problem)
 
 
 def _digest(settings: Settings, opened: Sequence[HashList]) -> str:

@@ -15,6 +15,7 @@ from pipeline.images.preprocessing import Preprocessor
 from pipeline.pages.hosts import AllowedHosts
 from pipeline.params.root import Params
 from pipeline.service import running
+from pipeline.service.serve import open_door
 from tests.support.http_fakes import Row
 
 
@@ -73,8 +74,9 @@ class DemoServer:
         def build(service):
             return app.application(service, self._params, AllowedHosts.of("127.0.0.1"), lambda: self._source.role)
 
+        door = open_door(self._params, "demo")
         self.problem = asyncio.run(
-            running._serve(self._source, self._params.serve, self.listening, wait=False, build=build)
+            running._serve(self._source, self._params.serve, self.listening, wait=False, build=build, door=door)
         )
 
     def start(self) -> None:

@@ -97,7 +97,8 @@ def picture(brightness: int = 255, side: int = 40) -> bytes:
 class Running:
     """`running.serve`, in a thread of this process."""
 
-    def __init__(self, source, its_limits):
+    def __init__(self, source, its_limits, door=None):
+        self.door = door
         self.listening = running._listen("127.0.0.1", 0, 100)
         self.port = self.listening.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -105,7 +106,7 @@ class Running:
         self.thread = threading.Thread(target=self._run, args=[source, its_limits], daemon=True)
 
     def _run(self, source, its_limits):
-        self.problem = asyncio.run(running._serve(source, its_limits, self.listening, wait=False))
+        self.problem = asyncio.run(running._serve(source, its_limits, self.listening, wait=False, door=self.door))
 
     def ready(self):
         for _ in range(400):
@@ -118,10 +119,10 @@ class Running:
 
 
 @contextmanager
-def serving(monkeypatch, source=None, **more):
+def serving(monkeypatch, source=None, door=None, **more):
     """A service with these limits, ready; `.url`, `.server`, `.service`."""
     its = limits(**more)
-    run = Running(source or Source(), its)
+    run = Running(source or Source(), its, door)
 
     def keep(config, drain):
         run.server, run.service = _SERVER(config, drain), drain.args[0]
