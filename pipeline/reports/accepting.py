@@ -17,7 +17,7 @@ from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.data import annotation_files, annotation_rows, batch_names, batch_writer, folder, project, sightings
 from pipeline.params.root import Params
-from pipeline.reports import inbox, triage
+from pipeline.reports import inbox, screening, triage
 from pipeline.reports.inbox import Report
 
 _MOST_CHARACTERS = 80
@@ -62,7 +62,8 @@ def accept(params: Params, identities: Sequence[str], naming: Naming, by: str = 
 
     Raises:
         UserError: there is no such report, or it is decided; its picture is not here (only its hash came), was taken
-            down, or is a case with another label; or its class would have more cases than reports.max_share allows.
+            down, is matched by a screen, or is a case with another label; or its class would have more cases than
+            reports.max_share allows.
             Nothing is written then.
 
     """
@@ -76,6 +77,7 @@ def accept(params: Params, identities: Sequence[str], naming: Naming, by: str = 
         known = annotation_files.reports(paths.REPORTS, params.labels.names)
         cases = _distinct([_case(report, naming, seen, known, params) for report in reports])
         _check_share([case for case in cases if case.new], seen, known, params.reports.max_share)
+        screening.check(params, [(case.report, case.content) for case in cases if case.content is not None])
         _store(cases, seen, source)
         rows = [_row(case, naming.slice) for case in cases if case.new]
         if rows:

@@ -83,7 +83,7 @@ class Screens:
             return _with(first, problem=f"its PDQ hash could not be computed ({hashed})")
         if isinstance(hashed, list):
             first = self._near(first, hashed)
-        return _complete(first if first.matches else self._asked(first, data), data)
+        return _complete(first if first.matches else self._by_hooks(first, data), data)
 
     def examine(self, data: bytes) -> Verdict:
         """Return what all screens say of a content: it waits for a sandbox worker, and for the hooks.
@@ -111,7 +111,7 @@ class Screens:
                 own = frame.own
         return replace(verdict, pdq=own, matches=tuple(matches))
 
-    def _asked(self, verdict: Verdict, data: bytes) -> Verdict:
+    def _by_hooks(self, verdict: Verdict, data: bytes) -> Verdict:
         """Return the verdict with what the hooks answer; the first one that matches or fails is the last one asked."""
         for hook in self._settings.hooks:
             for attempt in range(_TRIES):

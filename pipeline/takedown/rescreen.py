@@ -1,6 +1,6 @@
 """`nsfw data screen`: screens what was ingested before, as when a list has grown, and takes out what matches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,7 @@ def screen(params: Params, screens: Screens, *, dry_run: bool = False) -> dict[s
         files = seen[seen["sha256"].isin(list(matched))]
         named = list(zip(files["sha256"], files["origin"], files["source"], strict=True))
         if matched and not dry_run:
-            rows = [row for sha256, at, of in named for row in matched[sha256].rows(origin=at, source=of, door=DOOR)]
-            escalations.append(paths.ESCALATION_RECORDS, rows)
-            removal.record_escalated(paths.SIGHTINGS, {name: one.reason for name, one in matched.items()}, DOOR)
-            clearing.clear(set(matched))
-            project.add_data()
+            _take_out(matched, named)
     versions, versions_problem = takedown.versions_of(params, set(matched)) if matched else ([], "")
     return {
         "dry_run": dry_run,
@@ -82,6 +78,15 @@ def screen(params: Params, screens: Screens, *, dry_run: bool = False) -> dict[s
         "versions_problem": versions_problem,
         "left": None if dry_run or not matched else leftovers.collect(set(matched)),
     }
+
+
+def _take_out(matched: Mapping[str, Verdict], named: Sequence[tuple[str, str, str]]) -> None:
+    """Record what matched, by sha256, and delete it from data/; `named`: sha256, origin and source of each file."""
+    rows = [row for name, at, of in named for row in matched[name].rows(origin=at, source=of, door=DOOR)]
+    escalations.append(paths.ESCALATION_RECORDS, rows)
+    removal.record_escalated(paths.SIGHTINGS, {name: one.reason for name, one in matched.items()}, DOOR)
+    clearing.clear(set(matched))
+    project.add_data()
 
 
 def _verdicts(screens: Screens) -> tuple[dict[str, Verdict], int]:

@@ -11,16 +11,19 @@ from pipeline.data import (
     annotation_files,
     annotation_rows,
     dvc_pointer,
+    escalations,
     folder,
     project,
     removed_contents,
     shards,
     sightings,
 )
+from pipeline.params.root import load_params
 from pipeline.reports import accepting, inbox
 from pipeline.reports.accepting import Naming
 from tests.support.pictures import LABELS, draw, encode, scrape, tree
 from tests.support.public_reports import changed_params, photo, send, stored
+from tests.support.screens import configure
 from tests.support.trained_project import STAGES
 
 
@@ -207,3 +210,15 @@ def test_no_stage_reads_the_inbox(stage):
     assert [name for name in modules if name.startswith(("pipeline.reports", "pipeline.demo"))] == []
     graph = (Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8")
     assert str(paths.INBOX) not in graph
+
+
+def test_a_picture_that_a_list_knows_by_now_is_not_accepted_and_is_recorded(params):
+    one = send(params, photo(1))
+    (report,) = stored()
+    configure({"own": ("sha256", report.picture_sha256)})
+    before = tree(paths.DATA)
+    with pytest.raises(UserError, match=r"is escalated: matches own\. Nothing was accepted\. Call Ada"):
+        accepting.accept(load_params(), [one], Naming())
+    (record,) = escalations.load(paths.ESCALATION_RECORDS).to_dict("records")
+    assert (record["origin"], record["door"]) == (f"report/{one}.png", "reports accept")
+    assert {name: data for name, data in tree(paths.DATA).items() if name != "escalations.csv"} == before

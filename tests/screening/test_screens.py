@@ -108,13 +108,13 @@ def test_a_picture_whose_worker_died_is_not_said_to_be_clean(project):
 
 
 def test_hooks_are_asked_about_what_no_list_matches(project, tmp_path):
-    asked_file = tmp_path / "asked"
-    code = f"open({str(asked_file)!r}, 'a').write('x')\n{support.ANSWERS_BY_SIZE.replace('; ', chr(10))}"
+    calls = tmp_path / "calls"
+    code = f"open({str(calls)!r}, 'a').write('x')\n{support.ANSWERS_BY_SIZE.replace('; ', chr(10))}"
     listed = hashlib.sha256(EVIL).hexdigest()
     configure({"own": ("sha256", listed)}, hooks=[python_hook(code)])
     screens = opened()
     assert screens.examine(EVIL).reason == "escalated: matches own"
-    assert not asked_file.exists()
+    assert not calls.exists()
     (match,) = screens.examine(b"EVIL").matches
     assert (match.list, match.kind, match.entry) == ("photo", "hook", "case 7")
     assert screens.examine(GOOD).reason == ""
