@@ -50,7 +50,7 @@ def escalated_lines(count: int, params: "Params") -> list[str]:
         return []
     contact = params.ingest.screens.contact or "whoever handles such pictures in your team"
     return [
-        f"ESCALATED: {count} files match a list; their bytes were not stored",
+        f"ESCALATED: {count} {'file matches' if count == 1 else 'files match'} a list; nothing of that was stored",
         f"CALL {contact}. Do not open, copy or send these files; the records, hashes alone: {paths.ESCALATION_RECORDS}",
         "  pictures that data/ held before: earlier versions in DVC's cache may hold them (`nsfw data remove --help`)",
     ]

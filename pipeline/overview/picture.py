@@ -67,7 +67,8 @@ def describe(known: dict[str, Any]) -> list[str]:
     seen = known["sightings"]
     lines = [known["sha256"]]
     for row in seen[:_MOST]:
-        refused = "" if row["status"] == "stored" else f", {row['status']}: {row['reason']}"
+        reason = row["reason"].removeprefix(f"{row['status']}: ")
+        refused = "" if row["status"] == "stored" else f", {row['status']}: {reason}"
         lines.append(
             f"  seen        {row['origin']!r} of {row['source']}, as {row['label']}, {row['fetched_at'][:10]}{refused}"
         )

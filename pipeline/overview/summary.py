@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_object
+from pipeline.data.escalations import ESCALATED
 from pipeline.evaluation.label_issues import weak_model_warning
 from pipeline.overview import decided
 from pipeline.promotion.formatting import gate_lines
@@ -59,6 +60,7 @@ def collect() -> dict[str, Any]:
     return {
         "sighted": checked["sighted"],
         "quarantined": checked["quarantined"]["total"],
+        "escalated_files": checked["quarantined"].get("reason", {}).get(ESCALATED, 0),
         **{key: deduped[key] for key in ("exact_copies", "conflicts", "kept")},
         "decisions": {"pictures": deduped["decisions"], "escalated": deduped["escalated"]}
         | {side: evaluated["evidence"][side] for side in decided.SIDES},
@@ -131,6 +133,7 @@ def describe(figures: dict[str, Any]) -> list[str]:
     return [
         "",
         f"pictures   {figures['sighted']} sighted, {figures['quarantined']} quarantined (build/quarantine.csv)",
+        *_escalated(figures.get("escalated_files", 0)),
         f"           {figures['exact_copies']} exact copies, {figures['conflicts']} conflicts (build/conflicts.csv)",
         f"           {figures['kept']} kept",
         *_annotations(figures["annotations"]),
@@ -149,6 +152,11 @@ def describe(figures: dict[str, Any]) -> list[str]:
         "       dvc plots show     recall, confusion matrix, curves; dvc metrics show for the numbers",
         "       open reports/index.html   leads to every report: model card, suspicious labels, copies, Data Docs",
     ]
+
+
+def _escalated(count: int) -> list[str]:
+    files = "1 file of them matches" if count == 1 else f"{count} files of them match"
+    return [f"           {files} a list of ingest.screens: {paths.ESCALATION_RECORDS}"] if count else []
 
 
 def describe_recall(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -26,7 +26,7 @@ FIGURES = {
 def finished(tmp_path, monkeypatch):
     """A project with the figures that a run writes."""
     monkeypatch.chdir(tmp_path)
-    write_json({"sighted": 60, "quarantined": {"total": 5, "reason": {}}}, paths.METRICS / "validate.json")
+    write_json({"sighted": 60, "quarantined": {"total": 5, "reason": {"escalated": 2}}}, paths.METRICS / "validate.json")
     people = {"decisions": {"rows": 12, "unknown": 2, "quarantined": 1}, "reports": {"rows": 3}}
     counts = {"exact_copies": 3, "conflicts": 2, "kept": 50, "decisions": 12, "escalated": 1}
     write_json(counts | {"annotations": people}, paths.METRICS / "dedupe.json")

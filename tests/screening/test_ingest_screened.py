@@ -163,7 +163,7 @@ def test_nsfw_tells_whom_to_call(listed, tmp_path, nsfw, monkeypatch):
     code, out, _ = nsfw("ingest", "folder", root, "--source", "web")
     assert code == 0
     assert f"CALL {CONTACT}" in out
-    assert "1 files match a list" in out
+    assert "1 file matches a list" in out
     code, out, _ = nsfw("ingest", "folder", root, "--source", "web", "--json")
     assert json.loads(out)["escalated"] == 1
 
