@@ -26,7 +26,9 @@ FIGURES = {
 def finished(tmp_path, monkeypatch):
     """A project with the figures that a run writes."""
     monkeypatch.chdir(tmp_path)
-    write_json({"sighted": 60, "quarantined": {"total": 5, "reason": {"escalated": 2}}}, paths.METRICS / "validate.json")
+    write_json(
+        {"sighted": 60, "quarantined": {"total": 5, "reason": {"escalated": 2}}}, paths.METRICS / "validate.json"
+    )
     people = {"decisions": {"rows": 12, "unknown": 2, "quarantined": 1}, "reports": {"rows": 3}}
     counts = {"exact_copies": 3, "conflicts": 2, "kept": 50, "decisions": 12, "escalated": 1}
     write_json(counts | {"annotations": people}, paths.METRICS / "dedupe.json")
@@ -57,6 +59,7 @@ def test_summary_tells_the_runs_figures_and_what_to_type_next(nsfw, finished):
     assert table["recall porn"] == ["25.0", "%", "75.0", "%"]
     assert re.search("model +nsfw.* version 3, models:/nsfw/3, alias challenger", out)
     assert "2 look wrong" in out
+    assert "2 files of them match a list of ingest.screens: data/escalations.csv" in out
     people = [line.split(":")[0] for line in out.splitlines() if line.startswith("people ")]
     assert people == [
         "people     3 of 12 rows of data/decisions.csv to look at",
