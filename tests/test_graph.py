@@ -26,10 +26,10 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.
 LAYERS = (
     {"core"},
     {"params"},
-    {"data", "model", "pages", "sample", "tracking", "validation"},
+    {"data", "model", "pages", "sample", "tracking"},
     {"images", "evaluation"},
     {"duplicates", "screening", "serving", "training"},
-    {"catalog", "evidence"},
+    {"catalog", "evidence", "validation"},
     {"registry"},
     {"batch_scoring", "exporting", "promotion", "takedown", "tuning", "web_ingest"},
     {"model_import", "overview", "reports", "service"},

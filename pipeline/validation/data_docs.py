@@ -1,16 +1,12 @@
 """Run the suites with Great Expectations and write its Data Docs: pages that open offline and run no script.
 
-Great Expectations' own pages load styles and scripts from eight hosts, build their index by script, contain the time
-of the run, and show cell values unescaped: a file name from a scrape could be a script. So values are escaped before
-they are checked, external parts are removed from the pages, a content policy forbids the rest, and the index, which
-shows each rule's severity, is written here. Equal data gives equal bytes.
+The site has Great Expectations' own pages of rules and of results, drawn by pipeline/validation/docs_view.py, and a
+first page of ours, which shows each rule's severity and, of broken ones, the rows. Equal data gives equal bytes.
 """
 
 import datetime as dt
 import hashlib
-import html
 import logging
-import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pipeline.validation import docs_view
 from pipeline.validation.suites import ROWS_NAMED, Check, Outcome, Suite
 
 if TYPE_CHECKING:
@@ -32,29 +29,6 @@ SEVERITIES = {"error": "critical", "warn": "warning"}
 SITE = "data_docs"
 _SOURCES_NAMED = 20
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 76rem; margin: 0 auto; padding: 1rem; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
-th, td { border: 1px solid #ccc; padding: .3rem .6rem; text-align: left; vertical-align: top; }
-td[colspan], .show-scrollbars { overflow-wrap: anywhere; }
-h1, h2, h3, h4, h5, h6 { margin: 1rem 0 .3rem; font-size: 1.1rem; }
-ol.breadcrumb { list-style: none; padding: 0; } ol.breadcrumb li { display: inline; margin-right: 1rem; }
-nav ul { columns: 4; } .alert { background: #eef1f4; padding: .3rem .6rem; }
-.badge { background: #e4e7ea; padding: 0 .3em; }
-.collapse { display: none; } .collapse:target, li .collapse { display: block; } .card.mb-3, footer { display: none; }
-.fa-check-circle::before { content: "\\2713"; color: #00734d; }
-.fa-times::before { content: "\\2717"; color: #b23c00; }
-.fa-exclamation-triangle::before { content: "\\26A0"; }
-li .collapse [style] { color: inherit !important; }
-.failed { background: #fde8df; } .warned { background: #fff6d6; }
-"""
-_ELSEWHERE = re.compile(
-    r"<script\b.*?</script\s*>|<link\b[^>]*>|<style\b.*?</style\s*>|<img\b[^>]*>|<footer\b.*?</footer\s*>",
-    re.DOTALL | re.IGNORECASE,
-)
-_UUID = re.compile(r"(?<=-collapse-body-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
 
 def run_suites(suites: Sequence[Suite], directory: Path, facts: Sequence[tuple[str, str]] = ()) -> list[Outcome]:
     """Run `suites`, replace `directory` by their Data Docs, and return the outcome of each rule.
@@ -64,15 +38,15 @@ def run_suites(suites: Sequence[Suite], directory: Path, facts: Sequence[tuple[s
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as scratch:
         site = Path(scratch) / directory.name
-        outcomes, moments = _run(suites, site.resolve())
-        _finish_pages(site, moments)
+        outcomes = _run(suites, site.resolve())
+        shutil.rmtree(site / "static")  # what its own view would show
         (site / "index.html").write_text(index_page(outcomes, facts), encoding="utf-8")
         shutil.rmtree(directory, ignore_errors=True)
         site.rename(directory)
     return outcomes
 
 
-def _run(suites: Sequence[Suite], site: Path) -> tuple[list[Outcome], list[str]]:
+def _run(suites: Sequence[Suite], site: Path) -> list[Outcome]:
     logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its import alone logs 200 lines
     import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
@@ -80,7 +54,6 @@ def _run(suites: Sequence[Suite], site: Path) -> tuple[list[Outcome], list[str]]
     context = _context(site)
     source = context.data_sources.add_pandas("pipeline")
     outcomes: list[Outcome] = []
-    moments = []
     for suite in suites:
         frame = suite.frame.reset_index(drop=True)  # Great Expectations reports rows by their position
         batch = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
@@ -91,15 +64,14 @@ def _run(suites: Sequence[Suite], site: Path) -> tuple[list[Outcome], list[str]]
             gx.ValidationDefinition(name=suite.name, data=batch, suite=rules)
         )
         result = validation.run(
-            batch_parameters={"dataframe": _shown(frame)},
+            batch_parameters={"dataframe": frame},
             result_format={"result_format": "SUMMARY", "partial_unexpected_count": ROWS_NAMED},
             run_id=RunIdentifier(run_name=RUN_NAME, run_time=RUN_TIME),
         ).to_json_dict()
-        moments.append(result["meta"]["batch_markers"]["ge_load_time"])
         by_rule = {item["expectation_config"]["meta"]["rule"]: item for item in result["results"]}
         outcomes += [_outcome(suite, frame, check, by_rule[check.rule]) for check in suite.checks]
     context.build_data_docs(site_names=[SITE])
-    return outcomes, moments
+    return outcomes
 
 
 def _context(site: Path) -> "EphemeralDataContext":
@@ -111,8 +83,11 @@ def _context(site: Path) -> "EphemeralDataContext":
     context.enable_analytics(enable=False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)}
+    view = {"module_name": docs_view.__name__, "class_name": docs_view.PageView.__name__}
+    sections = {"expectations": {"view": view}, "validations": {"view": view}}
     context.add_data_docs_site(
-        site_name=SITE, site_config={"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": store}
+        site_name=SITE,
+        site_config={"class_name": "SiteBuilder", "store_backend": store, "site_section_builders": sections},
     )
     return context
 
@@ -125,14 +100,9 @@ def _expectation(check: Check) -> "Expectation":
     if check.when is not None:
         arguments["row_condition"] = Column(check.when[0]) == check.when[1]
     # The pages show notes, but do not show the severity itself.
-    notes = f"{check.rule}: {check.promise}. Severity: **{check.severity}**."
+    notes = f"{check.rule}: {check.promise}. Severity: {check.severity}."
     kind = getattr(gxe, check.expectation)
     return kind(**arguments, severity=SEVERITIES[check.severity], meta={"rule": check.rule}, notes=notes)
-
-
-def _shown(frame: pd.DataFrame) -> pd.DataFrame:
-    texts = frame.select_dtypes(include=["str", "object"]).columns
-    return frame.assign(**{name: frame[name].map(html.escape, na_action="ignore") for name in texts})
 
 
 def _outcome(suite: Suite, frame: pd.DataFrame, check: Check, item: dict[str, Any]) -> Outcome:
@@ -164,36 +134,20 @@ def _name(row: pd.Series, named_by: Sequence[str], column: str) -> str:
     return ", ".join(f"{name} {value!r}" for name, value in zip(shown.index, values, strict=True))
 
 
-def _finish_pages(site: Path, moments: Sequence[str]) -> None:
-    shutil.rmtree(site / "static")
-    for page in site.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        for moment in moments:
-            text = text.replace(moment, RUN_NAME)
-        text = _UUID.sub("more", _ELSEWHERE.sub("", text))
-        page.write_text(text.replace("<head>", f"<head>{_head()}", 1), encoding="utf-8")
-
-
-def _head() -> str:
-    return f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><style>{STYLE}</style>'
-
-
 def index_page(outcomes: Sequence[Outcome], facts: Sequence[tuple[str, str]] = ()) -> str:
     """Return the site's first page: the facts, then a row for each rule; broken ones with their rows and advice."""
     stamp = RUN_TIME.strftime("%Y%m%dT%H%M%S.%fZ")
-    known = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in facts)
-    parts = [f"<table>{known}</table>"] if facts else []
-    for name in dict.fromkeys(outcome.suite for outcome in outcomes):
-        link = f"validations/{name}/{RUN_NAME}/{stamp}/pipeline-{name}.html"
-        rows = "".join(_row(outcome) for outcome in outcomes if outcome.suite == name)
-        head = "<tr><th>rule</th><th>promise</th><th>severity</th><th>result</th><th>observed</th><th>limit</th></tr>"
-        parts.append(f'<h2>{name} (<a href="{link}">details</a>)</h2><table>{head}{rows}</table>')
+    suites = [
+        {
+            "name": name,
+            "link": f"validations/{name}/{RUN_NAME}/{stamp}/pipeline-{name}.html",
+            "rows": [_row(outcome) for outcome in outcomes if outcome.suite == name],
+        }
+        for name in dict.fromkeys(outcome.suite for outcome in outcomes)
+    ]
     broken = sum(not outcome.success for outcome in outcomes)
     title = f"Data Docs: {len(outcomes)} rules, {broken} broken"
-    return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{_head()}<title>{title}</title></head>'
-        f"<body><h1>{title}</h1>{''.join(parts)}</body></html>\n"
-    )
+    return docs_view.page("data_docs_index.html", title=title, facts=facts, suites=suites)
 
 
 def facts(sightings: pd.DataFrame, catalog: pd.DataFrame, quarantine: pd.DataFrame) -> list[tuple[str, str]]:
@@ -215,13 +169,13 @@ def facts(sightings: pd.DataFrame, catalog: pd.DataFrame, quarantine: pd.DataFra
     ]
 
 
-def _row(outcome: Outcome) -> str:
+def _row(outcome: Outcome) -> dict[str, Any]:
     check = outcome.check
     result, shade = ("ok", "") if outcome.success else ("broken", "failed" if check.severity == "error" else "warned")
     numbers = ["" if value is None else f"{value:g}" for value in (outcome.observed, check.limit)]
-    cells = [check.rule, check.promise, check.severity, result, *numbers]
-    line = f'<tr class="{shade}">' + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-    if outcome.success:
-        return line
-    listed = "<br>".join(html.escape(row) for row in outcome.listed())
-    return f'{line}<tr class="{shade}"><td></td><td colspan="5">{listed}<br>{html.escape(check.way_out)}</td></tr>'
+    return {
+        "shade": shade,
+        "cells": [check.rule, check.promise, check.severity, result, *numbers],
+        "listed": outcome.listed(),
+        "way_out": check.way_out,
+    }
