@@ -67,8 +67,8 @@ def sentence(template: Mapping[str, Any]) -> Markup:
     shown = {name: _shown(value, name, styling) for name, value in values.items()}
     lines = [string.Template(escape(line.strip())) for line in template["template"].replace("<br>", "\n").splitlines()]
     # A line about something that there is not ("Data asset: None") is left out.
-    told = [line for line in lines if all(values.get(name, "") is not None for name in line.get_identifiers())]
-    return Markup("<br>").join(Markup(line.safe_substitute(shown)) for line in told if line.template)  # noqa: S704
+    complete = [line for line in lines if all(values.get(name, "") is not None for name in line.get_identifiers())]
+    return Markup("<br>").join(Markup(line.safe_substitute(shown)) for line in complete if line.template)  # noqa: S704
 
 
 def _shown(value: Any, name: str, styling: Mapping[str, Any]) -> Markup:
