@@ -18,7 +18,7 @@ def html(markdown: str, title: str = "Model card") -> str:
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     body = body.replace(' style="text-align:right"', ' class="number"')  # the policy lets no inline style through
-    body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
+    body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
     # Markup, as markdown-it has escaped what it was given.
     content = Markup(body)  # noqa: S704
     return static.render(

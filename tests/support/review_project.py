@@ -1,5 +1,6 @@
 """A small project with what the review page reads, made without any stage: pictures, tables, embeddings."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -35,11 +36,14 @@ def change(**values: Any) -> Params:
     return load_params()
 
 
-def make(pictures: int, *, suspicious: int | None = None, names: Mapping[int, str] | None = None) -> list[str]:
+def make(
+    pictures: int, *, suspicious: int | None = None, names: Mapping[int, str] | None = None, rows: int = 0
+) -> list[str]:
     """Make data/ and the tables for so many pictures; return their sha256 in the order of suspicion.
 
     Picture 2n is given as porn and looks like sexy, 2n + 1 is neutral and looks like drawings. The first two are near
-    copies under two labels: a conflict. `names`: file names of some.
+    copies under two labels: a conflict. `names`: file names of some. `rows`: of further pictures, which the tables
+    know and data/ does not have: what many cost, without drawing them.
     """
     rng = np.random.default_rng(3)
     given = {number: "porn" if number % 2 == 0 else "neutral" for number in range(pictures)}
@@ -51,7 +55,9 @@ def make(pictures: int, *, suspicious: int | None = None, names: Mapping[int, st
         folder.prepare(paths.DATA)
     seen = sightings.load(paths.SIGHTINGS).set_index("origin")
     order = [str(seen.loc[name, "sha256"]) for name in contents]
-    write_tables(order, [given[n] for n in given], pictures if suspicious is None else suspicious)
+    order += [hashlib.sha256(f"row {number}".encode()).hexdigest() for number in range(rows)]
+    labels = ["porn" if number % 2 == 0 else "neutral" for number in range(len(order))]
+    write_tables(order, labels, len(order) if suspicious is None else suspicious)
     return order
 
 
@@ -76,7 +82,7 @@ def write_tables(order: list[str], given: list[str], suspicious: int) -> None:
     answers = pd.DataFrame({"sha256": order, "split": split, "label": given} | shares)
     answers["p_sexy"] = 0.8
     tables.write_parquet(answers, paths.PREDICTIONS)
-    write_embeddings(order[2:], [given.index(label) for label in given[2:]])
+    write_embeddings(order[2:], [int(label == "neutral") for label in given[2:]])
     write_json({"version": 7, "pending": False}, paths.REGISTERED)
 
 
