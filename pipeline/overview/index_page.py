@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core import files, paths
 from pipeline.evidence.document import CARD_PAGE
-from pipeline.overview import decided
+from pipeline.overview import decided, gain
 from pipeline.overview.summary import describe_recall, training_warnings
 from pipeline.pages import static, templating
 from pipeline.registry import descriptions
@@ -103,6 +103,8 @@ def render(figures: Mapping[str, Any]) -> str:
         labels=decided.labels(figures["decisions"]),
         decisions=f"{figures['decisions']['pictures']:,} pictures decided: {decided.counts(figures['decisions'])}",
         decided=decided.rows(figures["decisions"]),
+        gain=gain.rows(figures["gain"]),
+        gain_title="" if figures["gain"] is None else gain.title(figures["gain"]),
         recall=describe_recall(figures),
         gates=None if gates is None else descriptions.verdict(gates["gates"]),
         reports=[(_link(path), title, tells, command, path.is_file()) for path, title, tells, command in _REPORTS],

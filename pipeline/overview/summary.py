@@ -9,7 +9,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import read_object
 from pipeline.data.escalations import ESCALATED
 from pipeline.evaluation.label_issues import weak_model_warning
-from pipeline.overview import decided
+from pipeline.overview import decided, gain
 from pipeline.promotion.formatting import gate_lines
 from pipeline.promotion.gate_table import Gate
 from pipeline.registry import descriptions
@@ -73,6 +73,7 @@ def collect() -> dict[str, Any]:
         "model": {key: registered[key] for key in ("model", "alias", "version", "uri", "pending")},
         "problem": problem,
         "gates": judged,
+        "gain": None if problem or not deduped["decisions"] else gain.collect(registered),
         **_trained(),
         "working_tree": _origin(lineage.git_state(Path()), lineage.data_md5(Path("data.dvc"))),
     }
@@ -141,6 +142,7 @@ def describe(figures: dict[str, Any]) -> list[str]:
         *(f"             {name:<34}{before}      {after}" for name, before, after in describe_recall(figures)),
         *(f"           {warning}" for warning in training_warnings(figures)),
         *decided.lines(people),
+        *gain.lines(figures["gain"]),
         f"labels     {figures['suspicious_labels']} look wrong, the likeliest first in reports/label_issues.csv",
         *([f"           {figures['weak_suspicions']}"] if figures["weak_suspicions"] else []),
         f"model      {model['model']}, {version}, alias {model['alias']}",

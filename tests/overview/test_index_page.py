@@ -21,6 +21,7 @@ FIGURES = {
     "diverged_epoch": None,
     "decisions": {"pictures": 0, "escalated": 0, "raw": SIDE, "cleaned": SIDE},
     "gates": {"gates": [{"gate": "clean", "status": "pass"}]},
+    "gain": None,
     "model": {"model": "nsfw", "alias": "challenger", "version": 3, "pending": False},
     "trained_from": {"commit": "a" * 40, "dirty": True, "data_md5": "1f.dir"},
     "working_tree": {"commit": None, "dirty": None, "data_md5": None},

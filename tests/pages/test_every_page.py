@@ -239,7 +239,7 @@ def test_the_demo_page(browser, project, monkeypatch, width):
         check(page, "demo begin")
         for name, colour in (("safe", "lime"), ("unsafe", "red")):
             buffer = io.BytesIO()
-            Image.new("RGB", (3000, 40), colour).save(buffer, "PNG")
+            Image.new("RGB", (600, 80), colour).save(buffer, "PNG")
             file = {"name": f"{LONG}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
             page.set_input_files("#file", file)
             page.wait_for_selector(f"#decision.{name}")
