@@ -109,7 +109,7 @@ def decide(page: Page, decisions: int, pace: float, key_of: Callable[[dict[str, 
         page.keyboard.press(key_of(now))
         done += 1
     seconds = time.perf_counter() - begun
-    page.wait_for_function("document.getElementById('state').textContent === 'all saved'")
+    page.get_by_text("all saved").wait_for()
     return Work(done, waited, longest, seconds)
 
 

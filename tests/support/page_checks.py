@@ -44,11 +44,16 @@ TOO_WIDE = """(width) => Array.from(document.body.querySelectorAll("*"))
   .map((node) => node.tagName + "." + node.className + " " + (node.innerText || "").slice(0, 40)).slice(0, 4)"""
 
 
-def opened(browser: Any, width: int, **options: Any) -> Any:
-    """A new page that notes every complaint of the browser, and every request that leaves this machine."""
-    page = browser.new_context(viewport={"width": width, "height": 900}, **options).new_page()
+def opened(browser: Any, width: int, expected: str = "nothing") -> Any:
+    """A new page that notes every error but the `expected` one, and every request that leaves this machine."""
+    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
     page.complaints = []
-    page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
+
+    def note(message: Any) -> None:
+        if message.type == "error" and expected not in message.text:
+            page.complaints.append(message.text)
+
+    page.on("console", note)
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("request", lambda request: page.complaints.append(request.url) if foreign(request.url) else None)
     page.on("dialog", lambda dialog: page.complaints.append(dialog.message))

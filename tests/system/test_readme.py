@@ -33,6 +33,24 @@ ELSEWHERE = {
     "nsfw ingest urls raw_data --source web": (
         "tests/web_ingest/test_batch.py: test_nsfw_ingest_urls_takes_the_scrapers_layout_as_it_lies"
     ),
+    "nsfw review": "tests/review/test_browser.py: test_a_person_decides_by_keyboard_alone",
+    "nsfw review --done": "tests/review/test_done.py: test_the_command_versions_data_and_prints_the_commit_to_make",
+    'git add data.dvc && git commit -m "Review: 78 decisions"': (
+        "tests/review/test_done.py: test_the_command_versions_data_and_prints_the_commit_to_make"
+    ),
+    "dvc repro": "tests/system/test_whole_run.py: test_it_runs_to_its_end_though_mlflow_is_dead",
+    "nsfw demo": (
+        "tests/demo/test_nsfw_demo.py: "
+        "test_the_command_shows_the_page_with_a_registered_version_until_it_is_interrupted"
+    ),
+    "nsfw reports list": "tests/demo/test_demo_page.py: test_a_report_becomes_a_case_that_refuses_a_version",
+    'nsfw reports accept 3fa9c1 --slice "red light" --ticket T-812': (
+        "tests/demo/test_demo_page.py: test_a_report_becomes_a_case_that_refuses_a_version"
+    ),
+    "nsfw reports check production": (
+        "tests/reports/test_cases.py: test_check_names_what_a_version_gets_wrong_and_exits_1"
+    ),
+    "nsfw reports show T-812": "tests/reports/test_cases.py: test_show_tells_since_when_a_case_is_right",
     "nsfw tune --write": "tests/system/test_search.py: test_the_winner_is_confirmed_and_written_as_a_diff",
     "nsfw tune --join postgresql+psycopg://user@host/db": (
         "tests/system/test_search.py: test_two_machines_share_a_study_in_postgres"
@@ -54,15 +72,16 @@ def blocks() -> dict[str, list[str]]:
 
 
 TOUR = "The second tour: into production and back"
+LOOP = "The third tour: the loop with people"
 DOORS = "One classifier, three doors, and exports"
 OWN = "Your own scrape"
 
 
 def test_every_line_is_typed_here_or_elsewhere():
     sections = blocks()
-    assert set(sections) == {"Quick start", TOUR, DOORS, OWN, "Search"}
+    assert set(sections) == {"Quick start", TOUR, LOOP, DOORS, OWN, "Search"}
     assert sum(map(len, sections.values())) > 30
-    others = {line for title in ("Quick start", "Search") for line in sections[title]}
+    others = {line for title in ("Quick start", LOOP, "Search") for line in sections[title]}
     assert others | {line for line in sections[OWN] if line in ELSEWHERE} == set(ELSEWHERE)
     for where in ELSEWHERE.values():
         file, _, words = where.partition(": ")
