@@ -1,10 +1,14 @@
-"""A thousand decisions by two browsers at once, while the server is killed and started again five times."""
+"""A thousand decisions by two at once, while the server is killed and started again five times.
+
+By clients that do what the page's scripts do, with each test run; by two real browsers, by keyboard, once a week.
+"""
 
 import contextlib
 import random
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -119,6 +123,59 @@ def test_each_decision_is_there_once_and_none_of_what_the_other_held(project):
         assert len(set(one.confirmed)) == len(one.confirmed)
     assert set(ada.claimed).isdisjoint(bob.claimed)
     assert min(len(ada.confirmed), len(bob.confirmed)) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.rare
+def test_by_two_real_browsers_too(browser, project):
+    (project / ".dvc").mkdir()
+    pictures = make(PICTURES)
+    change(reviewers=["ada", "bob"], second_opinion=0.0)
+    with contextlib.ExitStack() as running:
+        _, url = running.enter_context(server())
+        port = int(url.rstrip("/").rpartition(":")[2])
+        pages = {name: entered(browser, url, name) for name in ("ada", "bob")}
+        shown: dict[str, set[str]] = {name: set() for name in pages}
+        kills, presses = 0, 0
+        end = time.monotonic() + 540
+        while len(decided()) < PICTURES - 2:
+            assert time.monotonic() < end, f"{len(decided())} after {kills} kills, {presses} keys"
+            for name, page in pages.items():
+                shown[name] |= set(page.eval_on_selector_all(".picture", "all => all.map(one => one.dataset.sha256)"))
+                for _ in range(5):
+                    if page.locator(".picture.current:not(.decided)").count():
+                        page.keyboard.press("k")
+                        presses += 1
+                if page.locator("#empty:visible, #problem:visible").count() and "all saved" in page.inner_text(
+                    "#state"
+                ):
+                    page.reload()  # it could not ask for more while the server was away
+                    page.wait_for_timeout(300)
+            if kills < KILLS and len(decided()) >= (kills + 1) * 150:
+                running.close()  # kills it
+                running.enter_context(server(port=port))
+                kills += 1
+        for page in pages.values():
+            page.get_by_text("all saved").wait_for()
+            assert page.locator(".picture.refused").count() == 0
+    listed = acts.all_opinions(Store(paths.REVIEW))
+    assert kills == KILLS
+    assert set(listed) == set(pictures[2:])
+    assert [len(several) for several in listed.values()] == [1] * len(listed)
+    by_name = {name: {sha for sha, (only,) in listed.items() if only.reviewer == name} for name in pages}
+    assert min(map(len, by_name.values())) > 100
+    assert shown["ada"].isdisjoint(by_name["bob"])
+    assert shown["bob"].isdisjoint(by_name["ada"])
+
+
+def entered(browser: Any, url: str, name: str) -> Any:
+    """A page of the queue of suspicions, in a browser of its own."""
+    page = browser.new_context().new_page()
+    page.goto(url)
+    page.get_by_role("button", name=name).click()
+    page.goto(f"{url}queue/suspicions")
+    page.wait_for_selector(".picture.current")
+    return page
 
 
 def decided() -> dict[str, object]:

@@ -21,7 +21,8 @@ OVERLAPS = """() => {
   const layer = (node) => { while (node && !floats(node)) { node = node.parentElement; } return node; };
   const within = document.querySelector("dialog[open]") || document;
   const boxes = Array.from(within.querySelectorAll(seen))
-    .filter((node) => node.checkVisibility({visibilityProperty: true, contentVisibilityAuto: true}) && !node.closest(".hidden-text, .skip"))
+    .filter((node) => node.checkVisibility({visibilityProperty: true, contentVisibilityAuto: true}))
+    .filter((node) => !node.closest(".hidden-text, .skip"))
     .flatMap((node) => Array.from(node.getClientRects(), (box) => ({node: node, box: box, layer: layer(node)})))
     .filter((one) => one.box.width > 1 && one.box.height > 1).sort((one, other) => one.box.top - other.box.top);
   const text = (node) => node.tagName + "." + node.className + " " + (node.innerText || node.value || "").slice(0, 40);
