@@ -151,9 +151,9 @@ def sample(rows: int, pace: float, queue: str) -> None:
     with review_page(0) as (page, url):
         page.goto(f"{url}queue/{queue}")
         work = decide(page, rows, pace, key_of)
-        found = page.inner_text("#finds")
+        finds = page.inner_text("#finds")
     print(
-        f"{work.decisions} decisions in {work.seconds:.0f} s, {work.rate:.0f} a minute, {work.waited} waited; {found}"
+        f"{work.decisions} decisions in {work.seconds:.0f} s, {work.rate:.0f} a minute, {work.waited} waited; {finds}"
     )
 
 
