@@ -185,18 +185,53 @@ def test_pictures_are_blurred_until_one_is_held_and_the_browser_remembers_how_mu
 
 
 def test_the_next_page_is_loaded_before_it_is_needed(browser, url, pictures):
-    """The hour of one reviewer, in short: every picture is there when its turn comes."""
+    """The hour of one reviewer, in short: while a page is shown the next one loads, and no picture is waited for."""
     page = opened(browser, url)
-    waits = 0
-    for _ in range(4):
-        page.wait_for_timeout(700)
+    for number in range(4):
+        for hidden in ("", "[hidden]") if number < 3 else ("",):
+            loaded(page, f"ul.grid{hidden or ':not([hidden])'}")
         for _ in range(6):
-            image = page.locator(".picture.current .thumb img")
-            waits += not image.evaluate("element => element.complete && element.naturalWidth > 0")
+            assert page.locator(".picture.current .thumb img").evaluate(IS_LOADED)
             press(page, "k")
-    assert waits == 0
     saved(page, 24)
     page.wait_for_selector("#empty:not([hidden])")
+    assert page.problems == []
+
+
+IS_LOADED = "image => image.complete && image.naturalWidth > 0"
+
+
+def loaded(page: Any, selector: str) -> None:
+    """Wait until a page's pictures have been loaded, before anybody asks for them."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        images = page.locator(f"{selector} .picture:not(.saved) .thumb img").all()
+        if len(images) == 6 and all(image.evaluate(IS_LOADED) for image in images):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{selector}: {page.problems}")
+
+
+def test_pages_far_behind_leave_once_they_are_saved_and_can_still_be_taken_back(browser, pictures):
+    change(page=2)
+    with server() as (_, url):
+        far_behind(opened(browser, url))
+
+
+def far_behind(page: Any) -> None:
+    first = current(page)
+    for count in range(1, 23):
+        press(page, "k")
+        if count % 2 == 0:
+            saved(page, count)
+    assert page.locator("#grid .picture").count() <= 2 * (8 + 2)
+    assert page.locator(f'[data-sha256="{first}"]').count() == 0
+    for count in range(21, -1, -1):
+        press(page, "z")
+        saved(page, count)
+    page.reload()
+    page.wait_for_selector(".picture.current")
+    assert current(page) == first
     assert page.problems == []
 
 

@@ -6,7 +6,7 @@
   const byId = function (name) { return document.getElementById(name); };
   const csrf = document.querySelector("meta[name=csrf-token]").content;
   const plain = {k: "keep", d: "drop", u: "unsure", e: "escalate"};
-  const details = new Map(), hidden = new Set(), history = [];
+  const details = new Map(), hidden = new Set(), history = [], mostPages = 8;
   let pages = [], number = -1, ahead = null, unseen = 0;
 
   // Pages ------------------------------------------------------------------------------------------------------------
@@ -59,7 +59,17 @@
     pages.push(list);
     number = pages.length - 1;
     show(list);
+    forget();
     prefetch();
+  }
+  // Pages far behind leave once all of them is saved: an hour's cards would make every key slower.
+  function forget() {
+    while (pages.length > mostPages && !pages[0].querySelector(".picture:not(.saved)")) {
+      const gone = pages.shift();
+      Array.from(gone.children).forEach(function (card) { details.delete(card.dataset.sha256); });
+      gone.remove();
+      number -= 1;
+    }
   }
   function previousPage() {
     if (number > 0) { number -= 1; show(pages[number]); }
