@@ -1,11 +1,14 @@
 """One reviewer at `nsfw review`, by keyboard in a real browser (Debian's Chromium): decisions a minute, and waits.
 
     python benchmarks/reviewing.py hour [--decisions 3600] [--pace 0.25] [--latency 100]
+    python benchmarks/reviewing.py paint [--candidates 100000]
     python benchmarks/reviewing.py sample [--rows 78] [--pace 0.25] [--queue suspicions]
 
 hour     in a generated project. A decision every `pace` seconds, at most; each request takes `latency` ms longer, as to
          a server that is far away. A decision waited if its picture was not there when its turn came.
          The peer asks for one picture when the one before it is decided, as a plain page would.
+paint    in a generated project with so many suspicious labels, and, as the peer, with 100: milliseconds until the
+         browser paints something, and until the first picture is there; medians of five loads.
 sample   in a project after `make run`: decides the first rows of a queue as tests/sample_truth.csv says.
 """
 
@@ -16,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -115,25 +119,62 @@ def decide(page: Page, decisions: int, pace: float, key_of: Callable[[dict[str, 
 
 def hour(decisions: int, pace: float, latency: float) -> None:
     """Measure in a generated project; print a table and the ratios."""
-    sys.path.insert(0, str(ROOT))
-    from tests.support import review_project
-
     single = max(decisions // 20, 20)
-    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
-        shutil.copyfile(ROOT / "params.yaml", "params.yaml")
-        Path(".dvc").mkdir()
-        review_project.make(decisions + single + 2)
-        with review_page(latency) as (page, url):
-            page.goto(f"{url}queue/suspicions")
-            paced = decide(page, decisions, pace, lambda _: "k")
-            page.goto(url)
-            alone = Work(single, single, 0.0, page.evaluate(ONE_AT_A_TIME, [single]))
+    with generated(decisions + single), review_page(latency) as (page, url):
+        page.goto(f"{url}queue/suspicions")
+        paced = decide(page, decisions, pace, lambda _: "k")
+        page.goto(url)
+        alone = Work(single, single, 0.0, page.evaluate(ONE_AT_A_TIME, [single]))
     print(f"{'':<22}{'decisions':>10}{'a minute':>10}{'waited':>8}")
     print(f"{'nsfw review':<22}{paced.decisions:>10,}{paced.rate:>10.0f}{paced.waited:>8}")
     print(f"{'one at a time':<22}{alone.decisions:>10,}{alone.rate:>10.0f}{alone.waited:>8}")
     print(f"the longest wait for a picture: {1000 * paced.longest:.0f} ms; requests {latency:g} ms longer each")
     figures = {"waited": paced.waited / paced.decisions, "rate_to_peer": paced.rate / alone.rate}
     print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+
+
+def paint(candidates: int) -> None:
+    """Measure the first paint with many candidates and with few; print a table and the ratios."""
+    medians = {}
+    for count in (100, candidates):
+        with generated(100, rows=count - 100), review_page(0) as (page, url):
+            for path in ("", "queue/suspicions"):
+                medians[count, path] = [
+                    statistics.median(each) for each in zip(*painted(page, url + path), strict=True)
+                ]
+    print(f"{'':<22}{'candidates':>12}{'first paint':>13}{'picture':>9}   (ms)")
+    for (count, path), (first, picture) in medians.items():
+        print(f"{path or 'the queues':<22}{count:>12,}{first:>13.0f}{picture:>9.0f}")
+    ratios = {
+        path or "queues": medians[candidates, path][0] / medians[100, path][0] for path in ("", "queue/suspicions")
+    }
+    print(json.dumps({name: round(value, 3) for name, value in ratios.items()}))
+
+
+def painted(page: Page, url: str) -> Iterator[tuple[float, float]]:
+    """Yield milliseconds to the first paint and to the first picture (on a page without pictures: to its end)."""
+    for _ in range(5):
+        page.goto(url)
+        if "queue" in url:
+            page.wait_for_selector(".picture.current img")
+            page.wait_for_function("() => document.querySelector('.picture.current img').naturalWidth > 0")
+        page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length")
+        now = "[performance.getEntriesByName('first-contentful-paint')[0].startTime, performance.now()]"
+        first, end = page.evaluate(now)
+        yield first, end
+
+
+@contextlib.contextmanager
+def generated(pictures: int, rows: int = 0) -> Iterator[None]:
+    """Work in a project of so many pictures that the audit contradicts, and `rows` more that only the tables know."""
+    sys.path.insert(0, str(ROOT))
+    from tests.support import review_project
+
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        shutil.copyfile(ROOT / "params.yaml", "params.yaml")
+        Path(".dvc").mkdir()
+        review_project.make(pictures + 2, rows=rows)
+        yield
 
 
 def sample(rows: int, pace: float, queue: str) -> None:
@@ -160,8 +201,9 @@ def sample(rows: int, pace: float, queue: str) -> None:
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("hour", "sample"))
+    parser.add_argument("what", choices=("hour", "paint", "sample"))
     parser.add_argument("--decisions", type=int, default=3600)
+    parser.add_argument("--candidates", type=int, default=100_000)
     parser.add_argument("--rows", type=int, default=78)
     parser.add_argument("--pace", type=float, default=0.25)
     parser.add_argument("--latency", type=float, default=100.0)
@@ -169,6 +211,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "hour":
         hour(arguments.decisions, arguments.pace, arguments.latency)
+    elif arguments.what == "paint":
+        paint(arguments.candidates)
     else:
         sample(arguments.rows, arguments.pace, arguments.queue)
 
