@@ -38,7 +38,7 @@ def unversioned(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without MLflow, which takes seconds."""
-    monkeypatch.setattr(takedown, "_versions", lambda *_: ([], ""))
+    monkeypatch.setattr(takedown, "versions_of", lambda *_: ([], ""))
 
 
 def test_versions_that_learned_from_it_are_named_by_the_part_that_it_was_in(in_project):
@@ -77,7 +77,7 @@ def test_a_dry_run_writes_nothing_and_a_server_that_is_down_costs_no_removal(pro
     before = tree(paths.DATA)
     train = one_of("train")
     with monkeypatch.context() as patch:
-        patch.setattr(takedown, "_versions", lambda *_: ([], ""))
+        patch.setattr(takedown, "versions_of", lambda *_: ([], ""))
         report = takedown.remove(load_params(), Selector((train,)), "ticket 1", dry_run=True)
     assert tree(paths.DATA) == before
     assert (report["new"], list(report["shards"].values()), report["left"]) == (1, [1], None)
@@ -87,7 +87,7 @@ def test_a_dry_run_writes_nothing_and_a_server_that_is_down_costs_no_removal(pro
     assert "MLflow cannot be asked" in report["versions_problem"]
     assert report["left"]["derived"].keys() >= {"build/packed", "build/fingerprints.parquet"}
     assert report["left"]["people"] == {"decisions.csv": 0, "reports.csv": 0, "slices.csv": 0}
-    monkeypatch.setattr(takedown, "_versions", lambda *_: ([], ""))
+    monkeypatch.setattr(takedown, "versions_of", lambda *_: ([], ""))
     again = takedown.remove(load_params(), Selector((train,)), "another word")
     assert (again["new"], again["shards"]) == (0, {})
     assert removed_contents.load(paths.SIGHTINGS)["reason"].tolist() == ["ticket 1"]
