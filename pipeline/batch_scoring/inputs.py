@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.batch_scoring import tars
 from pipeline.core.errors import UserError
+from pipeline.images import tars
 from pipeline.images.byte_source import ByteSource
-
-MEMBER = "::"  # between the names of an archive and of its member
+from pipeline.images.tars import MEMBER, printable
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,6 @@ def read_list(file: Path) -> list[bytes]:
         raise UserError(f"{file} cannot be read ({error.strerror}): --list takes a file with a path a line.") from None
     lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [line for line in lines if line]
-
-
-def printable(name: bytes | str) -> str:
-    r"""Return a file's name as valid Unicode; a byte that is not UTF-8 becomes \\xff, for example."""
-    data = os.fsencode(name) if isinstance(name, str) else name
-    return data.decode("utf-8", "backslashreplace")
 
 
 def _entries(paths: Sequence[bytes]) -> Iterator[_Entry]:

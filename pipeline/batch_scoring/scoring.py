@@ -26,6 +26,7 @@ from pipeline.core.errors import UserError
 from pipeline.images import sandbox
 from pipeline.images.byte_source import ByteReader, ByteSource, ReadResult, load
 from pipeline.images.limits import Limits, Rejected
+from pipeline.images.tars import printable
 from pipeline.params.root import Params
 from pipeline.registry.loading import title
 from pipeline.registry.verification import OpenedModel
@@ -185,7 +186,7 @@ def _check(job: Job) -> None:
         # Not pathlib, which raises for a link to itself and for names that are too long; both are inputs with a row.
         folder = b"" if b"\0" in path else os.path.realpath(path)
         if os.path.isdir(folder) and inside.is_relative_to(os.fsdecode(folder)):  # noqa: PTH112
-            shown = inputs.printable(folder)
+            shown = printable(folder)
             raise UserError(f"{job.out} lies in {shown}, which is to be scored. Choose an --out outside of it.")
 
 

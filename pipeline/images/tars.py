@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, Self
 
 from pipeline.images.byte_source import ByteSource
 
+MEMBER = "::"  # between the names of an archive and of its member
 SUFFIXES = (b".tar", b".tar.gz", b".tgz", b".tar.xz", b".txz")
 _MAX_HEADER = 2**20  # bytes of a long name or an extended header; real ones have hundreds
 _XZ_MEMORY = 256 * 2**20  # a quarter of this is enough for archives of `xz -9`
@@ -42,6 +43,12 @@ class _Readable(Protocol):
 def is_tar(name: bytes) -> bool:
     """Whether a file's name ends like that of an archive which this module reads."""
     return name.lower().endswith(SUFFIXES)
+
+
+def printable(name: bytes | str) -> str:
+    r"""Return a file's name as valid Unicode; a byte that is not UTF-8 becomes \\xff, for example."""
+    data = os.fsencode(name) if isinstance(name, str) else name
+    return data.decode("utf-8", "backslashreplace")
 
 
 def members(path: bytes, max_bytes: int) -> Iterator[Member]:

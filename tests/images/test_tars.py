@@ -6,7 +6,8 @@ import tarfile
 
 import pytest
 
-from pipeline.batch_scoring import inputs, tars
+from pipeline.batch_scoring import inputs
+from pipeline.images import tars
 from pipeline.images.byte_source import load
 
 MAX = 10_000
