@@ -3,31 +3,17 @@
 An ingest that is killed and run again ends in the same state: see pipeline/data/batch_writer.py.
 """
 
-import hashlib
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-
-import pandas as pd
 
 from pipeline.core import files
 from pipeline.core.errors import UserError
-from pipeline.data import (
-    annotation_files,
-    batch_names,
-    batch_writer,
-    escalations,
-    folder_advice,
-    removed_contents,
-    sightings,
-    walk,
-)  # fmt: skip
-from pipeline.data.escalated_contents import EscalatedContents
+from pipeline.data import annotation_files, batch_names, batch_writer, folder_advice, ingesting, walk
 from pipeline.data.escalations import Screen
+from pipeline.data.ingesting import IngestResult, Taken
 
 MAX_FILE_BYTES = 64 * 2**20
 
@@ -58,24 +44,6 @@ class Scan:
     def __len__(self) -> int:
         """Return the number of files."""
         return len(self.files)
-
-
-@dataclass(frozen=True)
-class IngestResult:
-    """The result of an ingest: numbers of new sightings, contents stored for the first time, and files refused.
-
-    `batch` is None if nothing was new. `removed`: files whose content was taken down for good. `escalated`: files
-    that a screen matched, now or earlier; `unscreened`: those refused because a screen did not answer.
-    """
-
-    batch: str | None
-    sighted: int
-    stored: int
-    refused: int
-    shards: int
-    removed: int = 0
-    escalated: int = 0
-    unscreened: int = 0
 
 
 def scan(root: Path, labels: Iterable[str], *, follow_links: bool = False) -> Scan:
@@ -109,62 +77,26 @@ def ingest(
 ) -> IngestResult:
     """Append what is new in a scan to `data` as one batch.
 
-    A content that is stored already gets a sighting only. A file with the same bytes, label, origin and source as an
-    earlier one gets no new sighting. A content that was taken down is never stored, nor is one that `screen` matches:
-    it is recorded, in data/escalations.csv and as taken down.
-
     Raises:
         UserError: no file could be ingested, or a screen is out of service; nothing is written then.
 
     """
     prepare(data)
-    seen, removed = sightings.load(data / "sightings"), removed_contents.reasons(data / "sightings")
-    writer = batch_writer.Writer(data, known=set(seen.loc[seen["status"] == "stored", "sha256"]))
-    old = _identities(seen)
-    rows, refusals, count, escalated = [], list[str](), Counter[str](), EscalatedContents(data, source)
     root = os.path.realpath(os.fsencode(scanned.root))
-    taken = (_take(root, file, source, max_bytes, removed) for file in progress(scanned.files))
-    screened = screen.screen(taken, _content) if screen else ((one, None) for one in taken)
-    for (seen_row, content), verdict in screened:
-        row = escalations.judged(seen_row, verdict)
-        count[str(row["status"])] += 1
-        refusals += [str(row["reason"])] if row["reason"] else []
-        escalated.add(row, verdict, "ingest folder")
-        if (row["sha256"], row["label"], row["origin"], source) in old:
-            continue
-        rows.append(row)
-        if content is not None and row["status"] == "stored":
-            writer.add(str(row["sha256"]), _extension(str(row["origin"])), content)
-    escalated.record()
-    if not count["stored"] and not count[escalations.ESCALATED]:
-        writer.discard()
-        raise UserError(folder_advice.nothing_taken(scanned.root, (), refusals, scanned.skipped))
-    batch = writer.commit(batch_names.next_number(data / "sightings"), source, sightings.frame(rows)) if rows else None
-    refused = sum(row["status"] == "refused" for row in rows)
-    unscreened = sum(reason.startswith(f"{escalations.UNSCREENED}:") for reason in refusals)
-    gone = count[sightings.REMOVED], count[escalations.ESCALATED]
-    return IngestResult(batch, len(rows), writer.stored, refused, writer.shards, *gone, unscreened)
+    return ingesting.append(
+        data,
+        source,
+        (_take(root, file, max_bytes) for file in progress(scanned.files)),
+        door="ingest folder",
+        screen=screen,
+        nothing=lambda refusals: folder_advice.nothing_taken(scanned.root, (), refusals, scanned.skipped),
+    )
 
 
 def describe(scanned: Scan, taken: IngestResult) -> list[str]:
     """Return the result of an ingest for a terminal."""
-    lines = [
-        f"{len(scanned)} files: {taken.sighted} new sightings, {taken.stored} new contents in {taken.shards} shards"
-    ]
-    if taken.refused:
-        lines.append(
-            f"{taken.refused} files were refused; their rows in data/sightings say why, and build/quarantine.csv will"
-        )
-    if taken.removed:
-        lines.append(f"{taken.removed} files hold pictures that were taken down for good: their bytes were not stored")
-    if taken.unscreened:
-        lines.append(f"{taken.unscreened} could not be screened, and were refused: ingest the folder again")
+    lines = taken.lines(f"{len(scanned)} files")
     return [*lines, folder_advice.describe_skipped(scanned.skipped)] if scanned.skipped else lines
-
-
-def _identities(seen: pd.DataFrame) -> set[tuple[str | None, ...]]:
-    columns = seen[["sha256", "label", "origin", "source"]].astype(object)
-    return set(columns.where(columns.notna(), None).itertuples(index=False, name=None))
 
 
 def prepare(data: Path) -> None:
@@ -206,35 +138,8 @@ def _refusal(file: File) -> str:
     return file.entry.problem or ("" if file.label else "no_label: lies in no label's folder")
 
 
-def _take(
-    root: bytes, file: File, source: str, max_bytes: int, removed: dict[str, str]
-) -> tuple[dict[str, object], bytes | None]:
+def _take(root: bytes, file: File, max_bytes: int) -> Taken:
     reason = _refusal(file)
     content = walk.read(root, file.entry.below, -1 if reason else max_bytes)
-    data = content.data
-    sha256 = None if data is None else hashlib.sha256(data).hexdigest()
-    status = "refused" if sha256 is None else "stored"
-    if sha256 in removed:
-        data, reason = None, removed[str(sha256)]
-        status = sightings.status_of_removed(reason)
-    row: dict[str, object] = {
-        "sha256": sha256,
-        "label": file.label,
-        "origin": file.origin,
-        "source": source,
-        # The file's modification time rather than the clock, so that ingesting again gives the same row.
-        "fetched_at": datetime.fromtimestamp(content.modified, UTC),
-        "bytes": content.size,
-        "status": status,
-        "reason": reason or content.problem,
-    }
-    return row, data
-
-
-def _content(taken: tuple[dict[str, object], bytes | None]) -> bytes | None:
-    return taken[1]
-
-
-def _extension(origin: str) -> str:
-    suffix = Path(origin).suffix.lower()
-    return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""
+    reason = reason or content.problem
+    return Taken(file.label, file.origin, content.modified, content.size, content.data, reason, file.origin)

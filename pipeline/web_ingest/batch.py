@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.data import batch_names, batch_writer, folder, removed_contents, sightings
+from pipeline.data import batch_names, batch_writer, folder, ingesting, removed_contents, sightings
 from pipeline.data.escalated_contents import EscalatedContents
 from pipeline.web_ingest.journal import REFUSED, STORED, Journal, Outcome
 from pipeline.web_ingest.lists import Item
@@ -51,7 +51,7 @@ def write(items: Sequence[Item], journal: Journal, data: Path, source: str) -> B
     seen, removed = sightings.load(data / "sightings"), removed_contents.reasons(data / "sightings")
     known = set(seen.loc[seen["status"] == STORED, "sha256"])
     writer = batch_writer.Writer(data, known)
-    earlier, last = _identities(seen), _last_stored(seen, source)
+    earlier, last = ingesting.identities(seen), _last_stored(seen, source)
     batch, new, facts, escalated = Batch(), [], [], EscalatedContents(data, source)
     for item in items:
         outcome = _outcome(journal, item.url)
@@ -120,11 +120,6 @@ def _fact(row: dict[str, Any], outcome: Outcome, before: str | None) -> dict[str
     shared = {name: row[name] for name in ("origin", "label", "bytes", "status", "reason")}
     answer = {name: getattr(outcome, name) for name in ("final_url", "http_status", "content_type", "etag", "attempts")}
     return shared | answer | {"sha256": outcome.sha256, "changed_from": before}
-
-
-def _identities(seen: pd.DataFrame) -> set[tuple[str | None, ...]]:
-    columns = seen[["sha256", "label", "origin", "source"]].astype(object)
-    return set(columns.where(columns.notna(), None).itertuples(index=False, name=None))
 
 
 def _last_stored(seen: pd.DataFrame, source: str) -> dict[tuple[str, str], str]:
