@@ -31,7 +31,7 @@ LAYERS = (
     {"duplicates", "screening", "serving", "training"},
     {"catalog", "evidence", "validation"},
     {"registry"},
-    {"batch_scoring", "exporting", "promotion", "takedown", "tuning", "web_ingest"},
+    {"batch_scoring", "exporting", "promotion", "takedown", "tar_ingest", "tuning", "web_ingest"},
     {"model_import", "overview", "reports", "service"},
     {"demo", "review"},
     {"cli", "stages"},
@@ -189,7 +189,14 @@ def test_git_ignores_every_out():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["ingest", "folder", "--help"], ["ingest", "urls", "--help"], ["tune", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["ingest", "folder", "--help"],
+        ["ingest", "urls", "--help"],
+        ["ingest", "tars", "--help"],
+        ["tune", "--help"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments):
     command = [str(Path(sys.executable).with_name("nsfw")), *arguments]

@@ -174,6 +174,58 @@ def ingest_urls(
         )
 
 
+@ingest_app.command("tars")
+def ingest_tars(
+    archives: Annotated[
+        list[Path], typer.Argument(metavar="TAR_OR_DIR...", help="WebDataset's or img2dataset's tars, or folders.")
+    ],
+    label: Annotated[str | None, typer.Option(help="One label for all samples.")] = None,
+    label_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The key of a sample's json that has its label.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="The name of the batch; that of the first by default.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start with an empty data/.")] = False,
+    keep_sample: Annotated[bool, typer.Option("--keep-sample", help="Mix with the bundled sample.")] = False,
+    max_mb: Annotated[int, typer.Option(min=1, max=2**20, help="Refuse larger pictures, MiB.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Ingest archives that others made into data/; labels by folder, unless an option names them."""
+    from tqdm import tqdm
+
+    from pipeline.cli.screening import clear_escalated, escalated_lines, open_screens, screen_of, unscreened_error
+    from pipeline.data import folder as folders
+    from pipeline.data import project
+    from pipeline.params.root import load_params
+    from pipeline.tar_ingest import archives as listing
+    from pipeline.tar_ingest import ingest as tars
+    from pipeline.tar_ingest.labels import rule
+
+    project.check_root()
+    if fresh and keep_sample:
+        raise typer.BadParameter("--fresh and --keep-sample exclude each other")
+    if label is not None and label_key is not None:
+        raise typer.BadParameter("--label and --label-key exclude each other")
+    for path in archives:
+        project.check_outside(path)
+    params = load_params()
+    name = folders.check_source(tars.default_source(archives) if source is None else source)
+    intake = tars.Intake(listing.find(archives), rule(params.labels.names, label, label_key), max_mb * 2**20)
+    tars.check_labels(intake.archives, intake.rule, intake.max_bytes)
+    screens = open_screens(params)
+    with project.ingest_lock():
+        project.prepare_for_batch(name, fresh=fresh, keep_sample=keep_sample)
+        with tqdm(desc="ingest", unit="sample", disable=None) as bar:
+            taken = intake.write(paths.DATA, name, screen=screen_of(screens), advance=bar.update)
+        if taken.escalated:
+            clear_escalated()
+        project.add_data()
+    called = escalated_lines(taken.escalated, params)
+    nexts = [*called, f"next: git add data.dvc && git commit -m 'Ingest {name}'", "      dvc repro"]
+    print_result(intake.to_document(taken), [*intake.lines(taken), *nexts], as_json=as_json)
+    if taken.unscreened:
+        raise unscreened_error(taken.unscreened)
+
+
 @duplicates_app.command("explain")
 def duplicates_explain(
     sha256: Annotated[str, typer.Argument(metavar="SHA256", help="A picture's sha256, or its beginning.")],

@@ -1,4 +1,4 @@
-"""Ingest the folders of a scrape one after the other, and die before the n-th file operation below data/.
+"""Ingest the folders of a scrape, or archives in them, one by one, and die before the n-th file operation below data/.
 
     python killed_ingest.py SCRAPE WORK STEP
 
@@ -14,6 +14,9 @@ from pathlib import Path
 
 from pipeline.data import batch_writer
 from pipeline.data import folder as folders
+from pipeline.tar_ingest.archives import find
+from pipeline.tar_ingest.ingest import Intake
+from pipeline.tar_ingest.labels import rule
 
 LABELS = ("drawings", "neutral")
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"}
@@ -29,7 +32,10 @@ def ingest_all(scrape: Path, data: Path, die_before: int | None) -> None:
 
         sys.addaudithook(hook)
     for batch in sorted(scrape.iterdir()):
-        folders.ingest(folders.scan(batch, LABELS), data, batch.name)
+        if archives := sorted(batch.rglob("*.tar")):
+            Intake(find(archives), rule(LABELS, None, None), 10_000).write(data, batch.name)
+        else:
+            folders.ingest(folders.scan(batch, LABELS), data, batch.name)
 
 
 def in_a_fork(scrape: Path, data: Path, die_before: int | None) -> bool:
