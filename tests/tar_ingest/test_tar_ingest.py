@@ -148,7 +148,7 @@ def test_labels_that_are_all_unknown_end_it_before_anything_is_written(work):
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
-@pytest.mark.parametrize("cut", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("cut", [0.4, 0.6, 0.8])
 def test_an_archive_that_is_cut_short_gives_a_row_and_a_warning_and_the_whole_one_later_the_rest(work, rng, pack, cut):
     members = [sample(f"{number}", rng.bytes(3_000)) for number in range(9)]
     whole = pack(shard(work / "a.tar", *members).read_bytes())
@@ -230,22 +230,22 @@ def test_what_is_given_must_be_archives_and_each_is_read_once(work):
 
 
 def test_a_large_archive_is_streamed(work):
-    """In a process that may not hold a quarter of it."""
-    shard(work / "neutral/a.tar.gz", *(sample(str(n), bytes(2**20) + b"%d" % n) for n in range(200)), mode="w:gz")
+    """In a process that may not hold half of it."""
+    shard(work / "neutral/a.tar.gz", *(sample(str(n), bytes(2**20) + b"%d" % n) for n in range(60)), mode="w:gz")
     code = (
         "import resource, sys; from pathlib import Path; from tests.tar_ingest.test_tar_ingest import ingest\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "result, _ = ingest('neutral', max_bytes=2**21); assert result.stored == 200\n"
+        "result, _ = ingest('neutral', max_bytes=2**21); assert result.stored == 60\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     root = Path(__file__).parents[2]
     script = f"import sys; sys.path.insert(0, {str(root)!r})\nfrom pipeline.data import batch_writer\n"
     script += f"batch_writer.SHARD_PICTURES = 10\n{code}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=work)
-    assert int(done.stdout) < 50_000, "KiB"
+    assert int(done.stdout) < 30_000, "KiB"
 
 
-@pytest.mark.parametrize(("step", "at_least"), [(9, 3), pytest.param(1, 25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("step", "at_least"), [(20, 2), pytest.param(1, 25, marks=pytest.mark.slow)])
 def test_killed_before_a_file_operation_and_run_again_it_ends_in_the_same_bytes(tmp_path, step, at_least):
     for batch in ("0-batch", "1-batch"):
         members = [sample(f"{number}", f"{number} {number < 2 or batch}".encode() * 50) for number in range(5)]
