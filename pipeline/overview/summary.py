@@ -1,12 +1,13 @@
 """`nsfw summary`: the results of the last run in a few lines, and the next commands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_object
+from pipeline.data import sources
 from pipeline.data.escalations import ESCALATED
 from pipeline.evaluation.label_issues import weak_model_warning
 from pipeline.overview import decided, gain
@@ -72,6 +73,7 @@ def collect() -> dict[str, Any]:
         "weak_suspicions": weak_model_warning(audited["contradicted"], audited["pictures"]),
         "model": {key: registered[key] for key in ("model", "alias", "version", "uri", "pending")},
         "problem": problem,
+        "unknown_licences": sources.without(paths.DATA),
         "gates": judged,
         "gain": None if problem or not deduped["decisions"] else gain.collect(registered),
         **_trained(),
@@ -137,6 +139,7 @@ def describe(figures: dict[str, Any]) -> list[str]:
         *_escalated(figures.get("escalated_files", 0)),
         f"           {figures['exact_copies']} exact copies, {figures['conflicts']} conflicts (build/conflicts.csv)",
         f"           {figures['kept']} kept",
+        *_unknown_licences(figures.get("unknown_licences", [])),
         *_annotations(figures["annotations"]),
         f"test set   {figures['test_pictures']} pictures, {decided.labels(people):<24}frozen   fine-tuned",
         *(f"             {name:<34}{before}      {after}" for name, before, after in describe_recall(figures)),
@@ -159,6 +162,11 @@ def describe(figures: dict[str, Any]) -> list[str]:
 def _escalated(count: int) -> list[str]:
     files = "1 file of them matches" if count == 1 else f"{count} files of them match"
     return [f"           {files} a list of ingest.screens: {paths.ESCALATION_RECORDS}"] if count else []
+
+
+def _unknown_licences(names: Sequence[str]) -> list[str]:
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return [f"sources    of unknown licence: {shown} (`nsfw ingest ... --about FILE`)"] if names else []
 
 
 def describe_recall(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:

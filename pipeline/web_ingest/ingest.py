@@ -3,12 +3,12 @@
 A run that is killed at any moment and run again fetches nothing twice, and ends in the same tables.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.data import folder, project
+from pipeline.data import folder, project, sources
 from pipeline.data.escalations import ESCALATED
 from pipeline.params.ingest import Ingest
 from pipeline.screening.screens import Screens
@@ -70,10 +70,12 @@ def ingest(
     progress: Callable[[int, int], Callable[[], object]],
     screens: Screens | None = None,
     clear: Callable[[], object] = lambda: None,
+    about: Mapping[str, str] | None = None,
 ) -> Report:
     """Fetch the items, and write them as a batch of `source`, versioned in DVC.
 
-    What `screens` match is never written; `clear`, called then, deletes what data/ held of it already.
+    What `screens` match is never written; `clear`, called then, deletes what data/ held of it already. `about`: what
+    data.sources.read gave.
 
     Raises:
         UserError: nobody is named as contact; data/ may not take the batch, which is known before anything is fetched;
@@ -84,6 +86,7 @@ def ingest(
     if not fresh:
         with project.ingest_lock():
             project.prepare_for_batch(source, fresh=False, keep_sample=keep_sample)
+            sources.check(paths.DATA, source, about)
     with open_journal(JOURNALS, source) as journal:
         if screens is not None:
             screen_journal(journal, screens)
@@ -93,6 +96,7 @@ def ingest(
             written = batch.write(items, journal, paths.DATA, source)
             if written.count(ESCALATED):
                 clear()
+            sources.write(paths.DATA, source, about)
             project.add_data()
         journal.delete()
     return report(written, limits.min_success)
