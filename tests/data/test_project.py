@@ -146,7 +146,8 @@ def test_a_project_goes_from_the_sample_to_its_own_pictures(root):
     document = json.loads(first.stdout)
     assert re.fullmatch(f"b00000001-{SAMPLE}-[0-9a-f]{{12}}", document.pop("batch"))
     assert document == {
-        "files": 2, "sighted": 2, "stored": 2, "refused": 0, "shards": 1, "removed": 0, "skipped": {},
+        "files": 2, "sighted": 2, "stored": 2, "refused": 0, "shards": 1, "removed": 0, "escalated": 0,
+        "unscreened": 0, "skipped": {},
     }  # fmt: skip
     assert versioned() == ({SAMPLE}, "sample")
     pointer, data = POINTER.read_bytes(), tree(paths.DATA)
