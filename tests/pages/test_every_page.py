@@ -19,7 +19,6 @@ from pipeline.evidence.document import Document
 from pipeline.overview import index_page
 from pipeline.promotion import card_page, error_browser, model_card
 from pipeline.promotion.changed_sides import MOVED_COLUMNS
-from pipeline.reports import inbox, receiving
 from pipeline.validation import data_docs
 from pipeline.validation.suites import Check, Suite
 from tests.overview.test_index_page import FIGURES
@@ -27,7 +26,7 @@ from tests.support import review_project
 from tests.support.demo_server import demo
 from tests.support.page_checks import HOSTILE, LONG, NAMES, WIDTHS, check, opened
 from tests.support.pictures import jpeg
-from tests.support.public_reports import changed_params, photo, submission
+from tests.support.public_reports import changed_params, reported
 from tests.support.versions import document, predictions
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("width", WIDTHS)]
@@ -161,24 +160,6 @@ def test_data_docs(browser, tmp_path, width, count):
 # Served pages -------------------------------------------------------------------------------------------------------
 
 
-def reported(count: int) -> None:
-    """So many reports in the inbox, under hostile comments; the first with their picture."""
-    params = changed_params(burst=50)
-    for number in range(min(count, 3)):
-        sent = submission(photo(number), comment=named(number))
-        assert receiving.receive(sent, f"192.0.2.{number}", params).status == "new"
-    with inbox.connect() as database:
-        rows = inbox.reports(database)[:1]
-        insert = f"INSERT INTO reports ({', '.join(inbox.COLUMNS)}) VALUES ({', '.join('?' * len(inbox.COLUMNS))})"  # noqa: S608
-        stored = [tuple(row) for row in database.execute(f"SELECT {', '.join(inbox.COLUMNS)} FROM reports LIMIT 1")]  # noqa: S608
-        for number in range(3, count):
-            own = dict(zip(inbox.COLUMNS, stored[0], strict=True))
-            own |= {"id": f"{number:012x}", "sha256": f"{number:064x}", "picture": "", "hashes": b""}
-            own |= {"comment": named(number), "note": named(number + 1), "state": "escalated" if number < 5 else "new"}
-            database.execute(insert, list(own.values()))
-    assert bool(rows) == bool(count)
-
-
 @pytest.fixture
 def review(project) -> Callable[[int], Any]:
     """Make a project with so many suspicious labels and reports, and serve it."""
@@ -195,7 +176,7 @@ def review(project) -> Callable[[int], Any]:
         tables.write_csv(issues, paths.LABEL_ISSUES)
         review_project.change(reviewers=["ada", LONG[:80]], second_opinion=0.0)
         if count:
-            reported(count)
+            reported(count, NAMES)
         return review_project.server()
 
     return make

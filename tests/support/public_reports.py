@@ -3,6 +3,7 @@
 import hashlib
 import io
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,23 @@ def send(params: Params, data: bytes | None = None, address: str = "192.0.2.7", 
     receipt = receiving.receive(submission(data, **more), address, params)
     assert receipt.status == "new", receipt
     return receipt.report
+
+
+def reported(count: int, comments: Sequence[str]) -> None:
+    """So many reports in the inbox, under these comments in turn; three have a picture, the next two are escalated."""
+    params = changed_params(burst=50)
+    for number in range(min(count, 3)):
+        sent = submission(photo(number), comment=comments[number % len(comments)])
+        assert receiving.receive(sent, f"192.0.2.{number}", params).status == "new"
+    names = ", ".join(inbox.COLUMNS)
+    with inbox.connect() as database:
+        first = dict(zip(inbox.COLUMNS, database.execute(f"SELECT {names} FROM reports").fetchone(), strict=True))  # noqa: S608
+        for number in range(3, count):
+            own = first | {"id": f"{number:012x}", "sha256": f"{number:064x}", "picture": "", "hashes": b""}
+            own |= {"comment": comments[number % len(comments)], "note": comments[(number + 1) % len(comments)]}
+            own["state"] = inbox.ESCALATED if number < 5 else inbox.NEW
+            marks = ", ".join("?" * len(own))
+            database.execute(f"INSERT INTO reports ({names}) VALUES ({marks})", list(own.values()))  # noqa: S608
 
 
 def stored() -> list[inbox.Report]:
