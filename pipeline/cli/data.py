@@ -98,7 +98,7 @@ def screen(
     as_json: Json = False,
 ) -> None:
     """Screen what was ingested before by ingest.screens, as when a list has grown; take out what matches."""
-    from pipeline.cli.screening import open_screens, unscreened_error
+    from pipeline.cli.screening import check_screened, open_screens
     from pipeline.core.errors import UserError
     from pipeline.data import project
     from pipeline.params.root import load_params
@@ -118,5 +118,4 @@ def screen(
     if report["fetched"]:
         lines.append(f"{report['fetched']} contents of ingests that were cut short match, and were deleted there")
     print_result(report, lines, as_json=as_json)
-    if report["unscreened"]:
-        raise unscreened_error(len(report["unscreened"]))
+    check_screened(len(report["unscreened"]))

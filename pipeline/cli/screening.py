@@ -1,4 +1,4 @@
-"""What the commands share that screen pictures: opening the screens, and what an operator is told of a match."""
+"""What commands that screen pictures share: opening the screens, clearing data/ of matches, the lines on a match."""
 
 from typing import TYPE_CHECKING
 
@@ -37,15 +37,16 @@ def screen_of(screens: "Screens | None") -> "Screen | None":
     return Stream(screens)
 
 
-def clear_escalated() -> None:
-    """Delete what data/ held already of contents that a screen matched."""
-    from pipeline.takedown import clearing
+def clear_escalated(count: int) -> None:
+    """Delete what data/ held already of the `count` contents that a screen matched; nothing for none."""
+    if count:
+        from pipeline.takedown import clearing
 
-    clearing.clear_escalated()
+        clearing.clear_escalated()
 
 
 def escalated_lines(count: int, params: "Params") -> list[str]:
-    """Return what an operator is told of `count` files that screens matched in an ingest; [] for none."""
+    """Return the lines for the operator about `count` files that screens matched in an ingest; [] for none."""
     if not count:
         return []
     contact = params.ingest.screens.contact or "whoever handles such pictures in your team"
@@ -56,9 +57,10 @@ def escalated_lines(count: int, params: "Params") -> list[str]:
     ]
 
 
-def unscreened_error(count: int) -> UserError:
-    """Return the error about pictures that a screen gave no answer for."""
-    return UserError(
-        f"{count} pictures could not be screened, so nobody knows what they are, and none has passed: their rows say "
-        "why. Run the same command again."
-    )
+def check_screened(unscreened: int) -> None:
+    """Raise UserError if there are pictures that a screen gave no answer for."""
+    if unscreened:
+        raise UserError(
+            f"{unscreened} pictures could not be screened, so nobody knows what they are, and none has passed: their "
+            "rows say why. Run the same command again."
+        )

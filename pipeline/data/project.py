@@ -2,7 +2,7 @@
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import yaml
 
 from pipeline.core import files, paths
 from pipeline.core.errors import UserError
-from pipeline.data import completeness, dvc_pointer, removed_contents, sightings
+from pipeline.data import completeness, dvc_pointer, removed_contents, sightings, sources
 
 _SAMPLE_REMOTE = "sample"  # in .dvc/config: the folder .dvc/sample
 
@@ -48,6 +48,26 @@ def ingest_lock() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def writing_batch(
+    source: str, *, fresh: bool, keep_sample: bool, about: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Hold the lock while a batch of `source` is written; then keep what `about` says of it, and version data/.
+
+    If writing fails, neither is done.
+
+    Raises:
+        UserError: another ingest holds the lock; `prepare_for_batch` or `sources.check` refuses; DVC fails.
+
+    """
+    with ingest_lock():
+        prepare_for_batch(source, fresh=fresh, keep_sample=keep_sample)
+        sources.check(paths.DATA, source, about)
+        yield
+        sources.write(paths.DATA, source, about)
+        add_data()
+
+
 def prepare_for_batch(source: str, *, fresh: bool, keep_sample: bool) -> None:
     """Check that `data/` may take a batch of `source`: complete, and without mixing the sample with real pictures.
 
@@ -69,8 +89,8 @@ def prepare_for_batch(source: str, *, fresh: bool, keep_sample: bool) -> None:
         )
     for leftover in completeness.check(paths.DATA):
         leftover.unlink()
-    sources = {source, *sightings.load(paths.SIGHTINGS)["source"]}
-    if sightings.SAMPLE_SOURCE in sources and len(sources) > 1 and not keep_sample:
+    held_sources = {source, *sightings.load(paths.SIGHTINGS)["source"]}
+    if sightings.SAMPLE_SOURCE in held_sources and len(held_sources) > 1 and not keep_sample:
         held = "holds other pictures than" if source == sightings.SAMPLE_SOURCE else "still holds"
         raise UserError(
             f"data/ {held} the bundled sample: drawings by a program, which would teach a model of real "

@@ -69,13 +69,13 @@ def ingest(
     keep_sample: bool,
     progress: Callable[[int, int], Callable[[], object]],
     screens: Screens | None = None,
-    clear: Callable[[], object] = lambda: None,
+    clear: Callable[[int], object] = lambda _: None,
     about: Mapping[str, str] | None = None,
 ) -> Report:
     """Fetch the items, and write them as a batch of `source`, versioned in DVC.
 
-    What `screens` match is never written; `clear`, called then, deletes what data/ held of it already. `about`: what
-    data.sources.read gave.
+    What `screens` match is never written; `clear`, called with how many that were, deletes what data/ held of it.
+    `about`: what data.sources.read gave.
 
     Raises:
         UserError: nobody is named as contact; data/ may not take the batch, which is known before anything is fetched;
@@ -91,13 +91,9 @@ def ingest(
         if screens is not None:
             screen_journal(journal, screens)
         fetch(items, journal, limits, progress=progress, screens=screens)
-        with project.ingest_lock():
-            project.prepare_for_batch(source, fresh=fresh, keep_sample=keep_sample)
+        with project.writing_batch(source, fresh=fresh, keep_sample=keep_sample, about=about):
             written = batch.write(items, journal, paths.DATA, source)
-            if written.count(ESCALATED):
-                clear()
-            sources.write(paths.DATA, source, about)
-            project.add_data()
+            clear(written.count(ESCALATED))
         journal.delete()
     return report(written, limits.min_success)
 
