@@ -5,7 +5,8 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.core import files
+from pipeline.core import csv_rows, files
+from pipeline.core.csv_rows import Column
 from pipeline.core.errors import UserError
 
 
@@ -32,6 +33,37 @@ def append(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     gap = "" if not text or text.endswith(("\n", "\r")) else end
     with files.atomic(path) as temporary:
         temporary.write_bytes(old + (gap + buffer.getvalue()).encode())
+
+
+def append_missing(
+    path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[Column], identity: Sequence[str]
+) -> int:
+    """Append the rows that the file does not hold yet, and return how many these were; none writes nothing.
+
+    Args:
+        path: The file; it is made, with `columns`, if there is none.
+        rows: Texts by column.
+        columns: Those that the file has.
+        identity: The columns in which equal rows agree; those of new rows are appended once, too.
+
+    Raises:
+        UserError: the file is no such table.
+
+    """
+    present = csv_rows.read(path, columns)[list(identity)].to_numpy() if path.exists() else ()
+    held, new = {tuple(row) for row in present}, []
+    for row in rows:
+        line = {name: one_line(text) for name, text in row.items()}
+        key = tuple(line[name] for name in identity)
+        if key not in held:
+            held.add(key)
+            new.append(line)
+    if not new:
+        return 0
+    if not path.exists():
+        files.write_text(",".join(column.name for column in columns) + "\n", path)
+    append(path, new)
+    return len(new)
 
 
 def one_line(text: str) -> str:

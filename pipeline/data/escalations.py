@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pandas as pd
 
-from pipeline.core import csv_rows, files, paths
+from pipeline.core import csv_rows, paths
 from pipeline.core.csv_rows import Column
 from pipeline.data import annotation_rows
 
@@ -26,6 +26,8 @@ COLUMNS = (
     "sha256", "md5", "sha1", "pdq", "list", "kind", "entry", "distance", "origin", "source", "door", "screened_at",
 )  # fmt: skip
 _SAME = ("sha256", "list", "origin", "source")  # a row that agrees in these is the same record
+
+_TABLE = [Column(name, required=name in {"sha256", "list"}) for name in COLUMNS]
 
 ESCALATED = "escalated"  # of a sighting: a screen matched, or matched later; only hashes stay
 UNSCREENED = "unscreened"  # the code of a reason: a screen did not answer, so the bytes were not taken
@@ -108,7 +110,7 @@ def load(path: Path) -> pd.DataFrame:
     """
     if not path.exists():
         return pd.DataFrame(columns=list(COLUMNS), dtype="str")
-    return csv_rows.read(path, [Column(name, required=name in _SAME[:2]) for name in COLUMNS])
+    return csv_rows.read(path, _TABLE)
 
 
 def append(path: Path, rows: Sequence[Mapping[str, str]]) -> int:
@@ -123,18 +125,7 @@ def append(path: Path, rows: Sequence[Mapping[str, str]]) -> int:
     if not rows:
         return 0
     with _locked():
-        held = {tuple(row) for row in load(path)[list(_SAME)].itertuples(index=False, name=None)}
-        new: dict[tuple[str, ...], dict[str, str]] = {}
-        for row in rows:
-            line = {name: annotation_rows.one_line(text) for name, text in row.items()}
-            new.setdefault(tuple(line[name] for name in _SAME), line)
-        missing = [line for identity, line in new.items() if identity not in held]
-        if not missing:
-            return 0
-        if not path.exists():
-            files.write_text(",".join(COLUMNS) + "\n", path)
-        annotation_rows.append(path, missing)
-        return len(missing)
+        return annotation_rows.append_missing(path, rows, _TABLE, _SAME)
 
 
 @contextmanager
