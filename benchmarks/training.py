@@ -274,7 +274,7 @@ def unfrozen(options: argparse.Namespace, classes: int, point: str | None = None
     model = network.classifier(embed, network.head(embed.output_shape[-1], classes, HEAD, 1))
     keras.config.set_dtype_policy(policy)
     backbone.unfreeze(model.get_layer(backbone.NAME), options.backbone, point or options.unfreeze, batchnorm="frozen")
-    objective.compile_model(model, 1e-4, "adam", 0.9, jit=hardware.jit_compile("auto"))
+    objective.compile_model(model, 1e-4, "adam", 0.9, jit=hardware.jit_compile(wanted="auto"))
     return model
 
 

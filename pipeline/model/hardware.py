@@ -54,7 +54,7 @@ def precision(wanted: Literal["auto", "float32", "float16", "bfloat16"]) -> Prec
     return "float16" if least >= (7, 0) else "float32"
 
 
-def jit_compile(wanted: bool | Literal["auto"]) -> bool:  # noqa: FBT001 -- a param's value
+def jit_compile(*, wanted: bool | Literal["auto"]) -> bool:
     """Return whether XLA compiles the step; `auto`: on a GPU (on a CPU it was slower, see benchmarks/training.py)."""
     return bool(tf.config.list_physical_devices("GPU")) if wanted == "auto" else wanted
 

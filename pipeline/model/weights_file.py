@@ -101,7 +101,7 @@ def _downloaded(params: Backbone) -> Path:
     try:
         # The same call as in keras.applications, which then uses this file from the cache.
         return Path(keras.utils.get_file(source.name, source.url, cache_subdir="models", file_hash=source.digest))
-    except Exception as error:  # noqa: BLE001 -- a socket, a proxy or a disk raises whatever it likes
+    except Exception as error:  # noqa: BLE001 -- Keras lists none: urllib, a proxy, tarfile or the disk raise their own
         raise UserError(
             f"backbone.weights is imagenet, and Keras could not download {params.name}'s: {error}\n"
             f"On a machine with network fetch {source.url}\n"

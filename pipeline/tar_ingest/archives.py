@@ -65,14 +65,14 @@ def _below(path: Path) -> list[Archive]:
 
 def _of_entry(given: Path, root: bytes, entry: walk.Entry) -> Archive:
     path = os.path.join(root, entry.below)  # noqa: PTH118 -- bytes: a name need not be UTF-8
-    name = tars.printable(os.path.join(os.fsencode(given), entry.shown))  # noqa: PTH118
+    name = tars.printable(os.path.join(os.fsencode(given), entry.shown))  # noqa: PTH118 -- bytes
     return Archive(path, name, problem=entry.problem) if entry.problem else _archive(path, name)
 
 
 def _archive(path: bytes, name: str) -> Archive:
-    folder = tars.printable(os.path.basename(os.path.dirname(path)))  # noqa: PTH119, PTH120
+    folder = tars.printable(os.path.basename(os.path.dirname(path)))  # noqa: PTH119, PTH120 -- bytes
     try:
-        about = os.stat(path, follow_symlinks=False)  # noqa: PTH116
+        about = os.stat(path, follow_symlinks=False)  # noqa: PTH116 -- bytes
     except OSError as error:
         return Archive(path, name, folder, problem=f"unreadable: {error.strerror}")
     problem = "" if stat.S_ISREG(about.st_mode) else "not_a_file: no regular file"

@@ -72,7 +72,7 @@ class Sample:
         return self.picture.problem
 
     def about(self) -> tuple[dict[str, Any], str]:
-        """Return what its json says, and the problem, `code: detail`, if that cannot be told."""
+        """Return the keys of its json, and the problem, `code: detail`, if it cannot be read."""
         if self.json is None:
             return {}, "no_json: it has no json member"
         if self.json.problem or self.json.size > MAX_JSON:

@@ -29,7 +29,7 @@ def compile_model(model: Any, pictures: int, params: Params, parts: int) -> None
         label_smoothing=finetune_params.label_smoothing,
         clip_norm=finetune_params.clip_norm,
         parts=parts,
-        jit=hardware.jit_compile(finetune_params.jit_compile),
+        jit=hardware.jit_compile(wanted=finetune_params.jit_compile),
         loss_scaling=hardware.precision(finetune_params.precision) == "float16",
     )
 

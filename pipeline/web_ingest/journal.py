@@ -50,6 +50,12 @@ create table if not exists verdicts (sha256 text primary key, verdict text not n
 """
 
 
+_INSERT_OUTCOME = """
+insert or ignore into outcomes values (:url, :status, :reason, :final_url, :http_status, :content_type, :etag, :bytes,
+:sha256, :extension, :attempts, :fetched_at)
+"""
+
+
 class Journal:
     """The answers so far, by URL."""
 
@@ -66,10 +72,8 @@ class Journal:
 
         `screened`: the digest of the screens that the bytes have passed.
         """
-        values = asdict(outcome)
         with self._transaction():
-            marks = ", ".join("?" * (1 + len(values)))
-            self._db.execute(f"insert or ignore into outcomes values ({marks})", (url, *values.values()))  # noqa: S608 -- question marks alone
+            self._db.execute(_INSERT_OUTCOME, {"url": url, **asdict(outcome)})
             if content is not None:
                 self._db.execute("insert or ignore into contents values (?, ?)", (outcome.sha256, content))
                 self._db.execute("insert or replace into screened values (?, ?)", (outcome.sha256, screened))
@@ -104,8 +108,8 @@ class Journal:
 
     def outcome(self, url: str) -> Outcome | None:
         """Return how a URL ended; None if it did not yet."""
-        row = self._db.execute(f"select {', '.join(_COLUMNS)} from outcomes where url = ?", (url,)).fetchone()  # noqa: S608 -- our own names
-        return None if row is None else Outcome(*row)
+        row = self._db.execute("select * from outcomes where url = ?", (url,)).fetchone()
+        return None if row is None else Outcome(*row[1:])
 
     def content(self, sha256: str) -> bytes:
         """Return the bytes of a content that was recorded."""

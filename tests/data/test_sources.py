@@ -1,4 +1,4 @@
-"""What is known of a source: said once with --about, kept in data/, never overwritten in silence."""
+"""What is known of a source: given once with --about, kept in data/, never overwritten in silence."""
 
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def test_sources_of_unknown_licence_are_listed(work):
 
 
 @pytest.mark.parametrize("command", [["folder", "raw"], ["tars", "neutral/a.tar"]])
-def test_the_commands_keep_what_is_said_and_refuse_another_text(project_root, nsfw, command):
+def test_the_commands_keep_what_about_gives_and_refuse_another_text(project_root, nsfw, command):
     scrape(project_root, {"raw/neutral/a.jpg": b"a"})
     shard(project_root / "neutral/a.tar", sample("1", b"1"))
     arguments = ["ingest", *command, "--source", "web"]
@@ -98,7 +98,7 @@ def test_the_commands_keep_what_is_said_and_refuse_another_text(project_root, ns
     code, text = run()
     assert (code, "licence of the source 'web' is unknown: say it with --about FILE" in text) == (0, True)
     about(WHOLE)
-    code, text = run("--about", "about.yaml")  # nothing new but what is said of it
+    code, text = run("--about", "about.yaml")  # nothing new but what is known of it
     assert (code, "unknown" in text) == (0, False)
     assert sources.load(paths.DATA)["web"]["licence"] == "CC BY 4.0"
     before = tree(paths.DATA)

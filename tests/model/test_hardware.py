@@ -31,7 +31,7 @@ def test_what_is_asked_for_is_used():
         "float16",
         "bfloat16",
     ]
-    assert [hardware.jit_compile(wanted) for wanted in (True, False)] == [True, False]
+    assert [hardware.jit_compile(wanted=wanted) for wanted in (True, False)] == [True, False]
     assert hardware.strategy().num_replicas_in_sync >= 1
 
 

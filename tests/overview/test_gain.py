@@ -39,7 +39,7 @@ def test_the_last_version_is_set_beside_the_one_before_under_the_same_labels(mak
 
 @pytest.mark.parametrize("known", [model(1), model(2, pending=True)])
 def test_without_a_version_before_there_is_nothing_to_say(known, monkeypatch):
-    monkeypatch.setattr(comparison, "compare", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(comparison, "compare", lambda *_: pytest.fail("compared all the same"))
     assert gain.collect(known) is None
     assert gain.lines(None) == gain.rows(None) == []
 
