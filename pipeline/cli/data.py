@@ -112,7 +112,8 @@ def screen(
     screens = open_screens(params)
     if screens is None:
         raise UserError(
-            "ingest.screens of params.yaml has no list and no hook: there is nothing to screen by. docs/screening.md shows how to name one."
+            "ingest.screens of params.yaml has no list and no hook: there is nothing to screen by. "
+            "docs/screening.md shows how to name one."
         )
     report = rescreen.screen(params, screens, dry_run=dry_run)
     report["fetched"] = 0 if dry_run else web.screen_journals(screens)
