@@ -7,7 +7,7 @@ write(paths.DATA, "laion", about)  # with it
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
@@ -19,6 +19,8 @@ from pipeline.data import batch_names, sightings
 FOLDER = "sources"  # in data/
 KEYS = ("licence", "terms", "contact", "collected")
 _REQUIRED = ("licence", "collected")
+_SAMPLE = {"licence": "MIT, as this program", "collected": "drawn by this program (pipeline/sample)"}
+_REPORTS = {"collected": "accepted reports of the public (data/reports.csv)"}
 _MAX_TEXT = 4_000  # characters of one text
 _REMEDY = "Give a yaml file with licence and collected, and optionally terms and contact: one text each."
 
@@ -58,6 +60,23 @@ def load(data: Path) -> dict[str, dict[str, str]]:
 
     """
     return {path.stem: read(path) for path in sorted((data / FOLDER).glob("*.yaml"))}
+
+
+def describe(data: Path, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return what is known of each of `names`, the bundled sample and accepted reports too; {} for an unknown one.
+
+    Raises:
+        UserError: a file of the sources is broken.
+
+    """
+    known = load(data)
+    return {name: known.get(name) or _described_by_program(name) for name in names}
+
+
+def _described_by_program(name: str) -> dict[str, str]:
+    if name == sightings.SAMPLE_SOURCE:
+        return dict(_SAMPLE)
+    return dict(_REPORTS) if batch_names.is_of_reports(name) else {}
 
 
 def check(data: Path, source: str, about: Mapping[str, str] | None) -> None:

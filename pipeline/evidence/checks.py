@@ -136,3 +136,19 @@ class Leaks(Section):
     straddling: int
     threshold: float
     pairs: Several[Pair]
+
+
+class Source(Section):
+    """Where pictures come from, as `nsfw ingest --about` describes it; an unknown key is left out.
+
+    `train`, `val`, `test`: how many pictures of the split the source has. A picture may have several sources.
+    """
+
+    name: str
+    train: int
+    val: int
+    test: int
+    licence: str | None = None
+    collected: str | None = None
+    terms: str | None = None
+    contact: str | None = None

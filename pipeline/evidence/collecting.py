@@ -17,7 +17,7 @@ import pandas as pd
 from pipeline.core import paths, tables
 from pipeline.core.decisions import UNSURE
 from pipeline.core.files import write_json
-from pipeline.data import annotation_files
+from pipeline.data import annotation_files, sources
 from pipeline.evaluation import (
     bootstrap,
     calibration,
@@ -41,6 +41,7 @@ from pipeline.params.root import Params
 __all__ = ["Score", "collect", "judged_splits", "predictions_from_shards", "write"]
 
 _PAIRS = 50
+_SPLITS = ("train", "val", "test")
 
 
 def collect(
@@ -88,6 +89,7 @@ def collect(
         "cleaned": cleaned,
         "reports": reviewed.regression(reports, predictions, match, evaluate.confidence),
         "leaks": _leaks(test, params),
+        "sources": _sources(),
     }
     if not match.same:
         content["truth"] = {"labels": list(match.classes), "unsafe": list(match.unsafe_classes)}
@@ -167,6 +169,20 @@ def _slices(test: pd.DataFrame, match: LabelMatch, params: Params) -> dict[str, 
     return {"rows": rows, "gap": slices.gap(rows, evaluate.min_slice), "min_slice": evaluate.min_slice}
 
 
+def _sources() -> list[dict[str, Any]]:
+    """Return the sources of the pictures in the splits, by name: pictures by split, and what is known of the source."""
+    catalog = tables.read_parquet(paths.CATALOG, ["sha256", "sources"])
+    splits = tables.read_parquet(paths.SPLITS, ["sha256", "split"])
+    rows = splits[splits["split"].isin(_SPLITS)].merge(catalog, on="sha256").explode("sources")
+    counts = pd.crosstab(rows["sources"], rows["split"]).reindex(columns=list(_SPLITS), fill_value=0).sort_index()
+    names = [str(name) for name in counts.index]
+    about = sources.describe(paths.DATA, names)
+    return [
+        {"name": name, **dict(zip(_SPLITS, map(int, row), strict=True)), **about[name]}
+        for name, row in zip(names, counts.to_numpy(), strict=True)
+    ]
+
+
 def _side_by_side(
     test: pd.DataFrame, unsure: pd.DataFrame, match: LabelMatch, params: Params
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -179,7 +195,7 @@ def _side_by_side(
 
 def _leaks(test: pd.DataFrame, params: Params) -> dict[str, Any]:
     splits = tables.read_parquet(paths.SPLITS, ["sha256", "cluster", "split"])
-    splits = splits[splits["split"].isin(["train", "val", "test"])]
+    splits = splits[splits["split"].isin(_SPLITS)]
     straddling = int(splits[["cluster", "split"]].drop_duplicates().duplicated("cluster").sum())
     wanted = set(test["sha256"])
     names: list[str] = []

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_object
 from pipeline.evaluation.label_match import LabelMatch
-from pipeline.evidence.checks import Labelled, Leaks, Reports, Robustness, Slices
+from pipeline.evidence.checks import Labelled, Leaks, Reports, Robustness, Slices, Source
 from pipeline.evidence.figures import Bootstrap, Calibration, OperatingPoint, Summary, TestSet, TrueClasses
 from pipeline.evidence.section import SHOWN, Digest, Section, Several
 
@@ -54,6 +54,7 @@ class Document(Section):
     reports: Reports
     leaks: Leaks
     truth: TrueClasses | None = None
+    sources: Several[Source] | None = None  # documents of earlier versions have none
 
     @property
     def match(self) -> LabelMatch:

@@ -83,6 +83,9 @@ def test_sources_of_unknown_licence_are_listed(work):
     assert sources.without(paths.DATA) == ["older"]
     assert sources.unknown_lines(paths.DATA, "web") == []
     assert "'older' is unknown" in sources.unknown_lines(paths.DATA, "older")[0]
+    described = sources.describe(paths.DATA, ["web", "older", "bundled-sample"])
+    assert (described["web"]["licence"], described["older"]) == ("CC0", {})
+    assert described["bundled-sample"]["collected"].startswith("drawn by this program")
 
 
 @pytest.mark.parametrize("command", [["folder", "raw"], ["tars", "neutral/a.tar"]])

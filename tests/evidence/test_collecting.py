@@ -7,6 +7,7 @@ from PIL import Image
 
 from pipeline.core import paths, tables
 from pipeline.core.errors import UserError
+from pipeline.data import sources
 from pipeline.evaluation import calibration
 from pipeline.evaluation import predictions as table
 from pipeline.evaluation.label_match import LabelMatch
@@ -41,7 +42,7 @@ def test_the_stage_writes_the_whole_document(document, predictions):
     assert set(document) == {
         "schema", "labels", "unsafe", "size", "confidence", "test", "summary", "bootstrap", "calibration",
         "target_recall", "operating_points", "policy", "robustness", "slices", "raw", "cleaned", "reports", "leaks",
-        "model_sha256",
+        "model_sha256", "sources",
     }  # fmt: skip
     test = predictions[predictions["split"] == "test"]
     assert document["schema"] == 1
@@ -71,6 +72,10 @@ def test_its_figures_are_those_of_the_predictions(document, predictions):
     assert (source["slice"], source["pictures"]) == ("test", document["test"]["pictures"])
     assert document["leaks"]["test_pictures"] == document["test"]["pictures"]
     assert document["leaks"]["straddling"] == 0
+    splits = tables.read_parquet(paths.SPLITS)["split"].value_counts()
+    assert document["sources"] == [
+        {"name": "test", **{split: int(splits[split]) for split in ("train", "val", "test")}}
+    ]
 
 
 def test_predictions_and_plots_lie_beside_it(predictions, in_project):
@@ -98,6 +103,7 @@ def test_decisions_reports_and_tags_reach_the_document(project_copy):
     predictions = tables.read_parquet(paths.PREDICTIONS)
     test = predictions[predictions["split"] == "test"].reset_index(drop=True)
     first, second = test["sha256"][:2]
+    sources.write(paths.DATA, "test", {"licence": "CC0", "collected": "by hand"})
     other = next(name for name in NAMES if name != test["label"][0])
     predictions.loc[predictions["sha256"] == first, "label"] = other
     paths.DECISIONS.write_text(
@@ -111,6 +117,8 @@ def test_decisions_reports_and_tags_reach_the_document(project_copy):
     changed = {"policy": Policy(block=("porn",)), "prevalence": None}
     params = params.model_copy(update={"evaluate": params.evaluate.model_copy(update=changed)})
     document = collecting.collect(by_colour, "a" * 64, 24, predictions, params).to_json()
+    (source,) = document["sources"]
+    assert (source["licence"], source["collected"], "terms" in source) == ("CC0", "by hand", False)
     assert (document["raw"]["relabelled"], document["raw"]["dropped"]) == (1, 0)  # what was dropped is not in data
     assert document["raw"]["summary"] != document["cleaned"]["summary"]
     assert document["reports"]["wrong"] == [

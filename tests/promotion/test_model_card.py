@@ -180,6 +180,25 @@ def test_what_decides_stands_first_and_parameters_last(document):
     assert "Gates: none failed." in passed.split("##")[0]
 
 
+def test_each_source_stands_with_its_licence_or_as_unknown(document):
+    counts = {"train": 20, "val": 10, "test": 5}
+    document["sources"] = [
+        {"name": "web", **counts, "licence": HOSTILE, "collected": "crawled", "contact": "a@example.org"},
+        {"name": HOSTILE, **counts},
+    ]
+    text = render(document)
+    rows = tables(text)["source | licence | how it was collected | terms | contact | train | val | test"]
+    assert [row[2:] for row in rows] == [
+        ["crawled", "", "a@example.org", "20", "10", "5"],
+        ["unknown", "", "", "20", "10", "5"],
+    ]
+    assert rows[1][1] == "unknown"
+    assert "<img" not in card_page.html(text, "x")
+    assert "what it was trained on is not known here" in render(document, {"imported": "elsewhere"})
+    del document["sources"]  # as documents of earlier versions
+    assert "how it was collected" not in render(document)
+
+
 def test_a_fine_tuning_that_gained_nothing_is_said_first(document):
     assert "Nothing was gained" not in render(document, FACTS)
     head = render(document, FACTS | {"kept_start": True}).split("##")[0]

@@ -89,6 +89,19 @@ def test_another_dropout_reruns_train_and_what_follows(restored):
     assert sorted(follows) == ["evaluate", "finetune", "register", "train"]
 
 
+def test_what_becomes_known_of_a_source_reaches_evidence_and_card(restored):
+    pointer = restored.root / "data.dvc"
+    before, about = pointer.read_bytes(), restored.root / "data/sources/test-scrape.yaml"
+    try:
+        about.parent.mkdir()
+        about.write_text("licence: CC0\ncollected: drawn\n", encoding="utf-8")
+        restored.run("python", "-m", "dvc", "add", "--quiet", "data")
+        assert set(restored.ran(restored.repro("--dry"))) == {"evaluate"}
+    finally:
+        shutil.rmtree(about.parent)
+        pointer.write_bytes(before)
+
+
 RESULT_NEUTRAL = (
     *("pipeline/service/logs.py", "pipeline/cli/console.py", "pipeline/core/errors.py", "pipeline/params/serve.py"),
     *("pipeline/tracking/publish.py", "pipeline/model/weights/another.h5"),
