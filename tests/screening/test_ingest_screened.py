@@ -1,21 +1,28 @@
 """A picture that a list knows never reaches data/, a cache or a log: by folder, or by what lay there before."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from pipeline.core import paths, tables
-from pipeline.data import completeness, escalations, shards, sightings
+from pipeline.data import completeness, escalations, removed_contents, shards, sightings
 from pipeline.data import folder as folders
 from pipeline.images import thumbnails
 from pipeline.params.root import load_params
 from pipeline.screening.stream import Stream
 from pipeline.stages import catalog as stage
 from pipeline.takedown import clearing, leftovers, rescreen, takedown
-from tests.support.pictures import LABELS, scrape, sha
+from pipeline.tar_ingest.archives import find
+from pipeline.tar_ingest.ingest import Intake
+from pipeline.tar_ingest.labels import rule
+from tests.support.pictures import LABELS, scrape, sha, tree
 from tests.support.screens import CONTACT, configure, copies, detailed, jpeg_of, meta_hash, opened, python_hook
+from tests.support.webdataset import sample, shard
 
 EVIL = detailed(1)
 PLANTED = {"exact": jpeg_of(EVIL), **copies(EVIL)}
@@ -96,6 +103,49 @@ def test_pictures_without_an_answer_are_refused_and_taken_the_next_time(project,
     assert row["reason"].startswith("unscreened: hook photo: ")
     configure({"own": ("md5", "0" * 32)}, hooks=[])
     assert ingest(root).stored == 1
+
+
+@pytest.mark.parametrize(("step", "at_least"), [(5, 8), pytest.param(1, 45, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_and_run_again_each_match_is_recorded_once_and_none_is_stored(
+    project, tmp_path, step, at_least
+):
+    """Killed before every fifth file operation below data/; in the slow test before every one."""
+    configure({"own": ("sha256", "\n".join((sha("evil 0"), sha("evil 1"))))})
+    evil = {f"{n}-batch/{label}/{n}.jpg": f"evil {n}".encode() for n in range(2) for label in ("drawings", "neutral")}
+    good = {f"{n % 2}-batch/neutral/good-{n}.jpg": f"{n // 2}".encode() * 50 for n in range(6)}
+    scrape(tmp_path / "raw", evil | good)
+    script, work = Path(__file__).parents[1] / "support" / "killed_ingest.py", tmp_path / "work"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    arguments = [sys.executable, script, tmp_path / "raw", work, str(step), project]
+    subprocess.run(arguments, check=True, timeout=300, env=environment)
+    whole, *killed = [state(run / "data") for run in sorted(work.iterdir(), reverse=True)]
+    assert len(killed) >= at_least
+    assert [run for run in killed if run != whole] == []
+    assert sorted((row[0], row[8]) for row in whole["records"]) == sorted(
+        (sha(f"evil {n}"), f"{label}/{n}.jpg") for n in range(2) for label in ("drawings", "neutral")
+    )
+    assert holding(work, {b"evil 0", b"evil 1"}) == []
+
+
+def state(data: Path) -> dict[str, object]:
+    """What an ingest leaves in data/, but for the times at which matches were seen."""
+    records = escalations.load(data / "escalations.csv").drop(columns=["screened_at", "line"])
+    removed = removed_contents.load(data / "sightings")[["sha256", "reason", "selector"]]
+    tables_of_acts = {"records": sorted(records.to_numpy().tolist()), "removed": sorted(removed.to_numpy().tolist())}
+    files = {name: content for name, content in tree(data).items() if name.startswith(("shards/", "sightings/b"))}
+    return files | tables_of_acts
+
+
+def test_archives_are_screened_as_folders_are(listed, tmp_path):
+    members = [(name, sample(name, content, label="porn")) for name, content in (PLANTED | {"e": b"evil"}).items()]
+    good = [sample(f"good{n}", content, label="neutral") for n, content in enumerate(GOOD.values())]
+    shard(tmp_path / "out/00000.tar", *(member for _, member in members), *good)
+    intake = Intake(find([tmp_path / "out"]), rule(LABELS, None, "label"), 1_000_000)
+    taken = intake.write(paths.DATA, "laion", screen=Stream(opened()))
+    assert (taken.sighted, taken.stored, taken.escalated, taken.refused) == (11, 6, 5, 0)
+    assert holding(Path(), PLANTED.values()) == []
+    records = escalations.load(paths.ESCALATION_RECORDS)
+    assert (len(records), set(records["door"])) == (5, {"ingest tars"})
 
 
 def test_catalog_quarantines_what_is_escalated(listed, tmp_path):
