@@ -50,10 +50,11 @@ run: install
 	@dvc repro >/dev/null  # its three lines for each stage; stages, warnings and errors write to stderr
 	@nsfw summary
 
-# All tests, slow ones too, in two processes; a plain `pytest` runs the fast ones in one. Of these and their children none
-# has a core to itself: a second thread of OpenBLAS spins there, and `audit` takes 14.6 s of CPU time instead of 2.2.
+# All tests, slow ones too, in three processes, as two leave 30 % of two cores idle: many tests wait for a server or a
+# process. A plain `pytest` runs the fast ones in one. None of these and their children has a core to itself: a second
+# thread of OpenBLAS spins there, and `audit` takes 14.6 s of CPU time instead of 2.2.
 test: install
-	OPENBLAS_NUM_THREADS=1 pytest -m "not rare" -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
+	OPENBLAS_NUM_THREADS=1 pytest -m "not rare" -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 lint: install
 	ruff check .

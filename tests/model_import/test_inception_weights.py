@@ -44,6 +44,7 @@ def edited(saved: Path, folder: Path, edit) -> Path:
     return folder / "model.json"
 
 
+@pytest.mark.untraced
 def test_every_layer_comes_through_whatever_its_number(nsfw, original, saved, tmp_path):
     out = tmp_path / "inception.weights.h5"
     code, shown, _ = nsfw("import-weights", str(saved), str(out))

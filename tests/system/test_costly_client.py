@@ -61,6 +61,7 @@ def good_client(url: str, seconds: float) -> tuple[float, int]:
     return statistics.quantiles(took, n=20)[-1], refused
 
 
+@pytest.mark.rare  # it measures, for three minutes, with the machine to itself
 @pytest.mark.slow
 @pytest.mark.timed
 @pytest.mark.parametrize("act", [b"crash", b"hang"])

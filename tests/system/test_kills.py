@@ -22,7 +22,7 @@ import pytest
 from tests.support.system_helpers import Project, plain_environment
 
 KILLS = int(os.environ.get("NSFW_KILLS", "2"))
-EPOCHS = 8 * KILLS  # it must not get to its end before the last kill
+EPOCHS = 4 * KILLS  # it must not get to its end before the last kill
 READ_WEIGHTS = """
 import sys, numpy as np
 from pathlib import Path
@@ -92,7 +92,7 @@ def moment(project: Project, draw: random.Random, dvc: subprocess.Popen, begun: 
         return under_way() and bool(list(written.glob("finetune-*/.next.npz.*.tmp")))
 
     inside = draw.random() < 1 / 3
-    later = draw.uniform(0, 4)
+    later = draw.uniform(0, 2)
     while dvc.poll() is None and not (writing() if inside else under_way()):
         time.sleep(0.001)
     if not inside:

@@ -95,14 +95,14 @@ def check_agreement(project: Project, storage: str, requested: int) -> Counter:
 
 
 def test_a_search_is_seen_in_mlflow_and_goes_on_to_a_larger_total(project):
-    first = json.loads(project.nsfw("tune", "--trials", "3", "--workers", "2", "--json").stdout)
-    assert first["trials"]["finished"] == first["trials"]["asked"] == 3
-    check_agreement(project, url(project), 3)
+    first = json.loads(project.nsfw("tune", "--trials", "2", "--workers", "2", "--json").stdout)
+    assert first["trials"]["finished"] == first["trials"]["asked"] == 2
+    check_agreement(project, url(project), 2)
     first_params = [one.params for one in trials(url(project))]
-    done = project.nsfw("tune", "--trials", "5")
-    assert "5 of 5 trials finished" in done.stdout
-    assert [one.params for one in trials(url(project))][:3] == first_params
-    check_agreement(project, url(project), 5)
+    done = project.nsfw("tune", "--trials", "3")
+    assert "3 of 3 trials finished" in done.stdout
+    assert [one.params for one in trials(url(project))][:2] == first_params
+    check_agreement(project, url(project), 3)
 
     by_number = runs(project)
     (parent,) = by_number["tune"]
@@ -119,9 +119,9 @@ def test_a_search_is_seen_in_mlflow_and_goes_on_to_a_larger_total(project):
     assert "Plotly.newPlot" in text
     assert "<script src=" not in text  # it needs no network
 
-    again = project.nsfw("tune", "--trials", "5")  # nothing is left to do
-    assert "5 of 5 trials finished" in again.stdout
-    check_agreement(project, url(project), 5)
+    again = project.nsfw("tune", "--trials", "3")  # nothing is left to do
+    assert "3 of 3 trials finished" in again.stdout
+    check_agreement(project, url(project), 3)
 
 
 def test_the_winner_is_confirmed_and_written_as_a_diff(project):
@@ -226,7 +226,7 @@ def known(project: Project) -> list[optuna.trial.FrozenTrial]:
 
 
 def test_ctrl_c_ends_it_soon_and_loses_nothing(project):
-    command = begin(project, "--trials", "4")
+    command = begin(project, "--trials", "2")
     while not any(one.state.name == "RUNNING" for one in known(project)):
         time.sleep(0.1)
     command.send_signal(signal.SIGINT)
@@ -237,8 +237,8 @@ def test_ctrl_c_ends_it_soon_and_loses_nothing(project):
     assert "goes on" in output
     assert "Traceback" not in output
     assert not [one for one in trials(url(project)) if one.state.name == "RUNNING"]
-    project.nsfw("tune", "--trials", "4")
-    check_agreement(project, url(project), 4)
+    project.nsfw("tune", "--trials", "2")
+    check_agreement(project, url(project), 2)
 
 
 def test_two_machines_share_a_study_in_postgres(project, postgres, tmp_path):
@@ -247,17 +247,17 @@ def test_two_machines_share_a_study_in_postgres(project, postgres, tmp_path):
     mlflow = f"sqlite:///{project.root}/mlflow.db"
     refused = other.nsfw("tune", "--join", postgres, check=False)
     assert "no study 'nsfw'" in refused.stderr
-    first = begin(project, "--trials", "6", "--storage", postgres)
+    first = begin(project, "--trials", "4", "--storage", postgres)
     while not any(one.state.name == "COMPLETE" for one in shared(postgres)):
         assert first.poll() is None, first.communicate()
         time.sleep(0.2)
-    joined = other.nsfw("tune", "--join", postgres, "--trials", "6", "--json", mlflow=mlflow)
+    joined = other.nsfw("tune", "--join", postgres, "--trials", "4", "--json", mlflow=mlflow)
     _, output = first.communicate(timeout=300)
     assert first.returncode == 0, output
-    assert json.loads(joined.stdout)["trials"]["finished"] == 6
+    assert json.loads(joined.stdout)["trials"]["finished"] == 4
     assert "secret" not in joined.stdout + joined.stderr + output
-    project.nsfw("tune", "--trials", "6", "--storage", postgres)
-    check_agreement(project, postgres, 6)
+    project.nsfw("tune", "--trials", "4", "--storage", postgres)
+    check_agreement(project, postgres, 4)
     records = [one.user_attrs["record"] for one in trials(postgres)]
     assert len(set(records)) == len(records)
 
