@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli import data, model_import, models, pictures, reports, review, search, serving
+from pipeline.cli import data, model_import, models, monitoring, pictures, reports, review, search, serving
 from pipeline.cli.terminal import Json, print_result
 from pipeline.core import paths, tensorflow_log
 from pipeline.core.errors import run
@@ -103,6 +103,7 @@ reports.add_to(app, DATA)
 model_import.add_to(app, MODELS)
 models.add_to(app, MODELS)
 serving.add_to(app, SERVING)
+monitoring.add_to(app, SERVING)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from pipeline.params.finetune import Finetune
 from pipeline.params.ingest import Ingest
 from pipeline.params.labels import Labels
 from pipeline.params.messages import problems
+from pipeline.params.monitor import Monitor
 from pipeline.params.pack import Pack
 from pipeline.params.register import Register
 from pipeline.params.reports import Reports
@@ -63,6 +64,7 @@ class Params(Section):
     export: Export
     serve: Serve
     reports: Reports
+    monitor: Monitor
     ingest: Ingest
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 ID_TAG = "nsfw.record_id"
 PARENT_TAG = "nsfw.parent"  # the record id of the run that this one belongs under
-_SOURCES = {"tune": "nsfw tune", "trial": "nsfw tune", "import": "nsfw import-model"}
+_SOURCES = {"tune": "nsfw tune", "trial": "nsfw tune", "import": "nsfw import-model", "monitor": "nsfw monitor"}
 _PARAMS_LIMIT = 100  # of one request
 
 

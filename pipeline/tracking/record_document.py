@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pipeline.tracking import lineage
 from pipeline.tracking.owner_process import this_process
 
-Kind = Literal["train", "finetune", "tune", "trial", "import"]
+Kind = Literal["train", "finetune", "tune", "trial", "import", "monitor"]
 
 
 def initial(

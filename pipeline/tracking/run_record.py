@@ -115,7 +115,7 @@ class RunRecord:
 
     @property
     def kind(self) -> str:
-        """`train`, `finetune`, `tune` (a search), `trial` (a training of a search) or `import` (a foreign model)."""
+        """`train`, `finetune`, `tune` (a search), `trial` (a training of it), `import` (a foreign model), `monitor`."""
         return str(self.document["kind"])
 
     @property

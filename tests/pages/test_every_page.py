@@ -16,7 +16,11 @@ from PIL import Image
 from pipeline.core import paths, tables
 from pipeline.duplicates import report
 from pipeline.evidence.document import Document
+from pipeline.monitoring.drift import Comparison, Share
+from pipeline.monitoring.report import Monitored
+from pipeline.monitoring.scores import Window
 from pipeline.overview import index_page
+from pipeline.params.monitor import Monitor
 from pipeline.promotion import card_page, error_browser, model_card
 from pipeline.promotion.changed_sides import MOVED_COLUMNS
 from pipeline.validation import data_docs
@@ -30,6 +34,7 @@ from tests.support.public_reports import changed_params, reported
 from tests.support.versions import document, predictions
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("width", WIDTHS)]
+EMPTY_SCORES = pd.DataFrame({"reason": pd.Series(dtype=str), "sha256": pd.Series(dtype=str)})
 COUNTS = pytest.mark.parametrize("count", [0, 1, 5000])
 
 
@@ -86,6 +91,24 @@ def test_the_index_of_reports(browser, tmp_path, monkeypatch, width, count):
         figures["model"] |= {"model": LONG}
         figures["gates"] = {"gates": [{"gate": named(at), "status": "fail"} for at in range(12)]}
     show(browser, width, index_page.render(figures), f"index {count}", tmp_path)
+
+
+@COUNTS
+def test_the_page_of_drift(browser, tmp_path, width, count):
+    shares = tuple(Share(named(at), 0.25, 0.5) for at in range(12))
+
+    def rows(name: str) -> list[Comparison]:
+        figures = ("unsafe decisions", "classes", "score unsafe", f"score {LONG}", HOSTILE)
+        return [
+            Comparison(name, figure, (1000, 900), 0.1, 0.2, 0.3, 1e-9 if count else None, shares, drifted=bool(count))
+            for figure in figures
+        ]
+
+    window = Window(HOSTILE, Path(HOSTILE.replace("/", "")), ("a", "b"), EMPTY_SCORES, 5, (LONG,))
+    compared = [row for at in range(1 + count) for row in rows(f"{at} {named(at)}" if at else "")]
+    limits = Monitor(alpha=0.01, min_psi=0.1, min_shift=0.02, min_pictures=100)
+    html = Monitored(window, [window], [compared], limits).page()
+    show(browser, width, html, f"drift {count}", tmp_path)
 
 
 def evidence_of(count: int) -> tuple[pd.DataFrame, Document]:
