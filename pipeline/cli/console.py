@@ -39,6 +39,20 @@ pictures.add_to(app, DATA)
 review.add_to(app, REVIEW)
 
 
+@app.command(rich_help_panel=DATA)
+def doctor(as_json: Json = False) -> None:
+    """Check what a set-up needs: packages, git, data, disk, memory, GPU, remote, MLflow. Exit 1 if a check fails."""
+    from pipeline.diagnosis import check
+    from pipeline.diagnosis.doctor import examine
+    from pipeline.tracking.server import prepare_environment
+
+    prepare_environment()
+    checks = examine()
+    print_result(check.document(checks), check.lines(checks), as_json=as_json)
+    if any(one.status == check.FAILED for one in checks):
+        raise typer.Exit(1)
+
+
 @app.command(rich_help_panel=MODELS)
 def sync(as_json: Json = False) -> None:
     """Publish to MLflow what it lacks: run records and the registration. It can be repeated."""

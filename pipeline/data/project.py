@@ -12,7 +12,7 @@ from pipeline.core import files, paths
 from pipeline.core.errors import UserError
 from pipeline.data import completeness, dvc_pointer, removed_contents, sightings, sources
 
-_SAMPLE_REMOTE = "sample"  # in .dvc/config: the folder .dvc/sample
+SAMPLE_REMOTE = "sample"  # in .dvc/config: the folder .dvc/sample
 
 
 def check_root() -> None:
@@ -137,6 +137,6 @@ def add_data() -> None:
     pointer = yaml.safe_load(dvc_pointer.POINTER.read_text(encoding="utf-8"))
     pointer["outs"][0].pop("remote", None)
     if set(sightings.load(paths.SIGHTINGS)["source"]) == {sightings.SAMPLE_SOURCE}:
-        pointer["outs"][0]["remote"] = _SAMPLE_REMOTE
+        pointer["outs"][0]["remote"] = SAMPLE_REMOTE
     with files.atomic(dvc_pointer.POINTER) as temporary:
         temporary.write_text(yaml.safe_dump(pointer, sort_keys=False), encoding="utf-8")
