@@ -51,6 +51,17 @@ def test_the_tour(judged):
     assert "version 1 in production" in summary
 
 
+def test_the_scheduled_rebuild_ends_with_the_gates_and_never_promotes(judged):
+    project, _, outcome = judged
+    history = project.nsfw("history", "--json").stdout
+    lines = project.run(".ci/rebuild").stdout.splitlines()
+    (head,) = [number for number, line in enumerate(lines) if f"version {outcome['version']} against" in line]
+    assert lines[head + 1].startswith("gates: ")
+    assert len([line for line in lines[head + 2 :] if line.startswith("  ")]) == len(outcome["gates"])
+    assert "run records are complete in MLflow" in "\n".join(lines)
+    assert project.nsfw("history", "--json").stdout == history
+
+
 def test_measuring_on_a_folder_of_pictures(judged, sample, tmp_path):
     project, _, _ = judged
     safe = tmp_path / "traffic" / "neutral"
