@@ -122,3 +122,13 @@ def screen(
         lines.append(f"{report['fetched']} contents of ingests that were cut short match, and were deleted there")
     print_result(report, lines, as_json=as_json)
     check_screened(len(report["unscreened"]))
+
+
+@data_app.command("merge")
+def merge(as_json: Json = False) -> None:
+    """Merge data/ of two branches, when `git merge` stops at data.dvc: no batch, decision or report is lost."""
+    from pipeline.data import merging, project
+
+    project.check_root()
+    merged = merging.merge()
+    print_result(vars(merged), merged.lines(), as_json=as_json)

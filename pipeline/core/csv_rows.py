@@ -69,6 +69,17 @@ def read(path: Path, columns: Sequence[Column]) -> pd.DataFrame:
     return pd.DataFrame(parsed, columns=[*by_name, "line"]).astype(types)
 
 
+def cells(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Return a file's header and its rows as they are, without empty rows and outer spaces; no cell is looked at.
+
+    Raises:
+        UserError: the file is missing, or not comma-separated UTF-8.
+
+    """
+    rows = [row for _, row in _rows(path)]
+    return (rows[0], rows[1:]) if rows else ([], [])
+
+
 def refuse(path: Path, problems: Sequence[Problem]) -> None:
     """Raise UserError if there are wrong lines: it names the first MAX_LISTED of them, and counts the others."""
     if not problems:

@@ -49,7 +49,7 @@ def read_out() -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"{POINTER} is not readable ({reason}). If git left a conflict in it, see docs/ingest.md; "
+            f"{POINTER} is not readable ({reason}). If git left a conflict in it, `nsfw data merge` resolves it; "
             f"else `git checkout {POINTER}` brings it back."
         ) from None
 
