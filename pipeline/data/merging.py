@@ -7,19 +7,17 @@ merged (merge_rows); what one branch took down for good is taken down. It may be
 in DVC's cache, and git keeps the conflict until data.dvc is added.
 """
 
-import csv
-import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from pipeline.core import csv_rows, files, git, paths
+from pipeline.core import files, git, paths
 from pipeline.core.errors import UserError
 from pipeline.data import completeness, dvc_pointer, project, removal, removed_contents
-from pipeline.data.merge_rows import Row, merge_rows
+from pipeline.data.merge_rows import merge_files
 
 # People's files, append-only, and the column that orders their rows ("" for none).
 ROW_FILES = {
@@ -219,34 +217,9 @@ def _merged_rows(name: str, base: Files, ours: Files, theirs: Files) -> tuple[by
 
     This branch's rows are those of the working tree, as people may have decided something since.
     """
-    cache, here = _cache(), paths.DATA / name
-    versions = {stage: side.get(name) for stage, side in ((_BASE, base), (_OURS, ours), (_THEIRS, theirs))}
-    sources = {stage: dvc_pointer.object_path(cache, md5) for stage, md5 in versions.items() if md5 is not None}
-    if here.exists():
-        sources[_OURS] = here
-    tables = {stage: csv_rows.cells(source) for stage, source in sources.items()}
-    header = next(tables[stage][0] for stage in (_OURS, _THEIRS) if stage in tables)
-    sides = {stage: _ordered(name, header, *table) for stage, table in tables.items()}
-    column = ROW_FILES[name]
-    position = header.index(column) if column in header else None
-    mine, other = sides.get(_OURS, []), sides.get(_THEIRS, [])
-    rows = merge_rows(sides.get(_BASE, []), mine, other, lambda row: "" if position is None else row[position])
-    return _encode(header, rows, sources.get(_OURS)), len(set(rows) - set(mine))
-
-
-def _ordered(name: str, header: Sequence[str], own: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Row]:
-    """Return rows with their cells in the order of `header`."""
-    if sorted(own) != sorted(header) or any(len(row) != len(own) for row in rows):
-        raise UserError(
-            f"data/{name} has other columns on the two branches, or a broken row: correct it on one, merge again."
-        )
-    order = [own.index(column) for column in header]
-    return [tuple(row[position] for position in order) for row in rows]
-
-
-def _encode(header: Sequence[str], rows: Sequence[Row], like: Path | None) -> bytes:
-    """Return a csv with the byte order mark and line ends of the file `like`."""
-    old = b"" if like is None else like.read_bytes()
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\r\n" if b"\r\n" in old else "\n").writerows([header, *rows])
-    return (b"\xef\xbb\xbf" if old.startswith(b"\xef\xbb\xbf") else b"") + buffer.getvalue().encode()
+    cache = _cache()
+    before, mine, other = (
+        dvc_pointer.object_path(cache, side[name]) if name in side else None for side in (base, ours, theirs)
+    )
+    here = paths.DATA / name
+    return merge_files(f"data/{name}", ROW_FILES[name], before, here if here.exists() else mine, other)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.data import folder, merging, project, removal, shards, sightings
-from pipeline.data.merge_rows import merge_rows
+from pipeline.data.merge_rows import merge_files, merge_rows
 from pipeline.data.merging import plan_files
 from tests.support.pictures import LABELS, scrape, sha
 
@@ -226,3 +226,28 @@ def test_a_version_that_was_never_pushed_is_named_and_nothing_changes(versioned)
     with pytest.raises(UserError, match=r"data/ of the other branch is neither in DVC's cache nor in its remote"):
         merging.merge()
     assert state() == before
+
+
+def test_line_ends_byte_order_mark_and_order_of_columns_stay_this_branchs(tmp_path):
+    versions = {
+        "base": b"sha256,slice\na,x\n",
+        "ours": b"\xef\xbb\xbfslice,sha256\r\nx,a\r\ny,b\r\n",
+        "theirs": b'sha256,slice\na,x\nc,"z, w"\n',
+    }
+    for name, content in versions.items():
+        (tmp_path / name).write_bytes(content)
+    content, new = merge_files("data/slices.csv", "", *(tmp_path / name for name in versions))
+    assert content == b'\xef\xbb\xbfslice,sha256\r\nx,a\r\ny,b\r\n"z, w",c\r\n'
+    assert new == 1
+    (tmp_path / "theirs").write_bytes(b"sha256,tag\na,x\n")
+    with pytest.raises(UserError, match=r"data/slices\.csv has other columns on the two branches"):
+        merge_files("data/slices.csv", "", *(tmp_path / name for name in versions))
+
+
+def test_a_file_that_only_the_other_branch_has_is_taken_as_it_is(tmp_path):
+    (tmp_path / "theirs").write_text(HEADER + "a,,drop,kim,,,\n", encoding="utf-8")
+    assert (
+        merge_files("decisions.csv", "decided_at", None, None, tmp_path / "theirs")[0]
+        .decode()
+        .endswith("a,,drop,kim,,,\n")
+    )
