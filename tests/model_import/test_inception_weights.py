@@ -12,6 +12,7 @@ from pipeline.core.errors import UserError
 from pipeline.model_import import inception_weights
 from tests.support.foreign_models import save_tfjs
 
+pytestmark = [pytest.mark.rare, pytest.mark.untraced]  # saving and reading the whole network takes minutes
 SIZE = 75  # px, the least that the network takes
 
 
@@ -44,7 +45,6 @@ def edited(saved: Path, folder: Path, edit) -> Path:
     return folder / "model.json"
 
 
-@pytest.mark.untraced
 def test_every_layer_comes_through_whatever_its_number(nsfw, original, saved, tmp_path):
     out = tmp_path / "inception.weights.h5"
     code, shown, _ = nsfw("import-weights", str(saved), str(out))

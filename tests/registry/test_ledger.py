@@ -134,6 +134,7 @@ def test_more_entries_than_a_page_while_others_append(registered, monkeypatch):
     assert current.entries == current.effective == (*made, late[1])
 
 
+@pytest.mark.rare  # MLflow takes a tenth of a second for an entry
 @pytest.mark.slow
 def test_more_than_two_hundred_entries(registered):
     for number in range(205):

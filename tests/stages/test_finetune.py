@@ -21,6 +21,8 @@ from pipeline.tracking.run_record import RunRecord
 from pipeline.training import packed_records
 from pipeline.training.validation_batches import Validation
 
+pytestmark = pytest.mark.untraced  # whole trainings; tests/stages/test_train.py runs the same lines
+
 
 def epochs(record: RunRecord) -> list[dict[str, float]]:
     return [line["metrics"] for line in record.metrics() if line["epoch"] is not None]
@@ -132,7 +134,7 @@ def test_other_params_start_afresh(project_copy, caplog):
 @pytest.mark.parametrize(
     "options",
     [
-        {"precision": "bfloat16"},
+        pytest.param({"precision": "bfloat16"}, marks=pytest.mark.rare),
         {"precision": "float16", "clip_norm": 1.0},
         {"augment_on": "accelerator", "label_smoothing": 0.1, "class_weights": "effective"},
         {"memory_mb": 0, "patience": 1, "optimizer": "sgd", "class_weights": "balanced"},

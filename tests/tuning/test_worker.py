@@ -139,6 +139,7 @@ def test_values_that_diverge_are_a_result(project_copy):
     assert "diverged" in record.document["reason"]
 
 
+@pytest.mark.rare
 def test_two_objectives_have_a_front_and_no_pruning(project_copy):
     params = changed(load_params(), trials=3, objective="log_loss", second="size_mb")
     made = run_worker(params)
