@@ -114,8 +114,9 @@ class _Tries(Generic[Item, Result]):
     def _retry(self, item: Item, *, fresh: bool) -> Result | Failure:
         done = _result_of(self.schedule((item,), fresh=fresh), self.limits)
         outcome = done if isinstance(done, Failure) else done[0]
-        if not fresh and isinstance(outcome, Failure) and outcome.code == "memory":
-            return self._retry(item, fresh=True)  # earlier items may have fragmented its worker's memory
+        if not fresh and isinstance(outcome, Failure) and outcome.code in {"memory", "unavailable"}:
+            # Earlier items may have fragmented its worker's memory; what kills workers from outside kills several.
+            return self._retry(item, fresh=True)
         return outcome
 
 

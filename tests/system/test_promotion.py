@@ -54,7 +54,7 @@ def test_the_tour(judged):
 def test_the_scheduled_rebuild_ends_with_the_gates_and_never_promotes(judged):
     project, _, outcome = judged
     history = project.nsfw("history", "--json").stdout
-    lines = project.run(".ci/rebuild").stdout.splitlines()
+    lines = project.run("bash", ".ci/rebuild").stdout.splitlines()
     (head,) = [number for number, line in enumerate(lines) if f"version {outcome['version']} against" in line]
     assert lines[head + 1].startswith("gates: ")
     assert len([line for line in lines[head + 2 :] if line.startswith("  ")]) == len(outcome["gates"])
