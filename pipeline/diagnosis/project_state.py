@@ -3,26 +3,28 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from pipeline.core import git, paths
 from pipeline.data import completeness, dvc_pointer, project, sightings
 from pipeline.diagnosis.check import FAILED, WARNING, Check, ok
+from pipeline.tracking import lineage
 
 _SECONDS = 120.0  # for a remote to answer
 
 
 def repository() -> Check:
     """Look whether models can be traced to a commit."""
-    head = git.run("rev-parse", "HEAD")
-    if head.text is None:
-        return Check("git", FAILED, head.problem, "git init, then commit: a model without a commit cannot be rebuilt")
+    state = lineage.git_state(Path())
+    if state["commit"] is None:
+        remedy = "git init, then commit: a model without a commit cannot be rebuilt"
+        return Check("git", FAILED, str(state["problem"]), remedy)
     if any(git.run("config", key).text is None for key in ("user.name", "user.email")):
         return Check("git", WARNING, "no user.name or user.email", "git config --global user.name ... (and user.email)")
-    changed = git.run("status", "--porcelain").text or ""
-    if changed.strip():
-        text = f"{len(changed.splitlines())} files are not committed"
+    if state["dirty"]:
+        text = "some changes or files are not committed (git status)"
         return Check("git", WARNING, text, "commit before training: else the gate `clean` fails")
-    return ok("git", f"clean, at {head.text.strip()[:12]}")
+    return ok("git", f"clean, at {state['commit'][:12]}")
 
 
 def data() -> Check:
