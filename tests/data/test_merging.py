@@ -153,13 +153,15 @@ def state() -> tuple:
 
 
 @pytest.mark.slow
-def test_in_every_order_of_merges_nothing_is_lost_or_twice(versioned, nsfw):
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.rare)])
+def test_in_every_order_of_merges_nothing_is_lost_or_twice(versioned, nsfw, step):
+    """The first and the last of the six orders; once a week all."""
     for name, act in PEOPLE.items():
         branch(name)
         act(versioned)
         commit(name)
     states = []
-    for order in itertools.permutations(PEOPLE):
+    for order in list(itertools.permutations(PEOPLE))[::step]:
         first, *others = order
         run("git", "checkout", "-q", "-f", "-b", "-".join(order), first)
         run("dvc", "checkout", "-q", "-f", "data.dvc")
