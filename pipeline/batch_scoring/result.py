@@ -12,13 +12,13 @@ from typing import Any, Protocol, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core import spreadsheet_cells
 from pipeline.core.errors import UserError
 from pipeline.core.files import atomic, check_target
 from pipeline.data.escalations import ESCALATED
 from pipeline.serving.decision import UNSAFE
 
 STAMP = "stamp"  # only in parts: shows whether an input is still the same
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def schema(labels: Sequence[str]) -> pa.Schema:
@@ -133,7 +133,7 @@ class _Csv(_Text):
 
     def _cells(self, table: pa.Table) -> Iterator[list[Any]]:
         for row in table.to_pylist():
-            yield ["'" + cell if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in row.values()]
+            yield [spreadsheet_cells.guard(cell) if isinstance(cell, str) else cell for cell in row.values()]
 
 
 class _Parquet:

@@ -16,11 +16,18 @@ POINTER = Path("data.dvc")
 _USUAL = Path(".dvc/cache/files/md5")
 
 
-def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run DVC without telemetry; return the finished process, with its output as text."""
+def dvc(*arguments: str, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Run DVC without telemetry; return the finished process, with its output as text.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer than `seconds`.
+
+    """
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 -- no shell; our own arguments
+    return subprocess.run(  # noqa: S603 -- no shell; our own arguments
+        command, env=environment, capture_output=True, text=True, check=False, timeout=seconds
+    )
 
 
 def cache_folder() -> Path | None:

@@ -75,14 +75,14 @@ def merge() -> Merged:
         plan = plan_files(base, ours, theirs)
         if plan.problems:
             raise UserError("data/ cannot be merged:\n" + "".join(f"  {text}\n" for text in plan.problems[:_MOST]))
-        _fetch(blobs, {md5 for side in sides.values() for path, md5 in side.items() if path in plan.rows})
-        _fetch(blobs, {md5 for path, md5 in plan.take.items() if not _is_here(path, md5, ours)})
-        merged = {
-            name: _merged_rows(name, base, ours, theirs) for name in plan.rows
-        }  # all are read before any is written
-        for path, md5 in plan.take.items():
-            if not _is_here(path, md5, ours):
-                _copy(md5, paths.DATA / path)
+        cache = _cache()
+        taken = {path: md5 for path, md5 in plan.take.items() if not _is_here(path, md5, ours)}
+        of_rows = {side[name] for side in sides.values() for name in plan.rows if name in side}
+        _fetch(cache, blobs, {*taken.values(), *of_rows})
+        # All are read before any is written.
+        merged = {name: _merged_rows(cache, name, base, ours, theirs) for name in plan.rows}
+        for path, md5 in taken.items():
+            _copy(dvc_pointer.object_path(cache, md5), paths.DATA / path)
         for path in plan.delete:
             (paths.DATA / path).unlink(missing_ok=True)
         for name, (content, _) in merged.items():
@@ -170,9 +170,8 @@ def _listing(stage: int, blob: str) -> Files:
     return known
 
 
-def _fetch(blobs: Mapping[int, str], needed: set[str]) -> None:
+def _fetch(cache: Path, blobs: Mapping[int, str], needed: set[str]) -> None:
     """Fetch the objects that DVC's cache lacks."""
-    cache = _cache()
     if all(dvc_pointer.object_path(cache, md5).exists() for md5 in needed):
         return
     for blob in blobs.values():
@@ -206,18 +205,17 @@ def _is_here(path: str, md5: str, ours: Files) -> bool:
     return ours.get(path) == md5 and (paths.DATA / path).exists()
 
 
-def _copy(md5: str, target: Path) -> None:
+def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with files.atomic(target) as temporary:
-        shutil.copyfile(dvc_pointer.object_path(_cache(), md5), temporary)
+        shutil.copyfile(source, temporary)
 
 
-def _merged_rows(name: str, base: Files, ours: Files, theirs: Files) -> tuple[bytes, int]:
+def _merged_rows(cache: Path, name: str, base: Files, ours: Files, theirs: Files) -> tuple[bytes, int]:
     """Return the merged file, and how many of its rows this branch did not have.
 
     This branch's rows are those of the working tree, as people may have decided something since.
     """
-    cache = _cache()
     before, mine, other = (
         dvc_pointer.object_path(cache, side[name]) if name in side else None for side in (base, ours, theirs)
     )

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from pipeline.core import git, paths
@@ -56,9 +55,8 @@ def remote() -> Check:
 
 def _pushed(name: str) -> Check:
     """Ask the remote for the contents of this version of data/."""
-    command = [sys.executable, "-m", "dvc", "status", "--cloud", "--json", str(dvc_pointer.POINTER)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)  # noqa: S603 -- no shell; our own arguments
+        done = dvc_pointer.dvc("status", "--cloud", "--json", str(dvc_pointer.POINTER), seconds=_SECONDS)
     except subprocess.TimeoutExpired:
         text = f"{name} does not answer in {_SECONDS:.0f} s"
         return Check("dvc remote", FAILED, text, "check the network, and its address (`dvc remote list`)")

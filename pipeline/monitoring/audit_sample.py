@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.core import csv_rows, tables
+from pipeline.core import csv_rows, spreadsheet_cells, tables
 from pipeline.core.csv_rows import Column
 from pipeline.core.decisions import UNSURE
 from pipeline.core.errors import UserError
@@ -94,8 +94,7 @@ def draw(windows: Sequence[Window], number: int, seed: int) -> pd.DataFrame:
 
 def write(sample: pd.DataFrame, out: Path) -> None:
     """Write a sample as csv; a path that a spreadsheet would run gets a ' before it."""
-    formula = sample["path"].str.match(r"[=+\-@\t\r]")
-    tables.write_csv(sample.assign(path=sample["path"].where(~formula, "'" + sample["path"])), out)
+    tables.write_csv(sample.assign(path=sample["path"].map(spreadsheet_cells.guard)), out)
 
 
 def read(path: Path, labels: Sequence[str], unsafe: Sequence[str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from pipeline.pages import static, templating
 from pipeline.params.monitor import Monitor
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_MOST_LINES = 20  # differences that are told in words
+_MOST_LINES = 20  # differences that are put into words
 _MOST_SLICES = 50  # of a window on the page
 
 

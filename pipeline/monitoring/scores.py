@@ -6,14 +6,14 @@ window.labels, len(window.scored)
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipeline.core import tables
+from pipeline.core import spreadsheet_cells, tables
 from pipeline.core.errors import UserError
 from pipeline.serving.decision import SAFE, UNSAFE
 
@@ -46,14 +46,7 @@ class Window:
 
     def part(self, members: set[str]) -> "Window":
         """Return the contents whose sha256 is one of `members`, as a window of its own."""
-        return Window(
-            self.name,
-            self.path,
-            self.labels,
-            self.contents[self.contents["sha256"].isin(members)],
-            self.rows,
-            self.models,
-        )
+        return replace(self, contents=self.contents[self.contents["sha256"].isin(members)])
 
 
 def read(path: Path) -> Window:
@@ -107,7 +100,7 @@ def check_comparable(reference: Window, windows: list[Window]) -> None:
 
 
 def _check_numbers(path: Path, frame: pd.DataFrame, names: list[str]) -> None:
-    """Convert the columns in place; refuse a scored row without probabilities, and a decision that is none."""
+    """Convert the columns of `frame` itself; refuse a scored row without probabilities, and a decision that is none."""
     for name in names:
         numbers = pd.to_numeric(frame[name], errors="coerce").astype(np.float64)
         wrong = (frame["reason"] == SCORED) & ~numbers.between(0.0, 1.0 + 1e-6)
@@ -127,7 +120,7 @@ def _shown(names: tuple[str, ...]) -> str:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     frame = tables.read_csv(path, ["path", "sha256"])
-    return frame.assign(path=frame["path"].str.removeprefix("'"))  # which keeps spreadsheets from running a name
+    return frame.assign(path=frame["path"].map(spreadsheet_cells.unguard))
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:

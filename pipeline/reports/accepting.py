@@ -15,13 +15,13 @@ import pandas as pd
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
+from pipeline.core.spreadsheet_cells import FORMULA
 from pipeline.data import annotation_files, annotation_rows, batch_names, batch_writer, folder, project, sightings
 from pipeline.params.root import Params
 from pipeline.reports import inbox, screening, triage
 from pipeline.reports.inbox import Report
 
 _MOST_CHARACTERS = 80
-_FORMULA = ("=", "+", "-", "@")  # how a cell begins that a spreadsheet would compute
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Naming:
     def __post_init__(self) -> None:
         """Check slice and ticket."""
         for name, value in (("slice", self.slice), ("ticket", self.ticket)):
-            if len(value) > _MOST_CHARACTERS or not value.isprintable() or value.startswith(_FORMULA):
+            if len(value) > _MOST_CHARACTERS or not value.isprintable() or value.startswith(FORMULA):
                 most = f"up to {_MOST_CHARACTERS} printable characters"
                 raise UserError(f"--{name}: {most}, none of = + - @ as the first")
 
