@@ -8,7 +8,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from pipeline import stages
-from pipeline.core import errors, tensorflow_log
+from pipeline.core import errors, import_hooks, tensorflow_log
 
 
 def main() -> None:
@@ -18,6 +18,7 @@ def main() -> None:
         print(f"usage: python -m pipeline {{{','.join(names)}}}", file=sys.stderr)
         sys.exit(2)
     tensorflow_log.silence()
+    import_hooks.speed_up_keras()
     errors.run(import_module(f"pipeline.stages.{sys.argv[1]}").main)
 
 

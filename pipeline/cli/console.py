@@ -6,7 +6,7 @@ import typer
 
 from pipeline.cli import data, model_import, models, monitoring, pictures, reports, review, search, serving
 from pipeline.cli.terminal import Json, print_result
-from pipeline.core import paths, tensorflow_log
+from pipeline.core import import_hooks, paths, tensorflow_log
 from pipeline.core.errors import run
 
 if TYPE_CHECKING:
@@ -125,4 +125,5 @@ def main() -> None:
     import logging
 
     tensorflow_log.silence()
+    import_hooks.speed_up_keras()
     run(app, level=logging.WARNING)

@@ -22,6 +22,7 @@ RESULT_NEUTRAL = {
     "pipeline.core.executor": "the same items in the same order, on however many processes",
     "pipeline.core.files": "files written whole or not at all, and SHA-256: the same bytes",
     "pipeline.core.git": "runs git, for lineage",
+    "pipeline.core.import_hooks": "leaves out what nothing here calls",
     "pipeline.core.paths": "locations of files: dvc.yaml names each as a dep or an out",
     "pipeline.core.processes": "worker processes end with their parent",
     "pipeline.core.tensorflow_log": "keeps TensorFlow's messages off the screen",

@@ -1,17 +1,14 @@
 """Keeps those messages of TensorFlow off the screen that a user does not need."""
 
-import importlib.abc
-import importlib.util
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+
+from pipeline.core import import_hooks
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _GPU_DEVICES = ("nvidia*", "dxg", "nvmap")  # in /dev: of NVIDIA's driver, of Windows' (WSL), of a Jetson
@@ -39,10 +36,9 @@ def silence() -> None:
     """
     gpu = has_gpu()
     level = os.environ.setdefault(LEVEL, "2" if gpu else "3")
-    if level in {"0", "1"} or "tensorflow" in sys.modules:
-        return
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder(noise_pattern(gpu=gpu)))
+    if level not in {"0", "1"}:
+        # Its libraries write to file descriptor 2 while they are loaded, before they read any level or variable.
+        import_hooks.run_within("tensorflow", lambda: drop_lines(noise_pattern(gpu=gpu)))
 
 
 def noise_pattern(*, gpu: bool) -> re.Pattern[bytes]:
@@ -77,51 +73,3 @@ def drop_lines(pattern: re.Pattern[bytes]) -> Iterator[None]:
 def _flush() -> None:
     with suppress(AttributeError, ValueError, OSError):  # stderr is None or closed, or its reader is gone
         sys.stderr.flush()
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Has the first import of `tensorflow` run within `drop_lines`.
-
-    TensorFlow's libraries write to file descriptor 2 while they are loaded, before they read any level or variable. A
-    hook is needed because any module may be the first to import it, often Keras or MLflow.
-    """
-
-    def __init__(self, pattern: re.Pattern[bytes]) -> None:
-        self._pattern = pattern
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002 -- the import system's signature
-        target: ModuleType | None = None,  # noqa: ARG002
-    ) -> ModuleSpec | None:
-        """Return TensorFlow's spec; None for any other module."""
-        if fullname != "tensorflow":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self._pattern)
-        return spec
-
-
-class _Loader(importlib.abc.Loader):
-    """Delegates to another loader, and drops the lines that match while it loads."""
-
-    def __init__(self, loader: Any, pattern: re.Pattern[bytes]) -> None:
-        self._loader, self._pattern = loader, pattern
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Create the module as the other loader does."""
-        created: ModuleType | None = self._loader.create_module(spec)
-        return created
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Import the module; afterwards its spec names the other loader again."""
-        if module.__spec__ is not None:
-            module.__spec__.loader = module.__loader__ = self._loader
-        with drop_lines(self._pattern):
-            self._loader.exec_module(module)

@@ -1,0 +1,69 @@
+"""Imports within a context manager, and Keras without the libraries that it does not need."""
+
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from pipeline.core import import_hooks
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module to import, not yet imported."""
+    (tmp_path / "imported_once.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    yield "imported_once"
+    sys.modules.pop("imported_once", None)
+
+
+def test_the_first_import_alone_runs_within_the_contexts(module):
+    steps = []
+
+    @contextmanager
+    def note(name):
+        steps.append(f"enter {name}")
+        yield
+        steps.append(f"leave {name}")
+
+    for name in ("inner", "outer"):
+        import_hooks.run_within(module, lambda name=name: note(name))
+    assert __import__(module).VALUE == 1
+    assert steps == ["enter outer", "enter inner", "leave inner", "leave outer"]
+    assert type(sys.modules[module].__loader__).__name__ == "SourceFileLoader"
+    import_hooks.run_within(module, lambda: note("late"))
+    del sys.modules[module]
+    assert __import__(module).VALUE == 1
+    assert len(steps) == 4
+
+
+def test_a_module_is_hidden_from_one_thread_and_for_a_while(module):
+    with import_hooks.hidden(frozenset({module})):
+        with pytest.raises(ModuleNotFoundError, match="imported_once"):
+            __import__(module)
+        seen = []
+        other = threading.Thread(target=lambda: seen.append(__import__(module).VALUE))
+        other.start()
+        other.join()
+        assert seen == [1]
+        assert __import__(module).VALUE == 1  # imported already
+    del sys.modules[module]
+    assert __import__(module).VALUE == 1
+
+
+@pytest.mark.parametrize("first", ["keras", "tensorflow"])
+def test_keras_is_imported_without_plots_and_scikit_learn_that_work_later(first):
+    program = f"""
+import sys
+from pipeline.core import import_hooks
+import_hooks.speed_up_keras()
+import {first}, keras, tensorflow
+print(sorted({{"matplotlib", "sklearn", "scipy.stats"}} & set(sys.modules)))
+print(keras.Sequential([keras.layers.Dense(2)])(tensorflow.zeros((1, 3))).shape)
+import matplotlib.pyplot, sklearn.linear_model
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n(1, 2)\n"
