@@ -209,7 +209,7 @@ def embedded_loop(
         return np.concatenate(parts)
 
     features = np.stack([features_of(train[0], view) for view in range(options.views + 1)])
-    embedded = Embeddings(features, np.arange(len(train[1])).astype(str), train[1])
+    embedded = Embeddings.of_array(features, np.arange(len(train[1])).astype(str), train[1])
     val_features = features_of(val[0], 0)
     head = network.head(features.shape[-1], classes, HEAD, seed)
     objective.compile_model(head, 0.001, "adam", 0.9)

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pipeline.evaluation import fold_regressions
+from pipeline.evaluation.fold_regressions import Features
 from pipeline.evaluation.folds import grouped_folds
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -28,32 +30,31 @@ FILTER = "predicted_neq_given"
 
 
 def out_of_fold(
-    features: Floats, labels: Integers, groups: npt.NDArray[Any], *, classes: int, folds: int, seed: int
+    features: Features, labels: Integers, groups: npt.NDArray[Any], *, classes: int, folds: int, seed: int, views: int
 ) -> Floats:
     """Return each picture's class probabilities, shape (n, classes), from a model fitted without its group.
 
     The model is a logistic regression on standardized features, strongly regularized so that it does not memorize wrong
-    labels. A class that a fold's model never saw gets 1 / classes there, so that a class with a single group is not
-    called wrong for that reason only.
+    labels (fold_regressions.py). A class that a fold's model never saw gets 1 / classes there, so that a class with a
+    single group is not called wrong for that reason only.
 
     Args:
-        features: Shape (n, d), or (views, n, d) of several views a picture; finite. Every view is fitted, and a
-            picture's probabilities are the mean over its own.
+        features: Of n pictures. Every view is fitted, and a picture's probabilities are the mean over its own.
         labels: Shape (n,), integers 0..classes-1.
         groups: Shape (n,), an id per picture; pictures with equal ids are in the same fold.
         classes: The number of classes; some may have no picture.
         folds: The number of folds, at least 2.
         seed: Of the shuffle; equal arguments give equal results.
+        views: How many of the pictures' views are used.
 
     Raises:
         UserError: as `grouped_folds`.
 
     """
-    views = features if features.ndim == 3 else features[None]
-    probabilities = np.empty((labels.shape[0], classes))
-    for fitted, judged in grouped_folds(labels, groups, folds, seed):
-        probabilities[judged] = _predict(views[:, fitted], labels[fitted], views[:, judged], classes)
-    return probabilities
+    fold = np.empty(len(labels), np.int64)
+    for number, (_, judged) in enumerate(grouped_folds(labels, groups, folds, seed)):
+        fold[judged] = number
+    return fold_regressions.judge(features, labels, fold, classes=classes, views=views, inverse_penalty=REGULARIZATION)
 
 
 def rank_label_issues(labels: Integers, probabilities: Floats) -> pd.DataFrame:
@@ -92,18 +93,3 @@ def weak_model_warning(contradicted: int, pictures: int) -> str:
         f"the model contradicts {100 * share:.0f} % of all labels: it is weak, and so are its suspicions. "
         "Unless that many labels are wrong, most of them are right; look at the first rows only"
     )
-
-
-def _predict(views: Floats, labels: Integers, judged: Floats, classes: int) -> Floats:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    seen = np.unique(labels)
-    probabilities = np.full((judged.shape[1], classes), 1.0 / classes)
-    if seen.size > 1:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARIZATION, max_iter=500))
-        model.fit(np.concatenate(list(views)), np.tile(labels, len(views)))
-        predicted = np.mean([model.predict_proba(view) for view in judged], axis=0)
-        probabilities[:, seen] = predicted * (seen.size / classes)
-    return probabilities

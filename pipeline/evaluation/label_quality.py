@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pipeline.evaluation.fold_regressions import Features
 from pipeline.evaluation.recall import wilson
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -17,36 +18,47 @@ Integers = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
 
 NEIGHBOURS = 10
+REFERENCES = 20_000
 WRONG, AMBIGUOUS, OUTLIER = "wrong", "ambiguous", "outlier"
 _CLOSE = 0.2  # of two probabilities: the picture may well show both
 _FAR = 3.5  # modified z-score (Iglewicz and Hoaglin 1993) of a distance
 _NORMAL = 0.6745  # the normal distribution's third quartile: makes the median deviation a standard deviation
 
 
-def neighbours(features: Floats, groups: npt.NDArray[Any], count: int = NEIGHBOURS) -> tuple[Integers, Floats]:
+def neighbours(
+    features: Features, groups: npt.NDArray[Any], count: int = NEIGHBOURS, references: int = REFERENCES
+) -> tuple[Integers, Floats]:
     """Return each picture's nearest neighbours by cosine, shape (n, count), and its mean distance to them, (n,).
 
-    Pictures of its own group (its near copies) are no neighbours. Where fewer are left, -1 fills the row, and the
-    distance is that to those that there are (0 if none).
+    Where there are more than `references` pictures, neighbours are looked for among so many of them, drawn at random:
+    the cost then grows with the pictures, not with their square. Pictures of its own group (its near copies) are no
+    neighbours. Where fewer are left, -1 fills the row, and the distance is that to those that there are (0 if none).
 
     Args:
-        features: Shape (n, d), finite.
+        features: Of n pictures; the clean view is used.
         groups: Shape (n,), an id per picture.
         count: Neighbours of a picture.
+        references: The most pictures among which neighbours are looked for.
 
     """
     from sklearn.neighbors import NearestNeighbors
 
-    codes, size = pd.factorize(groups)[0], len(features)
-    wanted = min(size, count + int(np.bincount(codes).max()))
-    search = NearestNeighbors(n_neighbors=wanted, metric="cosine", algorithm="brute").fit(features)
-    distance, index = search.kneighbors(features)
-    others = codes[index] != codes[:, None]
-    order = np.argsort(~others, axis=1, kind="stable")[:, :count]  # the others first, still by distance
-    valid = np.take_along_axis(others, order, axis=1)
-    nearest = np.where(valid, np.take_along_axis(index, order, axis=1), -1)
-    total = np.where(valid, np.take_along_axis(distance, order, axis=1), 0.0).sum(axis=1)
-    return nearest, total / np.maximum(valid.sum(axis=1), 1)
+    codes, size = pd.factorize(groups)[0], len(groups)
+    rows = np.arange(size)
+    if size > references:
+        rows = np.sort(np.random.default_rng(0).choice(size, references, replace=False))
+    wanted = min(len(rows), count + int(np.bincount(codes[rows]).max()))
+    search = NearestNeighbors(n_neighbors=wanted, metric="cosine", algorithm="brute").fit(features.take(rows, 0))
+    nearest, mean = np.empty((size, min(count, wanted)), np.int64), np.empty(size)
+    for part, vectors in features.chunks(0):
+        distance, index = search.kneighbors(vectors)
+        others = codes[rows[index]] != codes[part][:, None]
+        order = np.argsort(~others, axis=1, kind="stable")[:, :count]  # the others first, still by distance
+        valid = np.take_along_axis(others, order, axis=1)
+        nearest[part] = np.where(valid, rows[np.take_along_axis(index, order, axis=1)], -1)
+        total = np.where(valid, np.take_along_axis(distance, order, axis=1), 0.0).sum(axis=1)
+        mean[part] = total / np.maximum(valid.sum(axis=1), 1)
+    return nearest, mean
 
 
 def agreement(nearest: Integers, labels: Integers) -> Floats:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.evaluation import label_quality
+from pipeline.evaluation.fold_regressions import Features
 from pipeline.evaluation.label_issues import rank_label_issues
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -29,13 +30,13 @@ ISSUES = [
 
 
 def quality(
-    pictures: pd.DataFrame, features: Floats, labels: Integers, probabilities: Floats, names: Sequence[str]
+    pictures: pd.DataFrame, features: Features, labels: Integers, probabilities: Floats, names: Sequence[str]
 ) -> pd.DataFrame:
     """Return every label's support: the columns of `pictures`, `suggested, score, agreement, kind`, and `p_<class>`.
 
     Args:
         pictures: `sha256, label, split, cluster, source`.
-        features: Of the clean pictures, shape (n, d).
+        features: Of n pictures; the clean view is used.
         labels: Shape (n,), integers 0..classes-1.
         probabilities: Shape (n, classes).
         names: The classes.

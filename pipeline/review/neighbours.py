@@ -4,7 +4,6 @@ Only the clean view is read, a quarter or less of build/embeddings; all pictures
 """
 
 import threading
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core import files
 from pipeline.core.errors import UserError
+from pipeline.training.embeddings import INDEX, Embeddings
 
 _SPLITS = ("train", "val", "test")
 _BATCH = 64
@@ -44,10 +43,14 @@ class Neighbours:
             UserError: a file is damaged.
 
         """
-        parts = [clean_view(folder / f"{split}.npz") for split in _SPLITS if (folder / f"{split}.npz").is_file()]
+        parts = [Embeddings.load(folder / split) for split in _SPLITS if (folder / split / INDEX).is_file()]
         if not parts:
             return cls([], np.zeros((0, 1), np.float32))
-        return cls([str(one) for part in parts for one in part[0]], np.concatenate([part[1] for part in parts]))
+        whole = Embeddings.join(parts)
+        vectors = np.empty((len(whole), whole.width), np.float32)
+        for part, features in whole.chunks():
+            vectors[part] = features
+        return cls(whole.sha256.tolist(), vectors)
 
     def of(self, sha256: Sequence[str], most: int) -> dict[str, list[Neighbour]]:
         """Return the `most` nearest others of each of these pictures, the nearest first; [] for unknown ones."""
@@ -66,26 +69,6 @@ class Neighbours:
                 ordered = columns[np.lexsort((columns, -row[columns]))]
                 nearest[name] = [Neighbour(self._sha256[column], float(row[column])) for column in ordered]
         return nearest
-
-
-def clean_view(path: Path) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float32]]:
-    """Return sha256 (n) and the clean pictures' features (n, d) of a split's file, without reading the other views.
-
-    Raises:
-        UserError: it is damaged.
-
-    """
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open("features.npy") as opened:
-            version = np.lib.format.read_magic(opened)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            (_, pictures, width), _, kind = header(opened)  # in the order of rows, as Embeddings.save writes it
-            data = opened.read(pictures * width * kind.itemsize)
-            features = np.frombuffer(data, dtype=kind).reshape(pictures, width).astype(np.float32)
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["sha256"], features
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not readable ({error}). {files.REBUILD.format(path=path)}") from None
 
 
 class LazyNeighbours:

@@ -1,6 +1,6 @@
 """Find labels that are likely wrong, from predictions of models that did not see the picture; ranked by cleanlab.
 
-Reads   build/embeddings/{train,val,test}.npz, build/splits.parquet, data/decisions.csv, data/sightings/*.parquet;
+Reads   build/embeddings/{train,val,test}/, build/splits.parquet, data/decisions.csv, data/sightings/*.parquet;
         build/cross_fit.parquet, where whole trainings judge
 Writes  reports/label_issues.csv (the likely wrong ones), reports/label_noise.csv (how many are, by label and source),
         build/label_quality.parquet (every label's support), metrics/audit.json
@@ -37,8 +37,15 @@ def judge(embeddings: Embeddings, clusters: np.ndarray, params: Params) -> np.nd
     """
     audit, names = params.audit, params.labels.names
     if audit.judge == "features":
-        views = embeddings.features[: 1 + audit.views]
-        return out_of_fold(views, embeddings.label, clusters, classes=len(names), folds=audit.folds, seed=params.seed)
+        return out_of_fold(
+            embeddings,
+            embeddings.label,
+            clusters,
+            classes=len(names),
+            folds=audit.folds,
+            seed=params.seed,
+            views=min(embeddings.views, 1 + audit.views),
+        )
     judged = tables.read_parquet(paths.CROSS_FIT)
     if judged["sha256"].tolist() != embeddings.sha256.tolist():
         raise UserError(f"{paths.CROSS_FIT} is of other pictures than {paths.EMBEDDINGS}. Run `dvc repro audit`.")
@@ -49,15 +56,15 @@ def main() -> None:
     """Audit the labels."""
     params = load_params()
     names, listed = params.labels.names, params.audit.max_rows
-    embeddings = Embeddings.join([Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in SPLITS])
+    embeddings = Embeddings.join([Embeddings.load(paths.EMBEDDINGS / split) for split in SPLITS])
     sources = seen.load(paths.SIGHTINGS).drop_duplicates("sha256").set_index("sha256")["source"]
     splits = tables.read_parquet(paths.SPLITS).set_index("sha256").loc[list(embeddings.sha256)].reset_index()
     splits = splits.assign(source=splits["sha256"].map(sources))
     # The tables decide, as people's decisions may have changed a label since the pictures were packed.
     labels = splits["label"].map(names.index).to_numpy()
-    embeddings = Embeddings(embeddings.features, embeddings.sha256, labels)
+    embeddings = embeddings.relabelled(labels)
     probabilities = judge(embeddings, splits["cluster"].to_numpy(), params)
-    supported = label_tables.quality(splits, embeddings.features[0], labels, probabilities, names)
+    supported = label_tables.quality(splits, embeddings, labels, probabilities, names)
     decided = set(annotation_files.decisions(paths.DECISIONS, names)["sha256"])
     contradicted = without_decided(label_tables.issues(supported, labels, probabilities), decided)
     flagged = label_quality.flagged(labels, probabilities) & ~splits["sha256"].isin(decided).to_numpy()

@@ -62,7 +62,7 @@ def main() -> None:
         tables.write_parquet(pd.DataFrame(columns=["sha256", *columns]).astype({"sha256": "str"}), paths.CROSS_FIT)
         _log.info("cross_fit: nothing to train, as audit.judge is features")
         return
-    embeddings = Embeddings.join([Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in SPLITS])
+    embeddings = Embeddings.join([Embeddings.load(paths.EMBEDDINGS / split) for split in SPLITS])
     clusters = tables.read_parquet(paths.SPLITS).set_index("sha256")["cluster"].loc[list(embeddings.sha256)]
     table = pd.DataFrame(probabilities(embeddings, clusters.to_numpy(), params), columns=columns)
     table.insert(0, "sha256", embeddings.sha256)

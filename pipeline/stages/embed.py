@@ -1,7 +1,7 @@
 """Compute the frozen backbone's features of every packed picture, clean and in augmented views.
 
 Reads   build/packed/
-Writes  build/embeddings/{train,val,test}.npz
+Writes  build/embeddings/{train,val,test}/
 Keeps   .cache/embeddings/: features by content, so that only new pictures are embedded
 Run     dvc repro embed
 """
@@ -35,7 +35,5 @@ def main() -> None:
     pictures = 0
     for split in ("train", "val", "test"):
         packed = packed_records.packed_files(paths.PACKED, split)
-        embedded = embedding_cache.embed(model, packed, params, cache, split)
-        embedded.save(paths.EMBEDDINGS / f"{split}.npz")
-        pictures += len(embedded.label)
+        pictures += len(embedding_cache.embed(model, packed, params, cache, paths.EMBEDDINGS / split))
     _log.info("embed: %d pictures, each as it is and in %d views", pictures, params.embed.views)

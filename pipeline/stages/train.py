@@ -1,6 +1,6 @@
 """Train the article's head on the frozen backbone, from the embeddings (the article's 87 %).
 
-Reads   build/embeddings/{train,val}.npz; build/splits.parquet and build/packed/ (for the record)
+Reads   build/embeddings/{train,val}/; build/splits.parquet and build/packed/ (for the record)
 Writes  build/head/: model.keras (pixels in, probabilities out) and its run record; where the backbone is a file of
         features, model.onnx is this, and model.keras the head alone
 Run     dvc repro train
@@ -43,9 +43,9 @@ def main() -> None:
     """Train the head."""
     params = load_params()
     determinism.seed(params.seed)
-    train, val = (Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in ("train", "val"))
+    train, val = (Embeddings.load(paths.EMBEDDINGS / split) for split in ("train", "val"))
     write = writer(params)
-    head = network.head(train.features.shape[-1], len(params.labels.names), params.train, params.seed)
+    head = network.head(train.width, len(params.labels.names), params.train, params.seed)
     with resumable_run("train", params, SECTIONS, INPUTS) as (record, checkpoints):
         log_contact_sheet(record, params)
         best = train_head(head, train, val, params, record.log_epoch, checkpoints)

@@ -23,13 +23,17 @@ def from_embeddings(
     The first `skip` pictures are left out. With `weights`, by label index, batches are (features, label, weight).
     """
     rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(train.label))
-    view = rng.integers(0, len(train.features), len(order))
+    order = rng.permutation(len(train))
+    view = rng.integers(0, train.views, len(order))
     label = train.label[order[skip:]]
-    columns = [train.features[view[skip:], order[skip:]], label]
-    if weights is not None:
-        columns.append(weights[label])
-    return tf.data.Dataset.from_tensor_slices(tuple(columns)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    columns = [order[skip:], view[skip:], label] + ([] if weights is None else [weights[label]])
+
+    def read(order: Any, view: Any, *rest: Any) -> Any:
+        features = tf.numpy_function(train.take, [order, view], tf.float32, stateful=False)
+        return tf.ensure_shape(features, (None, train.width)), *rest
+
+    rows = tf.data.Dataset.from_tensor_slices(tuple(columns)).batch(batch_size)
+    return rows.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 @dataclass(frozen=True)

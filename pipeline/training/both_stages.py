@@ -32,7 +32,7 @@ def train(params: Params, data: Data, report: fit.Report, *, measure: Measure = 
     """Train the head, then fine-tune; return the model. `report` and `measure`: of the fine-tuning, as there."""
     determinism.seed(params.seed)
     embed = network.embedder(params.backbone)
-    head = network.head(data.head_train.features.shape[-1], len(params.labels.names), params.train, params.seed)
+    head = network.head(data.head_train.width, len(params.labels.names), params.train, params.seed)
     train_head(head, data.head_train, data.head_val, params, _quiet)
     model = network.classifier(embed, head) if params.backbone.weights is not None else rebuild.build(params)
     trained = rebuild.trainable_model(model, params)

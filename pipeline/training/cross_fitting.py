@@ -90,7 +90,7 @@ def probabilities(
 
     """
     classes = len(params.labels.names)
-    size = len(pictures.embeddings.label)
+    size = len(pictures.embeddings)
     without, learned = np.zeros((size, classes)), np.zeros((size, classes))
     judgements, fits = np.zeros((size, 1)), np.zeros((size, 1))
     for number, (fitted, judged) in enumerate(folds):
@@ -129,15 +129,15 @@ def _read(path: Path, digest: str) -> np.ndarray | None:
 def _train(pictures: Pictures, fitted: np.ndarray, params: Params, folder: Path) -> np.ndarray:
     """Return the mean log-probabilities of all pictures, from a model fitted on some of them."""
     subset = folder / "fitted.tfrecord"
-    chosen = np.zeros(len(pictures.embeddings.label), bool)
+    chosen = np.zeros(len(pictures.embeddings), bool)
     chosen[fitted] = True
     rows = packed_records.read(pictures.packed).as_numpy_iterator()
     packed_records.copy(subset, (row for row, wanted in zip(rows, chosen, strict=True) if wanted))
     size, memory_mb = params.backbone.size, params.finetune.memory_mb
     every = Validation(pictures.packed, len(chosen), size, memory_mb)
     data = both_stages.Data(
-        head_train=_rows(pictures.embeddings, chosen),
-        head_val=_rows(pictures.embeddings, ~chosen),
+        head_train=pictures.embeddings.select(chosen),
+        head_val=pictures.embeddings.select(~chosen),
         train=Source.open([str(subset)], int(chosen.sum()), size, memory_mb),
         labels=pictures.embeddings.label[chosen],
         val=every,
@@ -148,10 +148,6 @@ def _train(pictures: Pictures, fitted: np.ndarray, params: Params, folder: Path)
     both_stages.train(whole, data, late.report, measure=late.measure)
     subset.unlink()
     return late.mean()
-
-
-def _rows(embeddings: Embeddings, chosen: np.ndarray) -> Embeddings:
-    return Embeddings(embeddings.features[:, chosen], embeddings.sha256[chosen], embeddings.label[chosen])
 
 
 def forget_others(folder: Path) -> None:

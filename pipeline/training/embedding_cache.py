@@ -1,6 +1,6 @@
 """A cache of features, so that only new pictures are embedded; they are the same bytes that a new run computes.
 
-.cache/embeddings/<recipe>/<sha256 of the file>.npz holds rows of `key` (m), `view` (m) and `features` float32 (m, d).
+.cache/embeddings/<recipe>/<sha256 of the file>.npz holds rows of `key` (m), `view` (m) and `features` float16 (m, d).
 Files are added and never changed. A file whose digest is not its name is deleted, and its rows are embedded again. A
 key is a digest of a picture's sha256 and packed bytes; a recipe, one of everything else that features depend on.
 """
@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from pipeline.core import code_digests, files
 from pipeline.model import augment
 from pipeline.params.root import Params
 from pipeline.training import augmented_views, packed_records
-from pipeline.training.embeddings import Embeddings
+from pipeline.training.embeddings import Embeddings, write_index
+from pipeline.training.feature_shards import HALF, FeatureWriter, to_half
 
 RETAINED_RECIPES = 3
 _PART_BYTES = 32 * 2**20  # of features in a file: the most that a killed run loses
@@ -44,28 +46,50 @@ class EmbeddingCache:
         for old in others[RETAINED_RECIPES - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def fill(self, keys: Sequence[str], features: np.ndarray) -> np.ndarray:
-        """Copy the cached rows of `keys` (n) into `features` (views, n, d), in place.
+    def copy_to(self, writer: FeatureWriter, keys: Sequence[str]) -> np.ndarray:
+        """Write the cached vectors of `keys` (n) as rows of `writer`, a file of the cache at a time.
 
-        Returns bool (views, n): which rows are missing.
+        Returns bool (views, n): which vectors are missing.
         """
-        missing = np.ones(features.shape[:2], bool)
+        views = writer.shape[0]
+        missing = np.ones((views, len(keys)), bool)
         row_of = {key: row for row, key in enumerate(keys)}
         for key, view, cached in filter(None, map(_read, sorted(self.folder.glob("*.npz")))):
-            row = np.array([row_of.get(name, -1) for name in key.tolist()], int)
-            use = (row >= 0) & (view < len(features))
-            features[view[use], row[use]] = cached[use]
+            row = np.array([row_of.get(name.decode(), -1) for name in key.tolist()], int)
+            use = (row >= 0) & (view < views)
+            writer.put(row[use], view[use], cached[use])
             missing[view[use], row[use]] = False
         return missing
 
-    def add(self, keys: Sequence[str], features: np.ndarray, which: np.ndarray) -> None:
-        """Write the rows of `features` (views, n, d) that `which` (bool, views, n) marks into one new file."""
-        view, row = np.nonzero(which)
+    def add(self, keys: Sequence[str], views: Sequence[int], features: np.ndarray) -> None:
+        """Write one new file: `features` (m, d) of `keys` (m) in `views` (m)."""
         buffer = io.BytesIO()
-        np.savez(buffer, key=np.array(keys)[row], view=view, features=features[view, row])
+        key = np.array([name.encode() for name in keys])
+        np.savez(buffer, key=key, view=np.array(views, np.int64), features=np.asarray(features, HALF))
         data = buffer.getbuffer()
         with files.atomic(self.folder / f"{hashlib.sha256(data).hexdigest()}.npz") as temporary:
             temporary.write_bytes(data)
+
+
+@dataclass
+class _Unsaved:
+    """Vectors that are not in the cache yet."""
+
+    keys: list[str] = field(default_factory=list)
+    views: list[int] = field(default_factory=list)
+    vectors: list[np.ndarray] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, keys: Sequence[str], view: int, vectors: np.ndarray) -> None:
+        self.keys += keys
+        self.views += [view] * len(keys)
+        self.vectors.append(vectors)
+        self.size += vectors.nbytes
+
+    def save(self, cache: EmbeddingCache) -> None:
+        if self.keys:
+            cache.add(self.keys, self.views, np.concatenate(self.vectors))
+        self.keys, self.views, self.vectors, self.size = [], [], [], 0
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -98,42 +122,47 @@ def recipe(model: Any, params: Params) -> str:
     shape = (params.embed.batch_size, params.backbone.size, params.backbone.size, 3)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     contents = [f"{number:064x}" for number in range(len(noise))]
-    digest.update(_features(model, noise, contents, 1, params).tobytes())
+    digest.update(compute_features(model, noise, contents, 1, params).tobytes())
     return digest.hexdigest()
 
 
-def embed(model: Any, packed: Sequence[str], params: Params, cache: EmbeddingCache, name: str) -> Embeddings:
-    """Return the features of a split's pictures, clean and in augmented views, from the cache or newly computed.
+def embed(model: Any, packed: Sequence[str], params: Params, cache: EmbeddingCache, folder: Path) -> Embeddings:
+    """Write the features of a split's pictures, clean and in augmented views, from the cache or newly computed.
 
     Args:
         model: from 0..255 pixels to features, as `network.embedder` makes it.
         packed: the split's files.
         params: seed, backbone, augment, embed.
         cache: of `recipe(model, params)`.
-        name: of the split, on the progress bar.
+        folder: where they are written, as embeddings.py reads them; its name is on the progress bar.
+
+    Raises:
+        UserError: a feature is no finite number of float16's range.
 
     """
     contents, keys, labels = _identities(packed)
-    features = np.empty((1 + params.embed.views, len(keys), model.output_shape[-1]), np.float32)
-    missing = cache.fill(keys, features)
+    writer = FeatureWriter(folder, (1 + params.embed.views, len(keys), model.output_shape[-1]))
+    missing = cache.copy_to(writer, keys)
     new = np.logical_or.reduce(missing, axis=0)
-    unsaved = np.zeros_like(missing)
-    progress = f"embed {name}: {new.sum()} of {len(new)} new"
+    unsaved = _Unsaved()
+    progress = f"embed {folder.name}: {new.sum()} of {len(new)} new"
     try:
         with tqdm(total=int(new.sum()), desc=progress, unit="picture", disable=None, leave=False) as bar:
-            for rows, pictures in _pictures(packed, new, params):
+            for rows, pictures in read_pictures(packed, new, params):
                 named = [contents[row] for row in rows]
                 for view in np.flatnonzero(missing[:, rows].any(axis=1)):
-                    features[view, rows] = _features(model, pictures, named, int(view), params)
-                unsaved[:, rows] = missing[:, rows]
-                if unsaved.sum() * features[0, 0].nbytes >= _PART_BYTES:
-                    cache.add(keys, features, unsaved)
-                    unsaved[:] = False
+                    vectors = to_half(compute_features(model, pictures, named, int(view), params))
+                    writer.put(rows, int(view), vectors)
+                    lacking = missing[view, rows]
+                    unsaved.add([keys[row] for row in rows[lacking]], int(view), vectors[lacking])
+                if unsaved.size >= _PART_BYTES:
+                    unsaved.save(cache)
                 bar.update(len(rows))
     finally:  # also of an interrupted run, which then continues from there
-        if unsaved.any():
-            cache.add(keys, features, unsaved)
-    return Embeddings(features, np.array(contents), labels)
+        unsaved.save(cache)
+    writer.finish()
+    write_index(folder, contents, labels)
+    return Embeddings.load(folder)
 
 
 def _identities(packed: Sequence[str]) -> tuple[list[str], list[str], np.ndarray]:
@@ -148,7 +177,7 @@ def _identities(packed: Sequence[str]) -> tuple[list[str], list[str], np.ndarray
     return contents, keys, np.array(labels, np.int64)
 
 
-def _pictures(packed: Sequence[str], wanted: np.ndarray, params: Params) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def read_pictures(packed: Sequence[str], wanted: np.ndarray, params: Params) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the wanted rows' indices and pictures, uint8 (m, size, size, 3), in batches; other rows are not decoded."""
     rows = tf.data.Dataset.zip((packed_records.read(packed), tf.data.Dataset.from_tensor_slices(wanted)))
     chosen = rows.filter(lambda _row, want: want).map(
@@ -160,7 +189,9 @@ def _pictures(packed: Sequence[str], wanted: np.ndarray, params: Params) -> Iter
         yield indices[start : start + params.embed.batch_size], next(batches)
 
 
-def _features(model: Any, pictures: np.ndarray, contents: Sequence[str], view: int, params: Params) -> np.ndarray:
+def compute_features(
+    model: Any, pictures: np.ndarray, contents: Sequence[str], view: int, params: Params
+) -> np.ndarray:
     """Return float32 (m, d) features of a view (0: clean) of m pictures, at most a batch.
 
     A smaller batch is filled up by repeating its pictures, because the last bits of a picture's features depend on how

@@ -13,8 +13,6 @@ from pipeline.training import batches, fit
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.embeddings import Embeddings
 
-_ROWS = 1024
-
 
 def train_head(
     head: Any,
@@ -30,7 +28,7 @@ def train_head(
     plan = fit.Plan(
         name="train",
         epochs=train_params.epochs,
-        pictures=len(train.label),
+        pictures=len(train),
         batch_size=train_params.batch_size,
         batches=lambda epoch, seen, size: batches.from_embeddings(
             train, size, params.seed, epoch, skip=seen, weights=weights
@@ -53,8 +51,5 @@ def train_head(
 
 def predict(head: Any, embeddings: Embeddings) -> np.ndarray:
     """Return the head's probabilities (n, classes) for the clean pictures."""
-    clean = embeddings.features[0]
     # Not head.predict: with deterministic operations its input pipeline sometimes makes TensorFlow log an error.
-    return np.concatenate(
-        [head.predict_on_batch(clean[start : start + _ROWS]) for start in range(0, len(clean), _ROWS)]
-    )
+    return np.concatenate([head.predict_on_batch(features) for _, features in embeddings.chunks()])

@@ -45,7 +45,7 @@ def load(params: Params, share: float) -> Data:
     labels = train["label"].map(params.labels.names.index).to_numpy()
     size, memory_mb = params.backbone.size, params.finetune.memory_mb
     val = packed_records.packed_files(paths.PACKED, "val"), int((splits["split"] == "val").sum())
-    head_train, head_val = (Embeddings.load(paths.EMBEDDINGS / f"{split}.npz") for split in ("train", "val"))
+    head_train, head_val = (Embeddings.load(paths.EMBEDDINGS / split) for split in ("train", "val"))
     opened = Source.open(files, len(labels), size, memory_mb)
     return Data(head_train, head_val, opened, labels, Validation(*val, size, memory_mb))
 

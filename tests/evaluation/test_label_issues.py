@@ -7,6 +7,7 @@ from sklearn.datasets import make_classification
 
 from pipeline.core.errors import UserError
 from pipeline.evaluation.label_issues import out_of_fold, rank_label_issues
+from tests.support.embeddings import in_memory
 
 
 def flipped(share: float = 0.04, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -28,7 +29,7 @@ def singles(n: int) -> np.ndarray:
 def test_planted_errors_come_first_and_the_right_label_is_suggested() -> None:
     features, labels, wrong = flipped()
     truth = flipped(share=0.0)[1]
-    probabilities = out_of_fold(features, labels, singles(1000), classes=5, folds=5, seed=1)
+    probabilities = out_of_fold(in_memory(features), labels, singles(1000), classes=5, folds=5, seed=1, views=1)
     issues = rank_label_issues(labels, probabilities)
     first = issues.head(int(1.5 * wrong.size))
     hits = first[first["index"].isin(wrong)]
@@ -41,11 +42,13 @@ def test_planted_errors_come_first_and_the_right_label_is_suggested() -> None:
 
 def test_out_of_fold_is_made_of_probabilities_and_repeats_exactly() -> None:
     features, labels, _ = flipped()
-    runs = [out_of_fold(features, labels, singles(1000), classes=6, folds=3, seed=4) for _ in range(2)]
+    runs = [
+        out_of_fold(in_memory(features), labels, singles(1000), classes=6, folds=3, seed=4, views=1) for _ in range(2)
+    ]
     assert runs[0].shape == (1000, 6)
     np.testing.assert_allclose(runs[0].sum(axis=1), 1.0, rtol=1e-6)
     np.testing.assert_array_equal(*runs)
-    other = out_of_fold(features, labels, singles(1000), classes=6, folds=3, seed=5)
+    other = out_of_fold(in_memory(features), labels, singles(1000), classes=6, folds=3, seed=5, views=1)
     assert not np.array_equal(runs[0], other)
 
 
@@ -55,7 +58,10 @@ def test_a_group_is_never_judged_by_its_own_copies() -> None:
     features, labels = np.repeat(rng.normal(size=(200, 400)), 2, axis=0), np.repeat(rng.integers(0, 2, 200), 2)
     together, apart = np.repeat(singles(200), 2), singles(400)
     hits = {
-        name: (out_of_fold(features, labels, groups, classes=2, folds=5, seed=1).argmax(axis=1) == labels).mean()
+        name: (
+            out_of_fold(in_memory(features), labels, groups, classes=2, folds=5, seed=1, views=1).argmax(axis=1)
+            == labels
+        ).mean()
         for name, groups in (("together", together), ("apart", apart))
     }
     assert hits["together"] < 0.65
@@ -68,14 +74,16 @@ def test_a_class_that_a_fold_never_saw_is_not_ruled_out() -> None:
     labels[:7] = 4
     groups = singles(1000)
     groups[:7] = "one cluster"
-    probabilities = out_of_fold(features, labels, groups, classes=5, folds=5, seed=1)
+    probabilities = out_of_fold(in_memory(features), labels, groups, classes=5, folds=5, seed=1, views=1)
     np.testing.assert_allclose(probabilities[:7, 4], 0.2)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-6)
 
 
 def test_few_pictures_a_class_still_give_probabilities() -> None:
     labels = np.array([0, 0, 1, 1, 2])
-    probabilities = out_of_fold(np.eye(5, dtype=np.float32), labels, singles(5), classes=3, folds=4, seed=0)
+    probabilities = out_of_fold(
+        in_memory(np.eye(5, dtype=np.float32)), labels, singles(5), classes=3, folds=4, seed=0, views=1
+    )
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-6)
 
 
@@ -91,9 +99,9 @@ def test_ranking_with_a_class_that_has_no_picture() -> None:
 def test_what_cannot_be_judged_is_told() -> None:
     features, labels, _ = flipped()
     with pytest.raises(UserError, match=r"audit\.folds is 5, but there are 2 clusters"):
-        out_of_fold(features, labels, np.arange(1000) % 2, classes=5, folds=5, seed=0)
+        out_of_fold(in_memory(features), labels, np.arange(1000) % 2, classes=5, folds=5, seed=0, views=1)
     with pytest.raises(UserError, match="less than two classes"):
-        out_of_fold(features, np.zeros(1000, dtype=int), singles(1000), classes=5, folds=5, seed=0)
+        out_of_fold(in_memory(features), np.zeros(1000, dtype=int), singles(1000), classes=5, folds=5, seed=0, views=1)
 
 
 def test_importing_does_not_load_cleanlab() -> None:

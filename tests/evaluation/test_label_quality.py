@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation import label_quality
+from tests.support.embeddings import in_memory
 
 
 def clouds(each: int = 40, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +18,7 @@ def test_a_wrong_label_has_no_support_among_its_neighbours():
     features, labels = clouds()
     given_labels = labels.copy()
     given_labels[[3, 50]] = 2, 0
-    nearest, _ = label_quality.neighbours(features, np.arange(len(labels)))
+    nearest, _ = label_quality.neighbours(in_memory(features), np.arange(len(labels)))
     support = label_quality.agreement(nearest, given_labels)
     assert support[3] == support[50] == 0
     assert np.delete(support, [3, 50]).min() > 0.7
@@ -26,7 +27,7 @@ def test_a_wrong_label_has_no_support_among_its_neighbours():
 def test_near_copies_are_no_neighbours_and_none_is_its_own():
     features, labels = clouds()
     doubled, groups = np.concatenate([features, features]), np.tile(np.arange(len(labels)), 2)
-    nearest, distance = label_quality.neighbours(doubled, groups)
+    nearest, distance = label_quality.neighbours(in_memory(doubled), groups)
     assert nearest.shape == (240, label_quality.NEIGHBOURS)
     assert (groups[nearest] != groups[:, None]).all()
     assert (distance > 0).all()
@@ -36,12 +37,23 @@ def test_near_copies_are_no_neighbours_and_none_is_its_own():
 def test_few_pictures_have_as_many_neighbours_as_there_are(pictures, groups, seed):
     rng = np.random.default_rng(seed)
     group = rng.integers(0, groups, pictures)
-    nearest, distance = label_quality.neighbours(rng.normal(size=(pictures, 5)), group)
+    nearest, distance = label_quality.neighbours(in_memory(rng.normal(size=(pictures, 5))), group)
     others = np.array([(group != own).sum() for own in group])
     assert ((nearest >= 0).sum(axis=1) == np.minimum(others, label_quality.NEIGHBOURS)).all()
     assert np.isfinite(distance).all()
     support = label_quality.agreement(nearest, np.zeros(pictures, int))
     assert (support == (others > 0)).all()
+
+
+def test_of_many_pictures_a_drawn_part_is_searched():
+    features, labels = clouds(each=200)
+    groups = np.arange(len(labels))
+    nearest, distance = label_quality.neighbours(in_memory(features), groups, references=90)
+    assert len(np.unique(nearest)) <= 90
+    assert (nearest != groups[:, None]).all()
+    assert (label_quality.agreement(nearest, labels) == 1).all()
+    assert np.isfinite(distance).all()
+    np.testing.assert_array_equal(nearest, label_quality.neighbours(in_memory(features), groups, references=90)[0])
 
 
 def test_kinds_of_contradicted_labels():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.review.neighbours import LazyNeighbours, Neighbours, clean_view
-from pipeline.training.embeddings import Embeddings
+from pipeline.review.neighbours import LazyNeighbours, Neighbours
+from tests.support import embeddings
 
 
 def test_they_are_those_of_all_pairs(rng):
@@ -26,24 +26,27 @@ def test_they_are_those_of_all_pairs(rng):
     assert Neighbours(["a"], vectors[:1]).of(["a"], 9) == {"a": []}
 
 
-def test_the_clean_view_alone_is_read_as_the_stage_writes_it(tmp_path, rng):
+def test_the_clean_views_of_all_splits_are_read(tmp_path, rng):
+    written = {}
     for split, pictures in (("train", 4), ("val", 0), ("test", 3)):
-        features = rng.normal(size=(3, pictures, 5)).astype(np.float32)
-        names = np.array([f"{split}{number}" for number in range(pictures)], dtype="U64")
-        Embeddings(features, names, np.zeros(pictures, np.int64)).save(tmp_path / f"{split}.npz")
-        sha256, clean = clean_view(tmp_path / f"{split}.npz")
-        assert sha256.tolist() == names.tolist()
-        assert np.array_equal(clean, features[0])
-    assert len(LazyNeighbours(tmp_path).of(["train0"], 10)["train0"]) == 6
+        features = rng.normal(size=(3, pictures, 5)).astype(np.float16).astype(np.float32)
+        names = [f"{split}{number}" for number in range(pictures)]
+        embeddings.write(tmp_path / split, features, names, [0] * pictures)
+        written |= dict(zip(names, features[0], strict=True))
+    nearest = LazyNeighbours(tmp_path).of(["train0"], 10)["train0"]
+    plain = Neighbours(list(written), np.stack(list(written.values()))).of(["train0"], 10)["train0"]
+    assert nearest == plain
+    assert len(nearest) == 6
 
 
-def test_a_damaged_file_is_named_and_nothing_has_neighbours(tmp_path):
-    (tmp_path / "train.npz").write_bytes(b"no archive")
-    with pytest.raises(UserError, match=r"train\.npz is not readable"):
+def test_a_damaged_file_is_named_and_nothing_has_neighbours(tmp_path, rng):
+    embeddings.write(tmp_path / "train", rng.normal(size=(1, 3, 5)), ["a", "b", "c"], [0, 0, 0])
+    (tmp_path / "train/features-00000.npy").write_bytes(b"no array")
+    with pytest.raises(UserError, match=r"features-00000\.npy is not readable"):
         Neighbours.load(tmp_path)
     lazy = LazyNeighbours(tmp_path)
     assert lazy.of(["a"], 3) == {"a": []}
-    assert "train.npz" in lazy.problem
+    assert "features-00000.npy" in lazy.problem
 
 
 def test_without_embeddings_nothing_has_neighbours(tmp_path):

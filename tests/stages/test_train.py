@@ -12,6 +12,7 @@ from pipeline.params.root import load_params
 from pipeline.stages import train
 from pipeline.tracking.run_record import RunRecord
 from pipeline.training.embeddings import Embeddings
+from tests.support import embeddings
 
 NAMES = ("drawings", "neutral", "porn")
 METRICS = {
@@ -59,8 +60,8 @@ def test_the_model_is_the_best_epochs_from_pixels_on(in_project):
     assert summary["best_val_macro_recall"] == max(line["val_macro_recall"] for line in lines)
     model = network.load(paths.HEAD / "model.keras")
     assert (model.input_shape, model.output_shape) == ((None, 32, 32, 3), (None, 3))
-    val = Embeddings.load(paths.EMBEDDINGS / "val.npz")
-    answers = model.get_layer("head")(val.features[0], training=False).numpy()
+    val = Embeddings.load(paths.EMBEDDINGS / "val")
+    answers = model.get_layer("head")(embeddings.read(val)[0], training=False).numpy()
     recall = [(answers[val.label == k].argmax(axis=1) == k).mean() for k in range(3)]
     assert np.mean(recall) == pytest.approx(lines[best(lines)]["val_macro_recall"])
     loss = -np.log(answers[np.arange(len(val.label)), val.label]).mean()
@@ -78,8 +79,8 @@ def test_the_same_seed_gives_the_same_weights_and_metrics(project_copy):
 
 
 def test_a_broken_input_costs_no_record(project_copy):
-    (paths.EMBEDDINGS / "val.npz").write_bytes(b"rubbish")
-    with pytest.raises(UserError, match=r"val\.npz is not readable"):
+    (paths.EMBEDDINGS / "val/features-00000.npy").write_bytes(b"rubbish")
+    with pytest.raises(UserError, match=r"val/features-00000\.npy is not readable"):
         train.main()
     assert not paths.RUNS.exists()
 

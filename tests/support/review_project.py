@@ -22,6 +22,7 @@ from pipeline.data.shards import Member
 from pipeline.params.root import Params, load_params
 from pipeline.review.store import Store
 from pipeline.review.workplace import Workplace
+from tests.support import embeddings
 from tests.support.pictures import LABELS, draw, encode, scrape
 
 REPOSITORY = Path(__file__).parents[2]
@@ -88,11 +89,9 @@ def write_tables(order: list[str], given: list[str], suspicious: int) -> None:
 
 def write_embeddings(order: list[str], labels: list[int]) -> None:
     features = np.random.default_rng(4).normal(size=(2, len(order), 6)).astype(np.float32)
-    paths.EMBEDDINGS.mkdir(parents=True, exist_ok=True)
     for number, split in enumerate(("train", "val", "test")):
         part = slice(number, None, 3)
-        with (paths.EMBEDDINGS / f"{split}.npz").open("wb") as opened:
-            np.savez(opened, features=features[:, part], sha256=np.array(order[part], dtype="U64"), label=labels[part])
+        embeddings.write(paths.EMBEDDINGS / split, features[:, part], order[part], labels[part])
 
 
 def decided(*rows: tuple[str, str, str]) -> None:

@@ -118,7 +118,7 @@ def test_without_the_warp_the_model_gets_what_it_takes_to_do_it(source):
 
 def test_an_epoch_of_embeddings_goes_on_from_any_picture_with_weights():
     features = np.random.default_rng(0).normal(size=(2, 10, 3)).astype("f")
-    train = Embeddings(features, np.array([str(k) for k in range(10)]), np.arange(10) % 3)
+    train = Embeddings.of_array(features, np.array([str(k) for k in range(10)]), np.arange(10) % 3)
     weights = np.array([0.5, 1.0, 2.0], np.float32)
     whole = list(batches.from_embeddings(train, 10, 1, 0, weights=weights).unbatch().as_numpy_iterator())
     rest = list(batches.from_embeddings(train, 10, 1, 0, skip=7, weights=weights).unbatch().as_numpy_iterator())
@@ -130,7 +130,7 @@ def test_an_epoch_of_embeddings_goes_on_from_any_picture_with_weights():
 def test_an_epoch_of_embeddings_shows_each_picture_once_by_one_of_its_views():
     views, n = 3, 50
     features = np.stack([np.stack([np.arange(n), np.full(n, view)], axis=-1) for view in range(views)])
-    train = Embeddings(features.astype("float32"), np.array([str(k) for k in range(n)]), np.arange(n))
+    train = Embeddings.of_array(features.astype("float32"), np.array([str(k) for k in range(n)]), np.arange(n))
 
     def epoch(seed: int, number: int) -> tuple[list[int], list[int]]:
         made = list(batches.from_embeddings(train, 16, seed, number))

@@ -9,7 +9,8 @@ from PIL import Image
 from pipeline.core import code_digests
 from pipeline.model import determinism, network
 from pipeline.training import embedding_cache, packed_records
-from pipeline.training.embedding_cache import RETAINED_RECIPES, EmbeddingCache, embed, recipe
+from pipeline.training.embedding_cache import RETAINED_RECIPES, EmbeddingCache, recipe
+from tests.support import embeddings
 
 VIEWS = 2
 BATCH = 4
@@ -80,7 +81,17 @@ def cache(tmp_path):
 
 
 @pytest.fixture
-def from_scratch(embedder, small, tmp_path):
+def embed(tmp_path):
+    """Embed a split's files into a new folder."""
+
+    def run(model, packed, params, cache, split):
+        return embedding_cache.embed(model, packed, params, cache, tmp_path / os.urandom(8).hex() / split)
+
+    return run
+
+
+@pytest.fixture
+def from_scratch(embedder, small, tmp_path, embed):
     """The embeddings with an empty cache."""
 
     def run(packed, params=small):
@@ -91,24 +102,27 @@ def from_scratch(embedder, small, tmp_path):
 
 
 def assert_same_bytes(actual, wanted) -> None:
-    for name in ("features", "sha256", "label"):
+    for name in ("sha256", "label"):
         left, right = getattr(actual, name), getattr(wanted, name)
         assert (left.dtype, left.shape) == (right.dtype, right.shape)
         assert left.tobytes() == right.tobytes()
+    left, right = embeddings.read(actual), embeddings.read(wanted)
+    assert left.shape == right.shape
+    assert left.tobytes() == right.tobytes()
 
 
-def test_a_second_run_embeds_nothing_and_gives_the_same(model, small, pack, cache):
+def test_a_second_run_embeds_nothing_and_gives_the_same(embed, model, small, pack, cache):
     packed = pack(map(packed_picture, range(6)))
     first = embed(model, packed, small, cache, "train")
     assert model.batches == 2 * (1 + VIEWS)
-    assert first.features.shape == (1 + VIEWS, 6, 1280)
+    assert embeddings.read(first).shape == (1 + VIEWS, 6, 1280)
     assert first.sha256.tolist() == [f"{number + 1:064x}" for number in range(6)]
     assert first.label.tolist() == [0, 1, 2, 0, 1, 2]
     assert_same_bytes(embed(model, packed, small, cache, "train"), first)
     assert model.batches == 2 * (1 + VIEWS)
 
 
-def test_new_pictures_embed_themselves_only(model, small, pack, cache, from_scratch):
+def test_new_pictures_embed_themselves_only(embed, model, small, pack, cache, from_scratch):
     embed(model, pack(map(packed_picture, (0, 2, 3, 5, 6, 7, 8, 9))), small, cache, "train")
     model.batches = 0
     packed = pack(map(packed_picture, (9, 4, 5, 2, 0, 1)))  # fewer, in another order, and two new ones
@@ -116,7 +130,7 @@ def test_new_pictures_embed_themselves_only(model, small, pack, cache, from_scra
     assert model.batches == 1 + VIEWS
 
 
-def test_more_views_embed_the_new_ones_only(model, small, pack, cache, from_scratch):
+def test_more_views_embed_the_new_ones_only(embed, model, small, pack, cache, from_scratch):
     packed = pack(map(packed_picture, range(3)))
     embed(model, packed, small, cache, "train")
     model.batches = 0
@@ -126,7 +140,7 @@ def test_more_views_embed_the_new_ones_only(model, small, pack, cache, from_scra
         assert model.batches == batches
 
 
-def test_other_pixels_or_another_content_are_embedded_again(model, small, pack, cache, from_scratch):
+def test_other_pixels_or_another_content_are_embedded_again(embed, model, small, pack, cache, from_scratch):
     embed(model, pack(map(packed_picture, range(4))), small, cache, "train")
     model.batches = 0
     _, label, png = packed_picture(2)  # its views would be drawn by the content's name
@@ -135,24 +149,26 @@ def test_other_pixels_or_another_content_are_embedded_again(model, small, pack, 
     assert model.batches == 1 + VIEWS
 
 
-def test_what_is_kept_is_not_decoded(model, small, pack, cache):
+def test_what_is_kept_is_not_decoded(embed, model, small, pack, cache):
     no_picture = pack([("0" * 64, 0, b"no picture")])
     _, keys, _ = embedding_cache._identities(no_picture)
-    features = np.arange(3 * 1280, dtype="float32").reshape(3, 1, 1280)
-    cache.add(keys, features, np.ones((3, 1), bool))
-    np.testing.assert_array_equal(embed(model, no_picture, small, cache, "train").features, features)
+    features = np.random.default_rng(0).integers(0, 2000, (3, 1, 1280)).astype("float32")
+    cache.add(keys * 3, [0, 1, 2], features[:, 0])
+    np.testing.assert_array_equal(embeddings.read(embed(model, no_picture, small, cache, "train")), features)
 
 
-def test_an_interrupted_run_goes_on_where_it_was(embedder, small, pack, cache, from_scratch):
+def test_an_interrupted_run_goes_on_where_it_was(embed, embedder, small, pack, cache, from_scratch):
     packed = pack(map(packed_picture, range(10)))
     with pytest.raises(KeyboardInterrupt):
         embed(Counted(embedder, patience=2 * (1 + VIEWS) + 1), packed, small, cache, "train")
     model = Counted(embedder)
     assert_same_bytes(embed(model, packed, small, cache, "train"), from_scratch(packed))
-    assert model.batches == 1 + VIEWS  # of two pictures; the eight before are kept
+    assert model.batches == VIEWS  # of two pictures, whose clean view was computed; the eight before are whole
 
 
-def test_it_is_kept_in_parts_that_a_killed_run_leaves_whole(model, small, pack, cache, from_scratch, monkeypatch):
+def test_it_is_kept_in_parts_that_a_killed_run_leaves_whole(
+    embed, model, small, pack, cache, from_scratch, monkeypatch
+):
     monkeypatch.setattr(embedding_cache, "_PART_BYTES", 1)
     packed = pack(map(packed_picture, range(10)))
     embed(model, packed, small, cache, "train")
@@ -179,7 +195,7 @@ def spoil(path, how) -> None:
             data[10] ^= 1
         case "another's":
             buffer = io.BytesIO()
-            np.savez(buffer, key=np.array(["a"]), view=np.array([0]), features=np.zeros((1, 1280), "float32"))
+            np.savez(buffer, key=np.array([b"a"]), view=np.array([0]), features=np.zeros((1, 1280), "float16"))
             data[:] = buffer.getvalue()
     path.write_bytes(data)
 
@@ -187,7 +203,7 @@ def spoil(path, how) -> None:
 @pytest.mark.parametrize(
     "how", ["cut", "empty", "garbage", "a byte of the features", "a byte of the header", "another's"]
 )
-def test_a_damaged_file_is_embedded_again_with_a_warning(model, small, pack, cache, how, caplog):
+def test_a_damaged_file_is_embedded_again_with_a_warning(embed, model, small, pack, cache, how, caplog):
     packed = pack(map(packed_picture, range(2)))
     first = embed(model, packed, small, cache, "train")
     (path,) = cache.folder.iterdir()
@@ -201,7 +217,7 @@ def test_a_damaged_file_is_embedded_again_with_a_warning(model, small, pack, cac
     assert not caplog.text  # once is enough
 
 
-def test_a_file_that_cannot_be_read_is_embedded_again_with_a_warning(model, small, pack, cache, caplog):
+def test_a_file_that_cannot_be_read_is_embedded_again_with_a_warning(embed, model, small, pack, cache, caplog):
     (cache.folder / "folder.npz").mkdir()
     embed(model, pack([packed_picture(0)]), small, cache, "train")
     assert "folder.npz is not readable" in caplog.text
@@ -284,7 +300,7 @@ def test_a_pictures_bits_are_the_same_in_any_company_and_place(params, backbone_
         contents = [f"{number:064x}" for number in rng.integers(1, 2**60, company)]
         pictures = np.insert(pictures, row, picture, axis=0)
         contents.insert(row, "a" * 64)
-        embedded = embedding_cache._features(model, pictures, contents, view, shrunk)
+        embedded = embedding_cache.compute_features(model, pictures, contents, view, shrunk)
         assert embedded.shape == (company + 1, 1280)
         assert np.abs(embedded[row]).max() > 0.01  # not a dead network's
         return embedded[row].tobytes()

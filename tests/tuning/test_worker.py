@@ -44,7 +44,7 @@ def records() -> dict[str, RunRecord]:
 
 
 def test_a_search_finishes_what_is_asked_and_never_needs_the_test_set(project_copy):
-    for path in [*paths.PACKED.glob("test-*"), *paths.EMBEDDINGS.glob("test*"), paths.PREDICTIONS]:
+    for path in [*paths.PACKED.glob("test-*"), *paths.EMBEDDINGS.glob("test/*"), paths.PREDICTIONS]:
         path.unlink()
     shutil.rmtree(paths.METRICS)
     params = changed(load_params(), trials=3)
