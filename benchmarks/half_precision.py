@@ -18,7 +18,7 @@ from pipeline.evaluation.label_issues import out_of_fold
 from pipeline.evaluation.recall import confusion, per_class
 from pipeline.model import determinism, network
 from pipeline.params.root import Params, load_params
-from pipeline.training import embedding_cache, packed_records
+from pipeline.training import feature_extraction, packed_records
 from pipeline.training.embeddings import Embeddings
 from pipeline.training.head import predict, train_head
 
@@ -30,10 +30,10 @@ def full_precision(model: object, split: str, params: Params) -> Embeddings:
     packed = packed_records.packed_files(paths.PACKED, split)
     index = Embeddings.load(paths.EMBEDDINGS / split)
     vectors = np.empty((index.views, len(index), index.width), np.float32)
-    for rows, pictures in embedding_cache.read_pictures(packed, np.ones(len(index), bool), params):
+    for rows, pictures in feature_extraction.read_pictures(packed, np.ones(len(index), bool), params):
         for view in range(index.views):
             names = index.sha256[rows].tolist()
-            vectors[view, rows] = embedding_cache.compute_features(model, pictures, names, view, params)
+            vectors[view, rows] = feature_extraction.compute_features(model, pictures, names, view, params)
     return Embeddings.of_array(vectors, index.sha256, index.label)
 
 
@@ -79,7 +79,7 @@ def main() -> None:
     params = load_params()
     if params.backbone.name == FEATURES_FILE:
         parser.error("a features file's own precision is not known here")
-    model = embedding_cache.make_row_independent(network.embedder(params.backbone), params.embed.batch_size)
+    model = feature_extraction.make_row_independent(network.embedder(params.backbone), params.embed.batch_size)
     full = {split: full_precision(model, split, params) for split in SPLITS}
     half = {split: halved(embeddings) for split, embeddings in full.items()}
     scores: dict[str, list[float]] = {"float32": [], "float16": []}

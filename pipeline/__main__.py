@@ -8,7 +8,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from pipeline import stages
-from pipeline.core import errors, import_hooks, tensorflow_log
+from pipeline.core import errors, executor, import_hooks, tensorflow_log
+from pipeline.params.root import load_params
 
 
 def main() -> None:
@@ -19,7 +20,12 @@ def main() -> None:
         sys.exit(2)
     tensorflow_log.silence()
     import_hooks.speed_up_keras()
-    errors.run(import_module(f"pipeline.stages.{sys.argv[1]}").main)
+    errors.run(lambda: _run(sys.argv[1]))
+
+
+def _run(stage: str) -> None:
+    executor.use(load_params().compute.scheduler)
+    import_module(f"pipeline.stages.{stage}").main()
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_params_yaml_and_the_models_have_the_same_keys_in_the_same_order():
 
 
 def test_every_key_reaches_a_stage_and_every_entry_is_a_key():
-    of_commands = ("review.", "tune.", "score.", "export.", "serve.", "reports.", "ingest.", "monitor.")
+    of_commands = ("review.", "tune.", "score.", "export.", "serve.", "reports.", "ingest.", "monitor.", "compute.")
     known = [key for key in fields(Params) if not key.startswith(of_commands)]
     entries = {entry for stage in STAGES.values() for entry in stage["params"]}
     assert [key for key in known if not any(covers(entry, key) for entry in entries)] == []

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # Modules and rooms that never change a result, each with the reason. Stages' lists leave them out, with their imports.
 RESULT_NEUTRAL = {
     "pipeline.__main__": "starts a stage",
+    "pipeline.core.cluster": "the same items in the same order, on machines that are equal",
     "pipeline.core.code_digests": "writes the lists themselves; where it changes, the lists do",
     "pipeline.core.errors": "messages and exit codes",
     "pipeline.core.executor": "the same items in the same order, on however many processes",

@@ -1,6 +1,7 @@
-"""Maps a function over shards, on all cores of this machine.
+"""Maps a function over shards: on all cores of this machine, or on a Dask cluster.
 
-Running on a cluster would mean to replace this module: functions and items are picklable already.
+The cluster is the one of `compute.scheduler` in params.yaml, or of DASK_SCHEDULER_ADDRESS. Functions and items are
+picklable, and paths in them relative to the project's folder or absolute.
 """
 
 import multiprocessing
@@ -10,10 +11,24 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TypeVar
 
-from pipeline.core import processes
+from pipeline.core import cluster, processes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+SCHEDULER = "DASK_SCHEDULER_ADDRESS"
+
+
+def use(scheduler: str | None) -> None:
+    """Have this process, and those that it starts, use a cluster, unless the environment names another one."""
+    if scheduler is not None:
+        os.environ.setdefault(SCHEDULER, scheduler)
+
+
+def scheduler() -> str | None:
+    """Return the address of the cluster's scheduler; None: this machine alone."""
+    return os.environ.get(SCHEDULER) or None
 
 
 def cores() -> int:
@@ -25,9 +40,16 @@ def map_shards(function: Callable[[Item], Result], shards: Iterable[Item]) -> It
     """Yield function(shard) in the order of the shards, with few results in memory at a time.
 
     `function` must be picklable and must run its untrusted work in `images.sandbox` (worker processes may have
-    children of their own). A single shard runs in this process.
+    children of their own). A single shard runs in this process, unless there is a cluster.
+
+    Raises:
+        UserError: as `cluster.map_items`.
+
     """
     items = list(shards)
+    if (address := scheduler()) is not None and items:
+        yield from cluster.map_items(address, function, items)
+        return
     workers = min(cores(), len(items))
     if workers < 2:
         yield from map(function, items)
@@ -48,5 +70,7 @@ def map_shards(function: Callable[[Item], Result], shards: Iterable[Item]) -> It
 
 
 def sandbox_workers(shards: int) -> int:
-    """Return how many sandbox workers each of `shards` concurrent shards should use."""
+    """Return how many sandbox workers each of `shards` concurrent shards should use; on a cluster, one a thread."""
+    if scheduler() is not None:
+        return 1
     return max(1, cores() // max(1, min(cores(), shards)))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.core import paths
+from pipeline.core import executor, paths
 from pipeline.core.errors import UserError
 from pipeline.data import batch_names, dvc_pointer, sightings
 from pipeline.diagnosis import machine, project_state, services
@@ -25,6 +25,7 @@ def examine() -> list[Check]:
         remedy = "correct it; `git diff params.yaml` shows what changed"
         return [*checks, Check("params.yaml", FAILED, str(error), remedy)]
     checks.append(ok("params.yaml", "sound"))
+    executor.use(params.compute.scheduler)
     checks.append(attempt("data", project_state.data, "`dvc pull data.dvc`, or docs/ingest.md"))
     return [
         *checks,
@@ -35,6 +36,7 @@ def examine() -> list[Check]:
         services.mlflow(),
         *services.mlflow_server(),
         attempt("search storage", lambda: services.search_storage(params), "tune.storage of params.yaml"),
+        *services.dask(),
     ]
 
 

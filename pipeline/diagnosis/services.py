@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import metadata
 
+from pipeline.core import cluster, executor
 from pipeline.core.errors import UserError
 from pipeline.diagnosis.check import FAILED, WARNING, Check, ok
 from pipeline.params.root import Params
@@ -90,3 +91,15 @@ def search_storage(params: Params) -> Check:
         remedy = "tune.storage of params.yaml; PostgreSQL's driver: `make install EXTRAS=postgres`"
         return Check("search storage", FAILED, str(error), remedy)
     return ok("search storage", f"{shown} answers")
+
+
+def dask() -> list[Check]:
+    """Look whether the cluster answers, and whether its workers are equal to this process; [] where none is named."""
+    address = executor.scheduler()
+    if address is None:
+        return []
+    try:
+        workers = cluster.check(address)
+    except UserError as error:
+        return [Check("dask", FAILED, str(error), "docs/cluster.md")]
+    return [ok("dask", f"{workers} workers at {address}")]

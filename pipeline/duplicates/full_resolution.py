@@ -15,7 +15,7 @@ from pipeline.core.errors import UserError
 from pipeline.data import shards
 from pipeline.duplicates import alignment, block_correlation, keypoints
 from pipeline.duplicates.frame_boxes import frame_box, inner_box
-from pipeline.images import sandbox
+from pipeline.images import sandbox, sandbox_chunks
 from pipeline.images.decode import decode_small
 from pipeline.images.grey import small_grey
 from pipeline.images.limits import Limits
@@ -58,7 +58,7 @@ class PairInspector:
 
         """
         measure = partial(_measure_pair, self.folder.absolute(), self.limits, min_pieces, max_differing)
-        outcomes = sandbox.run(measure, pairs, self.cost) if pairs else ()
+        outcomes = sandbox_chunks.run(measure, pairs, self.cost) if pairs else ()
         rows = [_row(one) for one in outcomes]
         return PairMeasures(*np.array(rows, dtype=np.float64).reshape(-1, _COLUMNS).T)
 

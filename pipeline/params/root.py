@@ -17,6 +17,7 @@ from pipeline.params.augment import Augment
 from pipeline.params.backbone import UNFREEZE_ALIASES, UNFREEZE_POINTS, Backbone
 from pipeline.params.catalog import Catalog
 from pipeline.params.checkpoint import Checkpoint
+from pipeline.params.compute import Compute
 from pipeline.params.dedupe import Dedupe
 from pipeline.params.embed import Embed
 from pipeline.params.evaluate import Evaluate, Policy
@@ -66,6 +67,7 @@ class Params(Section):
     reports: Reports
     monitor: Monitor
     ingest: Ingest
+    compute: Compute
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -7,30 +7,20 @@ Run     dvc repro embed
 """
 
 import logging
-from typing import Any
 
 from pipeline.core import paths
-from pipeline.core.backbone_table import FEATURES_FILE
-from pipeline.model import determinism, network
-from pipeline.model.features_file import FeaturesFile
-from pipeline.params.root import Params, load_params
-from pipeline.training import embedding_cache, packed_records
+from pipeline.model import determinism
+from pipeline.params.root import load_params
+from pipeline.training import embedding_cache, feature_extraction, packed_records
 
 _log = logging.getLogger(__name__)
-
-
-def embedder(params: Params) -> Any:
-    """Return what computes the features: the frozen backbone, or the file of features that params.yaml names."""
-    if params.backbone.name == FEATURES_FILE:
-        return FeaturesFile.open(params.backbone)
-    return embedding_cache.make_row_independent(network.embedder(params.backbone), params.embed.batch_size)
 
 
 def main() -> None:
     """Embed the packed pictures."""
     params = load_params()
     determinism.seed(params.seed)
-    model = embedder(params)
+    model = feature_extraction.embedder(params)
     cache = embedding_cache.EmbeddingCache(paths.EMBEDDINGS_CACHE, embedding_cache.recipe(model, params))
     pictures = 0
     for split in ("train", "val", "test"):

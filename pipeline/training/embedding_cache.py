@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pipeline.core import code_digests, files
-from pipeline.model import augment
 from pipeline.params.root import Params
-from pipeline.training import augmented_views, packed_records
+from pipeline.training import feature_extraction
 from pipeline.training.embeddings import Embeddings, write_index
-from pipeline.training.feature_shards import HALF, FeatureWriter, to_half
+from pipeline.training.feature_shards import HALF, FeatureWriter
 
 RETAINED_RECIPES = 3
 _PART_BYTES = 32 * 2**20  # of features in a file: the most that a killed run loses
@@ -122,7 +121,7 @@ def recipe(model: Any, params: Params) -> str:
     shape = (params.embed.batch_size, params.backbone.size, params.backbone.size, 3)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     contents = [f"{number:064x}" for number in range(len(noise))]
-    digest.update(compute_features(model, noise, contents, 1, params).tobytes())
+    digest.update(feature_extraction.compute_features(model, noise, contents, 1, params).tobytes())
     return digest.hexdigest()
 
 
@@ -140,101 +139,24 @@ def embed(model: Any, packed: Sequence[str], params: Params, cache: EmbeddingCac
         UserError: a feature is no finite number of float16's range.
 
     """
-    contents, keys, labels = _identities(packed)
+    listed = [feature_extraction.rows_of(file) for file in packed]
+    contents = [content for rows in listed for content in rows.contents]
+    keys = [key for rows in listed for key in rows.keys]
     writer = FeatureWriter(folder, (1 + params.embed.views, len(keys), model.output_shape[-1]))
     missing = cache.copy_to(writer, keys)
-    new = np.logical_or.reduce(missing, axis=0)
+    new = int(missing.any(axis=0).sum())
     unsaved = _Unsaved()
-    progress = f"embed {folder.name}: {new.sum()} of {len(new)} new"
     try:
-        with tqdm(total=int(new.sum()), desc=progress, unit="picture", disable=None, leave=False) as bar:
-            for rows, pictures in read_pictures(packed, new, params):
-                named = [contents[row] for row in rows]
-                for view in np.flatnonzero(missing[:, rows].any(axis=1)):
-                    vectors = to_half(compute_features(model, pictures, named, int(view), params))
-                    writer.put(rows, int(view), vectors)
-                    lacking = missing[view, rows]
-                    unsaved.add([keys[row] for row in rows[lacking]], int(view), vectors[lacking])
+        with tqdm(total=new, desc=f"embed {folder.name}: {new} of {len(keys)} new", disable=None, leave=False) as bar:
+            for part in feature_extraction.extract(model, feature_extraction.parts(listed, missing), params):
+                writer.put(part.rows, part.view, part.vectors)
+                lacking = missing[part.view, part.rows]
+                unsaved.add([keys[row] for row in part.rows[lacking]], part.view, part.vectors[lacking])
                 if unsaved.size >= _PART_BYTES:
                     unsaved.save(cache)
-                bar.update(len(rows))
+                bar.update(len(part.rows) if part.is_last else 0)
     finally:  # also of an interrupted run, which then continues from there
         unsaved.save(cache)
     writer.finish()
-    write_index(folder, contents, labels)
+    write_index(folder, contents, np.concatenate([rows.labels for rows in listed]))
     return Embeddings.load(folder)
-
-
-def _identities(packed: Sequence[str]) -> tuple[list[str], list[str], np.ndarray]:
-    """Return every row's content, key and label index, in stored order, without decoding a picture."""
-    contents, keys, labels = [], [], []
-    for row in packed_records.read(packed).as_numpy_iterator():
-        fields = tf.train.Example.FromString(row).features.feature
-        content = fields["sha256"].bytes_list.value[0]
-        contents.append(content.decode())
-        keys.append(hashlib.sha256(content + fields["picture"].bytes_list.value[0]).hexdigest())
-        labels.append(fields["label"].int64_list.value[0])
-    return contents, keys, np.array(labels, np.int64)
-
-
-def read_pictures(packed: Sequence[str], wanted: np.ndarray, params: Params) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the wanted rows' indices and pictures, uint8 (m, size, size, 3), in batches; other rows are not decoded."""
-    rows = tf.data.Dataset.zip((packed_records.read(packed), tf.data.Dataset.from_tensor_slices(wanted)))
-    chosen = rows.filter(lambda _row, want: want).map(
-        lambda row, _want: packed_records.parse(row, params.backbone.size)[0], num_parallel_calls=tf.data.AUTOTUNE
-    )
-    batches = chosen.batch(params.embed.batch_size).prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
-    indices = np.flatnonzero(wanted)
-    for start in range(0, len(indices), params.embed.batch_size):
-        yield indices[start : start + params.embed.batch_size], next(batches)
-
-
-def compute_features(
-    model: Any, pictures: np.ndarray, contents: Sequence[str], view: int, params: Params
-) -> np.ndarray:
-    """Return float32 (m, d) features of a view (0: clean) of m pictures, at most a batch.
-
-    A smaller batch is filled up by repeating its pictures, because the last bits of a picture's features depend on how
-    many are computed together (not on which ones, nor on their order).
-    """
-    full = [row % len(contents) for row in range(params.embed.batch_size)]
-    batch: Any = pictures[full]
-    if view:
-        named = [contents[row] for row in full]
-        draws = augmented_views.draw_views(named, view, params.augment, params.backbone.size, params.seed)
-        batch = augment.apply(batch, *draws)
-    features: np.ndarray = model.predict_on_batch(batch)[: len(contents)]
-    return features
-
-
-def make_row_independent(model: Any, batch_size: int) -> Any:
-    """Return the model; where a picture's features depend on its row in the batch, one that computes row by row.
-
-    They do on CPUs without AVX-512. On a GPU the last bits may differ in any case, so the model is returned unchanged.
-    """
-    if tf.config.list_logical_devices("GPU"):
-        return model
-    noise = np.random.default_rng(0).integers(0, 256, (batch_size, *model.input_shape[1:]), np.uint8)
-    first = model.predict_on_batch(noise)
-    shifts = sorted({1, batch_size // 2} - {0})
-    shifted = [model.predict_on_batch(np.roll(noise, shift, axis=0)) for shift in shifts]
-    same = all(np.array_equal(np.roll(first, shift, axis=0), rows) for shift, rows in zip(shifts, shifted, strict=True))
-    return model if same else _RowByRow(model)
-
-
-class _RowByRow:
-    """A model that computes its batches row by row."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-        self._rows = tf.function(
-            lambda pixels: tf.map_fn(lambda row: model(row[None], training=False)[0], pixels), input_signature=signature
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def predict_on_batch(self, batch: Any) -> np.ndarray:
-        """Return float32 (n, d) features of (n, size, size, 3) pixels."""
-        return np.asarray(self._rows(np.asarray(batch, np.float32)))

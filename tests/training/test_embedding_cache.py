@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline.core import code_digests
 from pipeline.model import determinism, network
-from pipeline.training import embedding_cache, packed_records
+from pipeline.training import embedding_cache, feature_extraction, packed_records
 from pipeline.training.embedding_cache import RETAINED_RECIPES, EmbeddingCache, recipe
 from tests.support import embeddings
 
@@ -48,7 +48,7 @@ class Counted:
 @pytest.fixture(scope="module")
 def embedder(small):
     determinism.seed(small.seed)
-    return embedding_cache.make_row_independent(network.embedder(small.backbone), BATCH)
+    return feature_extraction.make_row_independent(network.embedder(small.backbone), BATCH)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_other_pixels_or_another_content_are_embedded_again(embed, model, small,
 
 def test_what_is_kept_is_not_decoded(embed, model, small, pack, cache):
     no_picture = pack([("0" * 64, 0, b"no picture")])
-    _, keys, _ = embedding_cache._identities(no_picture)
+    keys = feature_extraction.rows_of(no_picture[0]).keys
     features = np.random.default_rng(0).integers(0, 2000, (3, 1, 1280)).astype("float32")
     cache.add(keys * 3, [0, 1, 2], features[:, 0])
     np.testing.assert_array_equal(embeddings.read(embed(model, no_picture, small, cache, "train")), features)
@@ -291,7 +291,7 @@ def test_a_pictures_bits_are_the_same_in_any_company_and_place(params, backbone_
     shrunk = other(params, "embed", batch_size=5).model_copy(
         update={"backbone": backbone_params(weights=str(weights_file), size=96)}
     )
-    model = embedding_cache.make_row_independent(network.embedder(shrunk.backbone), 5)
+    model = feature_extraction.make_row_independent(network.embedder(shrunk.backbone), 5)
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (1, 96, 96, 3), np.uint8)
 
@@ -300,7 +300,7 @@ def test_a_pictures_bits_are_the_same_in_any_company_and_place(params, backbone_
         contents = [f"{number:064x}" for number in rng.integers(1, 2**60, company)]
         pictures = np.insert(pictures, row, picture, axis=0)
         contents.insert(row, "a" * 64)
-        embedded = embedding_cache.compute_features(model, pictures, contents, view, shrunk)
+        embedded = feature_extraction.compute_features(model, pictures, contents, view, shrunk)
         assert embedded.shape == (company + 1, 1280)
         assert np.abs(embedded[row]).max() > 0.01  # not a dead network's
         return embedded[row].tobytes()
