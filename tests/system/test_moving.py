@@ -64,6 +64,7 @@ def count(project: Project, table: str) -> int:
         return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 -- our own names
 
 
+@pytest.mark.rare
 def test_temporary_experiments_are_in_the_projects_store(copy):
     for arguments in (
         ["config", "user.name", "t"],
