@@ -2,14 +2,15 @@
 
     python benchmarks/reviewing.py hour [--decisions 3600] [--pace 0.25] [--latency 100]
     python benchmarks/reviewing.py paint [--candidates 100000]
-    python benchmarks/reviewing.py sample [--rows 78] [--pace 0.25] [--queue suspicions]
+    python benchmarks/reviewing.py sample [--rows 78] [--pace 0.25] [--queue suspicions] [--truth tests/sample_truth.csv]
 
 hour     in a generated project. A decision every `pace` seconds, at most; each request takes `latency` ms longer, as to
          a server that is far away. A decision waited if its picture was not there when its turn came.
          The peer asks for one picture when the one before it is decided, as a plain page would.
 paint    in a generated project with so many suspicious labels, and, as the peer, with 100: milliseconds until the
          browser paints something, and until the first picture is there; medians of five loads.
-sample   in a project after `make run`: decides the first rows of a queue as tests/sample_truth.csv says.
+sample   in a project after `dvc repro audit`: decides the first rows of a queue as a csv of path, true_label says (empty:
+         drop the picture); its paths are those of the scrape.
 """
 
 import argparse
@@ -177,10 +178,10 @@ def generated(pictures: int, rows: int = 0) -> Iterator[None]:
         yield
 
 
-def sample(rows: int, pace: float, queue: str) -> None:
-    """Decide the first rows of a queue of the bundled sample as its truth says."""
+def sample(rows: int, pace: float, queue: str, truth_csv: Path) -> None:
+    """Decide the first rows of a queue as the truth says."""
     names = load_params().labels.names
-    with Path("tests/sample_truth.csv").open(encoding="utf-8", newline="") as opened:
+    with truth_csv.open(encoding="utf-8", newline="") as opened:
         truth = {row["path"]: row["true_label"] for row in csv.DictReader(opened)}
     seen = sightings.load(paths.SIGHTINGS).dropna(subset=["sha256"])
     true_label = {sha: truth[origin] for sha, origin in zip(seen["sha256"], seen["origin"], strict=True)}
@@ -208,13 +209,14 @@ def main() -> None:
     parser.add_argument("--pace", type=float, default=0.25)
     parser.add_argument("--latency", type=float, default=100.0)
     parser.add_argument("--queue", default="suspicions")
+    parser.add_argument("--truth", type=Path, default=Path("tests/sample_truth.csv"), metavar="CSV")
     arguments = parser.parse_args()
     if arguments.what == "hour":
         hour(arguments.decisions, arguments.pace, arguments.latency)
     elif arguments.what == "paint":
         paint(arguments.candidates)
     else:
-        sample(arguments.rows, arguments.pace, arguments.queue)
+        sample(arguments.rows, arguments.pace, arguments.queue, arguments.truth)
 
 
 if __name__ == "__main__":
