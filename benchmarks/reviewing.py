@@ -2,15 +2,15 @@
 
     python benchmarks/reviewing.py hour [--decisions 3600] [--pace 0.25] [--latency 100]
     python benchmarks/reviewing.py paint [--candidates 100000]
-    python benchmarks/reviewing.py sample [--rows 78] [--pace 0.25] [--queue suspicions] [--truth tests/sample_truth.csv]
+    python benchmarks/reviewing.py sample [--rows 78] [--pace 0.25] [--queue NAME] [--truth CSV]
 
 hour     in a generated project. A decision every `pace` seconds, at most; each request takes `latency` ms longer, as to
          a server that is far away. A decision waited if its picture was not there when its turn came.
          The peer asks for one picture when the one before it is decided, as a plain page would.
 paint    in a generated project with so many suspicious labels, and, as the peer, with 100: milliseconds until the
          browser paints something, and until the first picture is there; medians of five loads.
-sample   in a project after `dvc repro audit`: decides the first rows of a queue as a csv of path, true_label says (empty:
-         drop the picture); its paths are those of the scrape.
+sample   in a project after `dvc repro audit`: decides the first rows of a queue as a csv of path, true_label says
+         (empty: drop the picture); its paths are those of the scrape.
 """
 
 import argparse
