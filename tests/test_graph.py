@@ -32,7 +32,7 @@ LAYERS = (
     {"catalog", "evidence", "validation"},
     {"registry"},
     {"batch_scoring", "exporting", "promotion", "takedown", "tar_ingest", "tuning", "web_ingest"},
-    {"diagnosis", "model_import", "monitoring", "overview", "reports", "service"},
+    {"diagnosis", "garbage", "model_import", "monitoring", "overview", "reports", "service"},
     {"demo", "review"},
     {"cli", "stages"},
 )

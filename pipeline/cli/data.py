@@ -132,3 +132,30 @@ def merge(as_json: Json = False) -> None:
     project.check_root()
     merged = merging.merge()
     print_result(vars(merged), merged.lines(), as_json=as_json)
+
+
+@data_app.command("gc")
+def collect_garbage(
+    delete: Annotated[bool, typer.Option("--delete", help="Delete it. Without this, nothing is changed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List it, and delete nothing: the default.")] = False,
+    without_versions: Annotated[
+        bool, typer.Option("--without-versions", help="Nothing is registered: go by branches and tags alone.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List what nothing needs any more: caches, MLflow's bin and lost folders, DVC's objects. --delete deletes it.
+
+    What a registered version, or the ledger, needs to be rebuilt stays. Exit 1 if a part had to be left out.
+    """
+    if delete and dry_run:
+        raise typer.BadParameter("--delete and --dry-run exclude each other")
+    from pipeline.cli.terminal import project_params
+    from pipeline.data import project
+    from pipeline.garbage import collection, parts
+
+    project.check_root()
+    collected = collection.collect(project_params(), delete=delete, without_versions=without_versions)
+    document = parts.document(collected, deleted=delete)
+    print_result(document, parts.lines(collected, deleted=delete), as_json=as_json)
+    if document["problems"]:
+        raise typer.Exit(1)

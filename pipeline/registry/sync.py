@@ -59,7 +59,7 @@ def sync(register: Register | None = None) -> Report:
         records.append(published)
         if not published.complete and not _server_answers():
             down = published.problem
-        if published.complete and folder.parent == paths.RUNS and _is_obsolete(folder):
+        if published.complete and folder.parent == paths.RUNS and is_obsolete(folder):
             shutil.rmtree(folder)
             removed.append(published.record_id)
     return Report(records, _registration(register or partial(register_without_evidence, only_forward=True)), removed)
@@ -89,7 +89,8 @@ def _server_answers() -> bool:
     return True
 
 
-def _is_obsolete(folder: Path) -> bool:
+def is_obsolete(folder: Path) -> bool:
+    """Whether nothing but its publication needs a record any more: it has ended, and no training resumes it."""
     try:
         record = RunRecord.load(folder)
     except UserError:  # another process has just removed it

@@ -115,6 +115,13 @@ def _is_complete(run: Run, record: RunRecord) -> bool:
     return tags.get(_COMPLETE_TAG) == "true" and tags.get(_RESUMED_TAG, "0") == _resume_count(record)
 
 
+def is_published(client: MlflowClient, record: RunRecord) -> bool:
+    """Whether a record has ended, and MLflow has all of it, in any experiment. Nothing is written."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, filter_string=f"tags.`{ID_TAG}` = '{record.id}'")
+    return end_status(record)[0] is not None and any(_is_complete(run, record) for run in runs)
+
+
 def _resume_count(record: RunRecord) -> str:
     return str(record.document.get("resumed", 0))
 
