@@ -13,7 +13,8 @@ VARIABLES = {
     **dict.fromkeys(("POSTGRES_PASSWORD", "OPTUNA_PASSWORD"), "of-the-database"),
     **dict.fromkeys(("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"), "of-the-server"),
     **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"), "of-the-bucket"),
-    **{"S3_BUCKET": "team", "S3_ENDPOINT_URL": "https://s3.example.org"},
+    "S3_BUCKET": "team",
+    "S3_ENDPOINT_URL": "https://s3.example.org",
 }
 SERVICES = raw()["services"]
 KEYS = {
@@ -78,7 +79,9 @@ def test_the_documented_file_of_variables_is_complete_and_ignored(tmp_path):
     lines = block.replace("docker compose up", "echo docker compose up")
     subprocess.run(["bash", "-euc", lines], cwd=tmp_path, check=True, capture_output=True)
     made = variables_of_file((tmp_path / ".env").read_text(encoding="utf-8"))
-    required = {name for _, name, operator, _ in VARIABLE.findall(COMPOSE.read_text(encoding="utf-8")) if operator == "?"}
+    required = {
+        name for _, name, operator, _ in VARIABLE.findall(COMPOSE.read_text(encoding="utf-8")) if operator == "?"
+    }
     assert set(made) == required
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
     ignored = subprocess.run(["git", "check-ignore", "-q", ".env"], cwd=REPOSITORY, check=False)

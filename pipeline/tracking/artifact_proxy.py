@@ -34,8 +34,8 @@ def error_code(error: BaseException) -> str:
 
 def _advice(reason: str) -> str:
     return (
-        f"cannot use its store of artifacts ({reason.rstrip('.')[:300]}). Its administrator has to check the bucket and "
-        "the server's key (docs/operations.md); then run this again"
+        f"cannot use its store of artifacts ({reason.rstrip('.')[:300]}). Its administrator has to check the "
+        "bucket and the server's key (docs/operations.md); then run this again"
     )
 
 

@@ -24,7 +24,7 @@ class HttpService:
 
     def __init__(self, folder: Path, command: str, environment: Mapping[str, str], url: str) -> None:
         folder.mkdir()
-        self.url, self._folder, self._command, self._environment = url, folder, command, environment
+        self.url, self._folder, self._command, self.environment = url, folder, command, dict(environment)
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
@@ -36,7 +36,7 @@ class HttpService:
             self._process = subprocess.Popen(
                 words,
                 cwd=self._folder,
-                env=plain | self._environment,
+                env=plain | self.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -2,7 +2,6 @@
 
 import re
 import tarfile
-import time
 from pathlib import Path
 from shutil import copyfile, copytree, ignore_patterns
 
