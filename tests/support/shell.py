@@ -34,7 +34,7 @@ class Shell:
             plain | identity | {"PATH": path, "HOME": str(home), "DVC_NO_ANALYTICS": "1", "COLUMNS": "200"}
         )
 
-    def type(self, line: str) -> str:
+    def type(self, line: str, *, seconds: float = 900) -> str:
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", line],
             cwd=self.project.root,
@@ -42,7 +42,7 @@ class Shell:
             capture_output=True,
             text=True,
             check=False,
-            timeout=900,
+            timeout=seconds,
         )
         output = done.stdout + done.stderr
         assert done.returncode == 0, f"$ {line}\n{output[-6000:]}"

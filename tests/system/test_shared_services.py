@@ -25,6 +25,7 @@ from tests.support.tracking_helpers import finished
 pytestmark = [pytest.mark.slow, pytest.mark.rare]
 
 SECTION = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8").partition("## Shared services\n")[2]
+HOUR = 3600.0  # for a whole run on a busy machine
 METRICS = ("dedupe", "evaluate", "finetuned", "frozen", "validate")
 
 
@@ -100,7 +101,7 @@ def first(team, accounts, sample, tiny_weights) -> tuple[Project, str]:
     shell = team.shell(project, "ann")
     shell.type(f"git init -q --bare {team.origin} && git remote add origin {team.origin}")
     shell.type("git add -A && git commit -q -m 'The scrape'")
-    return project, shell.type(team.script("The first person"))
+    return project, shell.type(team.script("The first person"), seconds=HOUR)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def second(team, first) -> tuple[Project, str]:
     """The second person's clone after the documented lines, and what they printed."""
     folder = team.folder / "second"
     folder.mkdir()
-    output = team.shell(Project(folder), "bob").type(team.script("A second person"))
+    output = team.shell(Project(folder), "bob").type(team.script("A second person"), seconds=HOUR)
     return Project(folder / "nsfw"), output
 
 
