@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 ENTRY_TAG = "nsfw.entry"
+_LEDGER_TAG = "nsfw.ledger"  # of the model: the name of its ledger
 _VOID_TAG = "nsfw.void"
 _COUNT_TAG = "nsfw.entries"
 _SETTLE_ROUNDS = 20
@@ -147,7 +148,12 @@ def _counted(client: MlflowClient, model: str) -> int:
 def _make_ledger(client: MlflowClient, model: str) -> None:
     from mlflow.exceptions import MlflowException
 
-    with suppress(MlflowException):  # it exists already; other problems show when the entry is created
+    if or_none(lambda: client.get_registered_model(name_of(model))) is not None:
+        return
+    # On a server with passwords anybody may create a model, and owns it then. Who may not change `model` is refused
+    # here, before there is a ledger that would say that it is in production.
+    client.set_registered_model_tag(model, _LEDGER_TAG, name_of(model))
+    with suppress(MlflowException):  # another process was faster; other problems show when the entry is created
         client.create_registered_model(
             name_of(model),
             description=f"What was production of {model}, when and why: an entry a version. Written by `nsfw promote` "

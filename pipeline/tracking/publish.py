@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.tracking import server, store_address
+from pipeline.tracking import artifact_proxy, server, store_address
 from pipeline.tracking.jsonl import read_lines
 from pipeline.tracking.mlflow_facts import ID_TAG, PARENT_TAG, chunks, key, log_facts, milliseconds, run_tags
 from pipeline.tracking.run_record import ARTIFACTS, METRICS_FILE, RECORD_FILE, SYSTEM_FILE, RunRecord
@@ -68,7 +68,9 @@ _CREDENTIALS = {
 def describe(error: BaseException) -> str:
     """Return an error as a one-line message."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    if advice := _CREDENTIALS.get(str(getattr(error, "error_code", ""))):
+    if problem := artifact_proxy.problem(error):
+        return f"MLflow at {store_address.store_name()} {problem}"
+    if advice := _CREDENTIALS.get(artifact_proxy.error_code(error)):
         return f"MLflow at {store_address.store_name()} refused: {advice}"
     return lines[0][:300] if isinstance(error, Unreachable) else f"MLflow refused: {lines[0][:300]}"
 

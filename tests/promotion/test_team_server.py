@@ -70,6 +70,9 @@ def test_a_user_without_rights_promotes_nothing(guarded, makes, params, nsfw, mo
     assert "this user may not do that (HTTP 403)" in only_error(err)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     assert makes.production() is None
+    # Who may create models owns the ones she creates: a ledger of hers would have promoted it.
+    assert history(params).now.production is None
+    assert history(params).now.ledger.entries == ()
 
 
 def test_a_wrong_password_is_told_in_a_line(guarded, makes, params, nsfw, monkeypatch):

@@ -33,14 +33,15 @@ class Project:
     root: Path
     env: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *command: str, mlflow: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, mlflow: str | None = None, check: bool = True, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; its own interpreter comes first on PATH, as `make` sees to."""
         plain = plain_environment()
         ours = {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}", "DVC_NO_ANALYTICS": "1", "COLUMNS": "200"}
         server = {} if mlflow is None else {"MLFLOW_TRACKING_URI": mlflow}
-        done = subprocess.run(
-            command, cwd=self.root, env=plain | ours | self.env | server, capture_output=True, text=True, check=False
-        )
+        environment = plain | ours | self.env | server | dict(env or {})
+        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, f"{command}: {done.stdout[-3000:]}\n{done.stderr[-6000:]}"
         return done
 

@@ -1,17 +1,7 @@
 """Every line of README that a person types, typed in order; those that other tests type are named."""
 
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import tarfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from shutil import copyfile, copytree, ignore_patterns
 
@@ -19,7 +9,9 @@ import pytest
 import yaml
 
 from tests.support.foreign_models import network, save_tfjs
-from tests.support.system_helpers import REPOSITORY, Project, plain_environment
+from tests.support.ports import free_port
+from tests.support.shell import Shell
+from tests.support.system_helpers import REPOSITORY, Project
 
 pytestmark = pytest.mark.slow
 
@@ -86,83 +78,6 @@ def test_every_line_is_typed_here_or_elsewhere():
     for where in ELSEWHERE.values():
         file, _, words = where.partition(": ")
         assert words in (REPOSITORY / file).read_text(encoding="utf-8"), where
-
-
-class Shell:
-    """Types lines in a project, as a person does in its activated environment."""
-
-    def __init__(self, project: Project, home: Path) -> None:
-        self.project = project
-        home.mkdir()
-        program = home / "bin" / "nsfw"
-        program.parent.mkdir()
-        # The installed command would import this repository's package, not the project's.
-        code = "import sys; sys.path.insert(0, ''); from pipeline.cli.console import main; main()"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n', encoding="utf-8")
-        program.chmod(0o755)
-        plain = plain_environment()
-        identity = {
-            f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-        }
-        path = f"{program.parent}:{Path(sys.executable).parent}:{plain['PATH']}"
-        self.environment = (
-            plain | identity | {"PATH": path, "HOME": str(home), "DVC_NO_ANALYTICS": "1", "COLUMNS": "200"}
-        )
-
-    def type(self, line: str) -> str:
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", line],
-            cwd=self.project.root,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=900,
-        )
-        output = done.stdout + done.stderr
-        assert done.returncode == 0, f"$ {line}\n{output[-6000:]}"
-        assert "Traceback" not in output, f"$ {line}\n{output[-6000:]}"
-        return output
-
-    @contextmanager
-    def left_running(self, line: str, url: str) -> Iterator[None]:
-        """Type a line that does not end, until `url` answers, and end it afterwards."""
-        log = Path(self.environment["HOME"]) / "log.txt"
-        with log.open("wb") as opened:
-            process = subprocess.Popen(
-                ["bash", "-c", f"exec env {line}"],
-                cwd=self.project.root,
-                env=self.environment,
-                stdout=opened,
-                stderr=opened,
-                start_new_session=True,
-            )
-        try:
-            end = time.monotonic() + 300
-            while not answers(url):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < end, log.read_text()
-                time.sleep(0.5)
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=60)
-
-
-def answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=10).close()  # noqa: S310 -- our own server
-    except urllib.error.HTTPError as error:
-        return error.code < 500
-    except OSError:
-        return False
-    return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
