@@ -22,8 +22,8 @@ SCHEDULER = "DASK_SCHEDULER_ADDRESS"
 
 def use(scheduler: str | None) -> None:
     """Have this process, and those that it starts, use a cluster, unless the environment names another one."""
-    if scheduler is not None:
-        os.environ.setdefault(SCHEDULER, scheduler)
+    if scheduler is not None and not os.environ.get(SCHEDULER):
+        os.environ[SCHEDULER] = scheduler
 
 
 def scheduler() -> str | None:

@@ -60,8 +60,10 @@ def test_errors_are_those_of_the_function_after_the_results_before_it(on_cluster
 
 
 def test_a_shard_that_kills_its_workers_ends_in_this_process(on_cluster, caplog):
-    """Nannies start the workers again; the other shards are not affected."""
-    assert list(executor.map_shards(deadly_for_workers, [1, 2, 3, 4])) == [1, -2, 3, 4]
+    """Nannies start the workers again. Shards that waited at a worker that died may be blamed, and end here, too."""
+    results = list(executor.map_shards(deadly_for_workers, [1, 2, 3, 4]))
+    assert [abs(number) for number in results] == [1, 2, 3, 4]
+    assert results[1] == -2
     assert "it goes on in this process" in caplog.text
 
 
@@ -153,10 +155,9 @@ def test_an_address_that_nobody_answers_at_is_one_message(address, folder, monke
 
 
 def test_params_name_the_cluster_unless_the_environment_does(monkeypatch):
-    monkeypatch.delenv(executor.SCHEDULER, raising=False)
+    monkeypatch.setenv(executor.SCHEDULER, "")
     executor.use(None)
     assert executor.scheduler() is None
     executor.use("tcp://one:1")
     executor.use("tcp://two:2")
     assert executor.scheduler() == "tcp://one:1"
-    monkeypatch.delenv(executor.SCHEDULER)

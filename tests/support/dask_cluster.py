@@ -57,9 +57,11 @@ class DaskCluster:
         return process
 
     def add_workers(self, count: int = 2) -> None:
-        """Start workers of one thread, which nannies start again when they die."""
+        """Start workers of one thread, which nannies start again when they die; wait until they are there."""
         options = ["--nworkers", str(count), "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
         self.start("worker", self.address, *options, "--local-directory", str(self.logs / "space"))
+        log = self.logs / f"{len(self.processes) - 1}-worker.txt"
+        wait_until(lambda: log.read_text(errors="replace").count("Registered to:") >= count, self.logs)
 
     def stop_workers(self) -> None:
         """End all workers and their nannies."""

@@ -40,7 +40,7 @@ class Team:
 
     def __init__(self, folder: Path, services: SharedServices, bucket: Bucket, people: Key) -> None:
         self.folder, self.services, self.bucket, self.people = folder, services, bucket, people
-        self.origin = folder / "origin.git"
+        self.origin = folder / "nsfw.git"
         self.mlflow = f"http://127.0.0.1:{services.mlflow_port}"
 
     def script(self, title: str) -> str:
@@ -159,7 +159,7 @@ def test_a_push_without_rights_is_one_error_and_leaves_nothing(team, first, tmp_
     before = team.bucket.objects("dvc")
     copy = Project(tmp_path / "copy")
     shutil.copytree(project.root, copy.root, symlinks=True)
-    (copy.root / "data" / "slices.csv").write_text("sha256,slice\n", encoding="utf-8")
+    (copy.root / "data" / "slices.csv").write_text(f"sha256,slice\n{'0' * 64},at night\n", encoding="utf-8")
     copy.run("python", "-m", "dvc", "add", "--quiet", "data")
     nobody = team.bucket.user("nobody", None).variables
     refused = copy.run("python", "-m", "dvc", "push", "data.dvc", check=False, env=team.variables("ann") | nobody)
