@@ -29,6 +29,11 @@ def export(params: Params, job: Job, reference: str = "challenger") -> Export:
     return exporting.export(open_model(params, reference), params, job)
 
 
+# Of probabilities. The tiny trained model multiplies float32's errors: TensorFlow itself is off by 3.3e-5 from the same
+# network in float64.
+ROUNDING = 1e-4
+
+
 @pytest.fixture
 def limited(in_project):
     """The project's params with other limits."""
@@ -59,7 +64,7 @@ def test_the_folder_holds_the_model_and_all_that_its_users_need(in_project, nsfw
     assert sidecar["bytes"] == (out / "model.tflite").stat().st_size
     params = load_params()
     assert sidecar["parity"]["pictures"] == 24 == len(scoring.pictures_of("test", 32, params, 999)[0])
-    assert sidecar["parity"]["max_difference"] < 1e-5
+    assert sidecar["parity"]["max_difference"] < ROUNDING
     assert sidecar["parity"]["flips"] == {"label": 0, "decision": 0}
     assert 0 <= sidecar["threshold"] <= 1
 
@@ -78,7 +83,7 @@ def test_the_parity_is_with_the_numbers_that_serve(limited, tmp_path):
     run = formats.load("litert", tmp_path / "x" / "model.tflite")
     answers = np.concatenate([run(chunk.astype(np.float32)) for chunk in chunks])
     wanted = Decision(labels, (), done.sidecar["temperature"]).probabilities(raw)
-    np.testing.assert_allclose(answers, wanted, atol=1e-5)
+    np.testing.assert_allclose(answers, wanted, atol=ROUNDING)
     assert done.sidecar["temperature"] != 1.0
 
 

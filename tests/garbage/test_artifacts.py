@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from pipeline.garbage import artifacts
@@ -87,6 +88,7 @@ def test_folders_of_nothing_known_are_lost_and_others_are_not_touched(tmp_path):
 @pytest.fixture
 def filled(client, store):
     """A store with a version, a version that was deleted, and what died or was deleted beside them, by name."""
+    mlflow.set_tracking_uri(f"sqlite:///{store}")  # a version's model is looked up by the process' own address
     experiment = server.experiment_id(client)
     ids = {}
     client.create_registered_model("nsfw")
