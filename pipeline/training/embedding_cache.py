@@ -152,7 +152,7 @@ def embed(model: Any, packed: Sequence[str], params: Params, cache: EmbeddingCac
                 writer.put(part.rows, part.view, part.vectors)
                 lacking = missing[part.view, part.rows]
                 unsaved.add([keys[row] for row in part.rows[lacking]], part.view, part.vectors[lacking])
-                if unsaved.size >= _PART_BYTES:
+                if part.is_last and unsaved.size >= _PART_BYTES:
                     unsaved.save(cache)
                 bar.update(len(part.rows) if part.is_last else 0)
     finally:  # also of an interrupted run, which then continues from there
