@@ -33,17 +33,25 @@ SMALL: dict[str, dict[str, Any]] = {
     "pack": {"pictures_per_file": 4},
 }
 
+# Files that take two minutes and more: begun late, one of them runs alone while the other processes have nothing to do.
+LONG = {"test_finetune", "test_every_page", "test_worker", "test_team_server", "test_server", "test_backbones"}
 ALONE = {"test_search", "test_readme", "test_costly_client", "test_packaged_model"}  # of tests/system
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under `-n`, whole runs come first, as they take longest; files with a `timed` test last.
+    """Under `-n`, whole runs and then other LONG files come first; files with a `timed` test last.
 
     Such a test waits until the other process has ended its own, which would be long in the middle of whole runs.
     """
     if hasattr(config, "workerinput"):
         timed = {item.path for item in items if item.get_closest_marker("timed")}
-        items.sort(key=lambda item: 2 if item.path in timed else item.path.parent.name != "system")
+        items.sort(key=lambda item: _turn_of(item.path, timed))
+
+
+def _turn_of(file: Path, timed: set[Path]) -> int:
+    if file in timed:
+        return 3
+    return 0 if file.parent.name == "system" else 1 if file.stem in LONG else 2
 
 
 @pytest.hookimpl(optionalhook=True)
