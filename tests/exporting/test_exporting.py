@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +70,15 @@ def test_the_folder_holds_the_model_and_all_that_its_users_need(in_project, nsfw
     assert 0 <= sidecar["threshold"] <= 1
 
 
-def test_the_parity_is_with_the_numbers_that_serve(limited, tmp_path):
+def test_the_parity_is_with_the_numbers_that_serve(limited, tmp_path, monkeypatch):
     """The calibrated probabilities of the evidence, not those of the same graph run twice."""
     from pipeline.core import tables
     from pipeline.serving.decision import Decision
 
-    done = export(limited(), Job("litert", out=tmp_path / "x"))
+    version = open_model(limited(), "challenger")
+    warmer = replace(version.decision, temperature=1.7)  # whatever the calibration of the tiny model is
+    monkeypatch.setattr(type(version), "decision", warmer)
+    done = exporting.export(version, limited(), Job("litert", out=tmp_path / "x"))
     answers = tables.read_parquet(paths.EVIDENCE / "predictions.parquet")
     test = answers[answers["split"] == "test"].sort_values("sha256")
     labels = tuple(done.sidecar["labels"])
@@ -84,7 +88,7 @@ def test_the_parity_is_with_the_numbers_that_serve(limited, tmp_path):
     answers = np.concatenate([run(chunk.astype(np.float32)) for chunk in chunks])
     wanted = Decision(labels, (), done.sidecar["temperature"]).probabilities(raw)
     np.testing.assert_allclose(answers, wanted, atol=ROUNDING)
-    assert done.sidecar["temperature"] != 1.0
+    assert done.sidecar["temperature"] == 1.7
 
 
 def test_past_the_limit_nothing_is_written_and_exit_is_1(nsfw, limited, monkeypatch, tmp_path):
