@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,16 +71,25 @@ def check(address: str) -> int:
 
 def identity() -> dict[str, str]:
     """Return what must be equal in this process and on every worker, so that results are."""
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+        "code": _code_digest(),
+        "params.yaml": files.sha256_of(paths.PARAMS)[:12] if paths.PARAMS.is_file() else "none",
+    }
+
+
+@cache
+def _code_digest() -> str:
+    """Return the digest of the package as it was when this process first looked, before it imported more of it.
+
+    A worker that was started before an edit still computes by the old code, whatever lies in the shared folder now.
+    """
     package = Path(__file__).resolve().parents[1]
     code = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         code.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return {
-        "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
-        "code": code.hexdigest()[:12],
-        "params.yaml": files.sha256_of(paths.PARAMS)[:12] if paths.PARAMS.is_file() else "none",
-    }
+    return code.hexdigest()[:12]
 
 
 def can_start_processes() -> bool:

@@ -45,31 +45,36 @@ def hidden(names: frozenset[str]) -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-class _Hiding(importlib.abc.MetaPathFinder):
+class _NameFinder(importlib.abc.MetaPathFinder):
+    """Looks at a module's full name alone."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 -- the import system's signature
+        target: ModuleType | None = None,  # noqa: ARG002 -- the import system's signature
+    ) -> ModuleSpec | None:
+        return self.spec_of(fullname)
+
+    def spec_of(self, fullname: str) -> ModuleSpec | None:
+        """Return the module's spec; None: the next finder looks."""
+        raise NotImplementedError
+
+
+class _Hiding(_NameFinder):
     def __init__(self, names: frozenset[str]) -> None:
         self._names, self._thread = names, threading.get_ident()
 
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002 -- the import system's signature
-        target: ModuleType | None = None,  # noqa: ARG002
-    ) -> ModuleSpec | None:
+    def spec_of(self, fullname: str) -> None:
         if fullname in self._names and threading.get_ident() == self._thread:
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
-        return None
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder(_NameFinder):
     def __init__(self, name: str, context: Callable[[], AbstractContextManager[None]]) -> None:
         self._name, self._context = name, context
 
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002 -- the import system's signature
-        target: ModuleType | None = None,  # noqa: ARG002
-    ) -> ModuleSpec | None:
+    def spec_of(self, fullname: str) -> ModuleSpec | None:
         if fullname != self._name:
             return None
         sys.meta_path.remove(self)

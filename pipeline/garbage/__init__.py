@@ -1,1 +1,1 @@
-"""Garbage: caches, published records, MLflow's artifacts and DVC's objects that nothing kept needs."""
+"""Garbage: caches, published records, MLflow's artifacts and DVC's objects that nothing needs any more."""

@@ -1,6 +1,6 @@
 """What below .cache/ the workspace as it is does not use, and what made it can make again.
 
-What is asked of people, or of the network, is never such: decisions, records that MLflow has not got, what an ingest
+What came from people, or from the network, is never such: decisions, records that MLflow has not got, what an ingest
 from the web has fetched.
 """
 

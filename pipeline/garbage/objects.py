@@ -34,7 +34,7 @@ def plan(cache: Cache, needs: Sequence[VersionNeeds] | None, *, without_versions
 
 def _checked(needs: Sequence[VersionNeeds] | None, *, without_versions: bool) -> Sequence[VersionNeeds]:
     if needs is None:
-        raise UserError("what registered versions need is not known, as MLflow cannot be asked.")
+        raise UserError("what registered versions need is not known, as MLflow does not answer.")
     if not needs and not without_versions:
         raise UserError(
             "this MLflow store has no registered version. If yours are in another store, set MLFLOW_TRACKING_URI; if "
@@ -79,7 +79,7 @@ def _item(each: CacheObject) -> Item:
 
 
 def _check_lists(cache: Cache, named: Mapping[str, str], folders: Mapping[str, str]) -> None:
-    """Raise UserError if the files of a versioned folder, of one that is kept, are not known.
+    """Raise UserError if the files of a versioned folder that has to stay are not known.
 
     Outputs of stages are left out: `dvc repro` makes them again.
     """

@@ -25,5 +25,5 @@ def main() -> None:
     pictures = 0
     for split in ("train", "val", "test"):
         packed = packed_records.packed_files(paths.PACKED, split)
-        pictures += len(embedding_cache.embed(model, packed, params, cache, paths.EMBEDDINGS / split))
+        pictures += embedding_cache.embed(model, packed, params, cache, paths.EMBEDDINGS / split)
     _log.info("embed: %d pictures, each as it is and in %d views", pictures, params.embed.views)

@@ -1,6 +1,6 @@
 """What a server answers when it cannot use the bucket behind it: a matter of its administrator, not of the user.
 
-MLflow passes on what S3 says to the server (401, 403) as if it were about the person who asked, and closes the
+MLflow passes on what S3 says to the server (401, 403) as if it were about the person at the keyboard, and closes the
 connection in the middle of an upload that it cannot store.
 """
 

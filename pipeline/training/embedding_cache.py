@@ -23,7 +23,7 @@ from tqdm import tqdm
 from pipeline.core import code_digests, files
 from pipeline.params.root import Params
 from pipeline.training import feature_extraction
-from pipeline.training.embeddings import Embeddings, write_index
+from pipeline.training.embeddings import write_index
 from pipeline.training.feature_shards import HALF, FeatureWriter
 
 RETAINED_RECIPES = 3
@@ -125,8 +125,10 @@ def recipe(model: Any, params: Params) -> str:
     return digest.hexdigest()
 
 
-def embed(model: Any, packed: Sequence[str], params: Params, cache: EmbeddingCache, folder: Path) -> Embeddings:
-    """Write the features of a split's pictures, clean and in augmented views, from the cache or newly computed.
+def embed(model: Any, packed: Sequence[str], params: Params, cache: EmbeddingCache, folder: Path) -> int:
+    """Write the features of a split's pictures, clean and in augmented views; return how many pictures there are.
+
+    They come from the cache, or are newly computed.
 
     Args:
         model: from 0..255 pixels to features, as `network.embedder` makes it.
@@ -159,4 +161,4 @@ def embed(model: Any, packed: Sequence[str], params: Params, cache: EmbeddingCac
         unsaved.save(cache)
     writer.finish()
     write_index(folder, contents, np.concatenate([rows.labels for rows in listed]))
-    return Embeddings.load(folder)
+    return len(contents)

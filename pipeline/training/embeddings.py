@@ -25,9 +25,11 @@ _CHUNK = 4096  # rows
 
 
 class Vectors(Protocol):
-    """What holds vectors: `shape` is (views, rows, width)."""
+    """What holds vectors."""
 
-    shape: tuple[int, int, int]
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Views, rows, width."""
 
     def take(self, rows: Integers, view: Integers | int) -> npt.NDArray[np.float32]:
         """Return the vectors of `rows` (m) in one view, or each in its own (m): float32 (m, width)."""
@@ -55,7 +57,7 @@ class Embeddings:
     `rows` (n): the row of each picture, counted over all of `vectors`.
     """
 
-    vectors: tuple[Any, ...]  # of the protocol Vectors
+    vectors: tuple[Vectors, ...]
     rows: Integers
     sha256: np.ndarray
     label: np.ndarray
@@ -107,17 +109,17 @@ class Embeddings:
     @property
     def views(self) -> int:
         """How many vectors each picture has."""
-        return int(min(vectors.shape[0] for vectors in self.vectors))
+        return min(vectors.shape[0] for vectors in self.vectors)
 
     @property
     def width(self) -> int:
         """How many features a vector has."""
-        return int(self.vectors[0].shape[2])
+        return self.vectors[0].shape[2]
 
     def take(self, pictures: Integers, view: Integers | int) -> npt.NDArray[np.float32]:
         """Return the vectors of pictures (m, indices) in one view, or each in its own (m): float32 (m, width)."""
         if len(self.vectors) == 1:
-            return np.asarray(self.vectors[0].take(self.rows[pictures], view))
+            return self.vectors[0].take(self.rows[pictures], view)
         rows = self.rows[pictures]
         starts = np.cumsum([0, *(vectors.shape[1] for vectors in self.vectors)])
         number = np.searchsorted(starts, rows, side="right") - 1

@@ -108,7 +108,7 @@ class FeatureWriter:
     """Writes a folder's vectors, in any order; those that are never written are zero."""
 
     def __init__(self, folder: Path, shape: tuple[int, int, int]) -> None:
-        """Make the files, each of 64 MiB at most (or of one row), in the place of those that were there."""
+        """Make the files, each of 64 MiB at most (or of one row), and delete those that were there."""
         folder.mkdir(parents=True, exist_ok=True)
         for path in (*folder.glob(_PATTERN), folder / _DIGESTS):
             path.unlink(missing_ok=True)

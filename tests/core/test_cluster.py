@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
@@ -79,6 +81,25 @@ def test_other_versions_are_named(on_cluster, monkeypatch):
     monkeypatch.setattr(cluster, "_version", lambda package: "1.0")
     with pytest.raises(UserError, match=r"numpy \d\S+ instead of 1\.0"):
         list(executor.map_shards(sleepy, [0.0]))
+
+
+def test_workers_that_were_started_before_an_edit_are_refused(tmp_path):
+    """What lies in the shared folder now is the same for both: what counts is the code that the worker runs."""
+    ignored = shutil.ignore_patterns("weights", "__pycache__")
+    shutil.copytree(REPOSITORY / "pipeline", tmp_path / "pipeline", ignore=ignored)
+    shutil.copyfile(REPOSITORY / "params.yaml", tmp_path / "params.yaml")
+    with DaskCluster(tmp_path, tmp_path / "logs", python_path=tmp_path) as dask:
+        dask.add_workers(1)
+        program = f"from pipeline.core import cluster; print(cluster.check({dask.address!r}))"
+
+        def look() -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-c", program]
+            return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+        assert look().stdout == "1\n"
+        with (tmp_path / "pipeline/core/files.py").open("a", encoding="utf-8") as opened:
+            opened.write("ANOTHER = 1\n")
+        assert "differs from this process: code " in look().stderr
 
 
 def test_workers_that_may_have_no_children_are_refused(folder, tmp_path, monkeypatch):

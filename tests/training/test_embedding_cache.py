@@ -10,6 +10,7 @@ from pipeline.core import code_digests
 from pipeline.model import determinism, network
 from pipeline.training import embedding_cache, feature_extraction, packed_records
 from pipeline.training.embedding_cache import RETAINED_RECIPES, EmbeddingCache, recipe
+from pipeline.training.embeddings import Embeddings
 from tests.support import embeddings
 
 VIEWS = 2
@@ -85,7 +86,11 @@ def embed(tmp_path):
     """Embed a split's files into a new folder."""
 
     def run(model, packed, params, cache, split):
-        return embedding_cache.embed(model, packed, params, cache, tmp_path / os.urandom(8).hex() / split)
+        folder = tmp_path / os.urandom(8).hex() / split
+        count = embedding_cache.embed(model, packed, params, cache, folder)
+        embedded = Embeddings.load(folder)
+        assert count == len(embedded)
+        return embedded
 
     return run
 
