@@ -19,13 +19,15 @@ def main() -> None:
         print(f"usage: python -m pipeline {{{','.join(names)}}}", file=sys.stderr)
         sys.exit(2)
     tensorflow_log.silence()
-    import_hooks.speed_up_keras()
+    import_hooks.speed_up_imports()
     errors.run(lambda: _run(sys.argv[1]))
 
 
 def _run(stage: str) -> None:
     executor.use(load_params().compute.scheduler)
-    import_module(f"pipeline.stages.{stage}").main()
+    with import_hooks.uncollected():
+        module = import_module(f"pipeline.stages.{stage}")
+    module.main()
 
 
 if __name__ == "__main__":

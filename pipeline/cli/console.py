@@ -125,5 +125,5 @@ def main() -> None:
     import logging
 
     tensorflow_log.silence()
-    import_hooks.speed_up_keras()
+    import_hooks.speed_up_imports()
     run(app, level=logging.WARNING)

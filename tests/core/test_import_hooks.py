@@ -1,5 +1,6 @@
 """Imports within a context manager, and Keras without the libraries that it does not need."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -59,7 +60,7 @@ def test_keras_is_imported_without_plots_and_scikit_learn_that_work_later(first)
     program = f"""
 import sys
 from pipeline.core import import_hooks
-import_hooks.speed_up_keras()
+import_hooks.speed_up_imports()
 import {first}, keras, tensorflow
 print(sorted({{"matplotlib", "sklearn", "scipy.stats"}} & set(sys.modules)))
 print(keras.Sequential([keras.layers.Dense(2)])(tensorflow.zeros((1, 3))).shape)
@@ -67,3 +68,31 @@ import matplotlib.pyplot, sklearn.linear_model
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n(1, 2)\n"
+
+
+def test_what_an_import_creates_is_not_collected_then_or_later(module):
+    with import_hooks.uncollected():
+        assert not gc.isenabled()
+        with import_hooks.uncollected():
+            held = [[] for _ in range(1000)]
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert not {id(one) for one in held} & {id(one) for one in gc.get_objects()}
+    with pytest.raises(ZeroDivisionError), import_hooks.uncollected():
+        1 / 0  # noqa: B018
+    assert gc.isenabled()
+
+
+def test_garbage_is_collected_after_a_fast_import():
+    program = """
+import gc, weakref
+from pipeline.core import import_hooks
+import_hooks.speed_up_imports()
+import pandas
+class Node: pass
+one = Node(); one.itself = one; seen = weakref.ref(one); del one
+gc.collect()
+print(gc.isenabled(), gc.get_freeze_count() > 10_000, seen() is None)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True True\n"
