@@ -3,11 +3,11 @@
 Run     python benchmarks/size.py --pictures cifar10.tar.xz --sizes 30000 100000 300000
 Expect  no stage above 3 GB, none that grows faster than the number of pictures to the power of 1.15.
 
-PICTURES is an archive of `{train,test}/<class>/*.jpg`; CIFAR-10 has 60,000. Beyond those, variants of each (mirrored,
-turned, darker, cropped) are pictures of their own: dedupe is measured with near copies, and the stages after it go on
-with `dedupe.near: false`, which keeps them. Each size is a project of its own in --work, made by the commands that a
-person types. `finetune` is one pass of the frozen network, for `evaluate` (of the test set, a tenth) and `nsfw score`
-(of all files); last, DVC takes the outputs into its cache (`dvc commit`), and `dvc repro` has nothing to do.
+PICTURES is an archive of `{train,test}/<class>/*.jpg`; CIFAR-10 has 60,000. Four variants of each (mirrored, turned,
+darker, cropped) are pictures of their own at every size: dedupe is measured with near copies, and the stages after it
+go on with `dedupe.near: false`, which keeps them. Each size is a project of its own in --work, made by the commands
+that a person types. `finetune` is one pass of the frozen network, for `evaluate` (of the test set, a tenth) and
+`nsfw score` (of all files); last, `dvc commit` caches the outputs, and `dvc repro` has nothing to do.
 
 A line of JSON a stage and size: pictures a second, CPU seconds of all its processes, the largest memory of one process
 and of all together (MiB, sampled), MiB of its outputs; last the exponents of CPU time, a straight line by least squares
@@ -73,10 +73,10 @@ def write_pictures(archive: Path, folder: Path, count: int) -> list[str]:
                 contents[member.name] = opened.extractfile(member).read()  # type: ignore[union-attr]
     order = np.random.default_rng(0).permutation(len(names))
     for number in range(count):
-        name = names[order[number % len(names)]]
+        name = names[order[number // len(VARIANTS)]]
         label = name.split("/")[1]
         classes.add(label)
-        variant = VARIANTS[number // len(names)]
+        variant = VARIANTS[number % len(VARIANTS)]
         (folder / label).mkdir(parents=True, exist_ok=True)
         with Image.open(io.BytesIO(contents[name])) as image:
             variant(image.convert("RGB")).save(folder / label / f"{number:06d}.png", compress_level=1)

@@ -1,6 +1,7 @@
 """Fixtures of all tests: a random generator, a small project, the `nsfw` command, a small disk, a browser."""
 
 import fcntl
+import gc
 import os
 import shutil
 import subprocess
@@ -17,12 +18,14 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from pipeline.core import import_hooks
 from tests.support.trained_project import in_project, project_copy, trained_project
 
 __all__ = ["in_project", "project_copy", "trained_project"]  # fixtures
 
 ROOT = Path(__file__).parents[1]
 
+import_hooks.speed_up_imports()
 settings.register_profile("untimed", deadline=None)  # a busy machine makes no test wrong
 settings.load_profile("untimed")
 
@@ -46,6 +49,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         timed = {item.path for item in items if item.get_closest_marker("timed")}
         items.sort(key=lambda item: _turn_of(item.path, timed))
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector disregard what collecting created: it lives as long as the process, and takes long."""
+    gc.collect()
+    gc.freeze()
 
 
 def _turn_of(file: Path, timed: set[Path]) -> int:
