@@ -52,9 +52,10 @@ run: install
 
 # All tests, slow ones too, in three processes, as two leave 30 % of two cores idle: many tests wait for a server or a
 # process. A plain `pytest` runs the fast ones in one. None of these and their children has a core to itself: a second
-# thread of OpenBLAS spins there, and `audit` takes 14.6 s of CPU time instead of 2.2.
+# thread of OpenBLAS spins there, and `audit` takes 14.6 s of CPU time instead of 2.2. `coverage report` lists the lines
+# that no test has run.
 test: install
-	OPENBLAS_NUM_THREADS=1 pytest -m "not rare" -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
+	OPENBLAS_NUM_THREADS=1 pytest -m "not rare" -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
 
 lint: install
 	ruff check .

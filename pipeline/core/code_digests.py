@@ -8,7 +8,6 @@ messages of user errors, imports for type checkers.
 
 import ast
 import hashlib
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +22,7 @@ RESULT_NEUTRAL = {
     "pipeline.core.executor": "the same items in the same order, on however many processes",
     "pipeline.core.files": "files written whole or not at all, and SHA-256: the same bytes",
     "pipeline.core.git": "runs git, for lineage",
-    "pipeline.core.import_hooks": "leaves out what nothing here calls",
+    "pipeline.core.import_hooks": "leaves out what nothing here calls; when garbage is collected",
     "pipeline.core.paths": "locations of files: dvc.yaml names each as a dep or an out",
     "pipeline.core.processes": "worker processes end with their parent",
     "pipeline.core.tensorflow_log": "keeps TensorFlow's messages off the screen",
@@ -66,16 +65,9 @@ def closure(*roots: str, through_neutral: bool = True) -> set[str]:
     return reached
 
 
-@cache
 def imports(module: str) -> frozenset[str]:
     """Return the modules of the project that a module imports directly: in functions too, but not for types only."""
-    names: set[str] = set()
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(name for name in names if name.partition(".")[0] == PACKAGE.name and module_file(name).is_file())
+    return module_facts(module)[0]
 
 
 def module_file(module: str) -> Path:
@@ -83,15 +75,25 @@ def module_file(module: str) -> Path:
     return PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
 
 
-@cache
 def module_digest(module: str) -> str:
     """Return the sha256 of a module's syntax tree, without what cannot change a result."""
-    return hashlib.sha256("".join(_canonical(_tree(module))).encode()).hexdigest()
+    return module_facts(module)[1]
 
 
-def _tree(module: str) -> ast.Module:
-    tree: ast.Module = _ResultCode().visit(ast.parse(module_file(module).read_text(encoding="utf-8")))
-    return tree
+@cache
+def module_facts(module: str) -> tuple[frozenset[str], str]:
+    """Return `imports` and `module_digest` of a module."""
+    tree = _ResultCode().visit(ast.parse(module_file(module).read_text(encoding="utf-8")))
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    imported = (name for name in names if name.partition(".")[0] == PACKAGE.name and module_file(name).is_file())
+    text: list[str] = []
+    _write_canonical(tree, text)
+    return frozenset(imported), hashlib.sha256("".join(text).encode()).hexdigest()
 
 
 class _ResultCode(ast.NodeTransformer):
@@ -119,19 +121,20 @@ def _is_logger(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in _LOGGERS
 
 
-def _canonical(node: object) -> Iterator[str]:
-    """Yield a tree as text without its empty fields, so that every version of Python gives the same."""
+def _write_canonical(node: object, text: list[str]) -> None:
+    """Append a tree to a text without its empty fields, so that every version of Python gives the same."""
     if isinstance(node, ast.AST):
-        yield f"{type(node).__name__}("
-        for name, value in ast.iter_fields(node):
+        text.append(f"{type(node).__name__}(")
+        for name in node._fields:
+            value = getattr(node, name, None)
             if value is not None and value != []:
-                yield f"{name}="
-                yield from _canonical(value)
-        yield ")"
+                text.append(f"{name}=")
+                _write_canonical(value, text)
+        text.append(")")
     elif isinstance(node, list):
-        yield "["
+        text.append("[")
         for item in node:
-            yield from _canonical(item)
-        yield "]"
+            _write_canonical(item, text)
+        text.append("]")
     else:
-        yield f"{node!r},"
+        text.append(f"{node!r},")

@@ -14,7 +14,6 @@ MODULES = sorted(
     for path in code_digests.PACKAGE.rglob("*.py")
     if path.name != "__init__.py"
 )
-OF_STAGES = code.lists(None)
 
 FIT = '''
 """What fits."""
@@ -43,6 +42,12 @@ def fit(x: int) -> int:
 '''
 
 
+@pytest.fixture(scope="module")
+def of_stages():
+    """Each stage's list."""
+    return code.lists(None)
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package of four modules, of which `errors` changes no result; returns a function that rewrites one of them."""
@@ -53,14 +58,12 @@ def package(tmp_path, monkeypatch):
 
     def write(module: str, text: str) -> None:
         (root / f"{module}.py").write_text(textwrap.dedent(text))
-        code_digests.imports.cache_clear()
-        code_digests.module_digest.cache_clear()
+        code_digests.module_facts.cache_clear()
 
     for module, text in {"fit": FIT, "errors": "import pipeline.typed\n", "late": "twice = abs\n", "typed": ""}.items():
         write(module, text)
     yield write
-    code_digests.imports.cache_clear()
-    code_digests.module_digest.cache_clear()
+    code_digests.module_facts.cache_clear()
 
 
 def test_a_list_holds_what_runs_and_no_plumbing(package):
@@ -116,9 +119,9 @@ def test_a_comment_a_docstring_and_a_log_line_anywhere_change_no_digest(module, 
     assert edited != _text(module)
     before = code_digests.module_digest(module)
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: edited)
-    code_digests.module_digest.cache_clear()
+    code_digests.module_facts.cache_clear()
     after = code_digests.module_digest(module)
-    code_digests.module_digest.cache_clear()
+    code_digests.module_facts.cache_clear()
     assert after == before
 
 
@@ -161,16 +164,16 @@ def _text(module: str) -> str:
     return code_digests.module_file(module).read_text(encoding="utf-8")
 
 
-def test_each_stage_lists_itself_and_register_what_serves():
-    for stage, listed in OF_STAGES.items():
+def test_each_stage_lists_itself_and_register_what_serves(of_stages):
+    for stage, listed in of_stages.items():
         assert any(line.startswith(f"pipeline.stages.{stage} ") for line in listed)
         assert listed == sorted(listed)
-    names = {line.split()[0] for line in OF_STAGES["register"]}
+    names = {line.split()[0] for line in of_stages["register"]}
     assert closure("pipeline.serving.pyfunc_model") - {name for name in MODULES if is_result_neutral(name)} <= names
     assert not any(name.startswith(("pipeline.service", "pipeline.cli")) for name in names)
 
 
-def test_the_weights_file_is_listed_by_its_content(tmp_path):
+def test_the_weights_file_is_listed_by_its_content(of_stages, tmp_path):
     weights = tmp_path / "a.h5"
     listed = []
     for content in (b"one", b"two"):
@@ -178,4 +181,4 @@ def test_the_weights_file_is_listed_by_its_content(tmp_path):
         listed.append(code.lists(str(weights)))
     changed = {stage for stage in listed[0] if listed[0][stage] != listed[1][stage]}
     assert changed == {"embed", "train", "cross_fit"}  # each builds the backbone
-    assert code.lists("imagenet") == code.lists(None) == OF_STAGES
+    assert code.lists("imagenet") == code.lists(None) == of_stages

@@ -17,6 +17,7 @@ from tests.support.ports import answers, free_port
 from tests.support.postgres_server import PostgresServer
 
 SCRIPTS = Path(sys.executable).parent
+FORWARDER = Path(__file__).with_name("tcp_forwarder.py")
 
 
 class HttpService:
@@ -60,11 +61,14 @@ class HttpService:
 
 
 class SharedServices:
-    """PostgreSQL, a stand-in for S3, and MLflow's server, as compose.yaml says, with the variables of a `.env`."""
+    """PostgreSQL, a stand-in for S3, and MLflow's server, as compose.yaml says, with the variables of a `.env`.
+
+    The stand-in has its data in memory; `s3_address`, what clients connect to, can be killed without losing them.
+    """
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
         self.folder = folder
-        self.mlflow_port, self.s3_port = free_port(), free_port()
+        self.mlflow_port, self.s3_port, self._s3_inner_port = free_port(), free_port(), free_port()
         database_folder = folder / "postgres"
         database_folder.mkdir()
         self._document = interpolated({**variables, "S3_ENDPOINT_URL": f"http://127.0.0.1:{self.s3_port}"})
@@ -72,7 +76,9 @@ class SharedServices:
         self.postgres = PostgresServer(
             database_folder, user=image["POSTGRES_USER"], password=image["POSTGRES_PASSWORD"]
         )
-        self.s3 = self._http("s3", f"http://127.0.0.1:{self.s3_port}/moto-api/")
+        self.s3 = self._http("s3", f"http://127.0.0.1:{self._s3_inner_port}/moto-api/")
+        forward = f"{sys.executable} {FORWARDER} {self.s3_port} {self._s3_inner_port}"
+        self.s3_address = HttpService(folder / "s3_address", forward, {}, f"http://127.0.0.1:{self.s3_port}/moto-api/")
         self.mlflow = self._http("mlflow", f"http://127.0.0.1:{self.mlflow_port}/health")
         (folder / "mlflow" / "basic_auth.ini").write_text(self.on_loopback(self._content("basic_auth")))
 
@@ -90,7 +96,7 @@ class SharedServices:
             "@postgres:5432/": f"@127.0.0.1:{self.postgres.port}/",
             "--host 0.0.0.0": "--host 127.0.0.1",
             "--port 5000": f"--port {self.mlflow_port}",
-            "--port 9000": f"--port {self.s3_port}",
+            "--port 9000": f"--port {self._s3_inner_port}",
             "127.0.0.1:5000": f"127.0.0.1:{self.mlflow_port}",
             "127.0.0.1:9000": f"127.0.0.1:{self.s3_port}",
             "127.0.0.1:5432": f"127.0.0.1:{self.postgres.port}",
@@ -122,5 +128,5 @@ class SharedServices:
         ).returncode
 
     def stop(self) -> None:
-        for service in (self.mlflow, self.s3, self.postgres):
+        for service in (self.mlflow, self.s3_address, self.s3, self.postgres):
             service.kill()

@@ -76,6 +76,7 @@ def team() -> Iterator[Team]:
         services = SharedServices(folder, variables)
         try:
             services.s3.start()
+            services.s3_address.start()
             bucket = Bucket(f"http://127.0.0.1:{services.s3_port}")
             services.mlflow.environment |= bucket.user("server", "mlflow").variables
             services.start_postgres()
@@ -248,3 +249,33 @@ def test_a_search_has_a_database_of_its_own(team, first, tmp_path):
         assert connection.execute("SELECT count(*) FROM trials").fetchone() == (1,)
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
         psycopg.connect(f"{address}/mlflow")
+
+
+@pytest.fixture(scope="module")
+def team_project(built, tmp_path_factory) -> Project:
+    """A project that has everything before training."""
+    project = Project(tmp_path_factory.mktemp("team") / "project")
+    shutil.copytree(built[0], project.root, symlinks=True)
+    return project
+
+
+@pytest.mark.parametrize("name", ["mlflow", "postgres", "s3_address"])
+def test_a_service_that_is_killed_in_the_middle_of_a_rebuild_costs_one_message_a_run(team, accounts, team_project, name):
+    service = getattr(team.services, name)
+    start = team.services.start_postgres if name == "postgres" else service.start
+    project, ann = team_project, team.variables("ann")
+    project.change("train", l2=[0.001, 0.002, 0.003][["mlflow", "postgres", "s3_address"].index(name)])
+    try:
+        output = project.repro_until("INFO train epoch 1/", service.kill, mlflow=team.mlflow, env=ann)
+    finally:
+        start()
+    assert "Traceback" not in output
+    assert not re.search("first password|people-secret", output)
+    problems = [line for line in output.splitlines() if line.startswith("WARNING") and "`nsfw sync`" in line]
+    assert len(problems) == 3, output  # train, finetune, register
+    assert project.run("python", "-m", "dvc", "status", "--json", env=ann).stdout.strip() == "{}"
+
+    synced = json.loads(project.nsfw("sync", "--json", mlflow=team.mlflow, env=ann).stdout)
+    assert synced["problems"] == []
+    assert all(record["complete"] for record in synced["records"])
+    assert not synced["registration"]["pending"]
