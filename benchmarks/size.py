@@ -87,8 +87,8 @@ class Usage(threading.Thread):
     """Samples a process and its children, ended ones included.
 
     Attributes:
-        of_one: the largest memory of one process, in MiB.
-        of_all: the largest memory of all together, in MiB.
+        of_one: the largest memory of one process, in MiB, pages that it shares included.
+        of_all: the largest memory of all together, in MiB, each shared page once.
         cpu: the CPU seconds of each process, when it was last seen.
 
     """
@@ -102,12 +102,14 @@ class Usage(threading.Thread):
         """Sample until the end."""
         while not self.ended.wait(0.3):
             with suppress(psutil.Error):
-                each = []
+                proportional = 0.0
                 for process in [self.root, *self.root.children(recursive=True)]:
                     with suppress(psutil.Error):
-                        each.append(process.memory_full_info().pss / 2**20)
+                        memory = process.memory_full_info()
+                        self.of_one = max(self.of_one, memory.rss / 2**20)
+                        proportional += memory.pss / 2**20
                         self.cpu[process] = sum(process.cpu_times()[:2])
-                self.of_one, self.of_all = max(self.of_one, *each), max(self.of_all, sum(each))
+                self.of_all = max(self.of_all, proportional)
 
 
 def measured(project: Path, *command: str) -> dict[str, float]:
