@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,13 +37,17 @@ class Project:
         self, *command: str, mlflow: str | None = None, check: bool = True, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; its own interpreter comes first on PATH, as `make` sees to."""
-        plain = plain_environment()
-        ours = {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}", "DVC_NO_ANALYTICS": "1", "COLUMNS": "200"}
-        server = {} if mlflow is None else {"MLFLOW_TRACKING_URI": mlflow}
-        environment = plain | ours | self.env | server | dict(env or {})
+        environment = self.environment(mlflow, env)
         done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, f"{command}: {done.stdout[-3000:]}\n{done.stderr[-6000:]}"
         return done
+
+    def environment(self, mlflow: str | None = None, env: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The variables of a command in the project."""
+        plain = plain_environment()
+        ours = {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}", "DVC_NO_ANALYTICS": "1", "COLUMNS": "200"}
+        server = {} if mlflow is None else {"MLFLOW_TRACKING_URI": mlflow}
+        return plain | ours | self.env | server | dict(env or {})
 
     def nsfw(self, *arguments: str, **more) -> subprocess.CompletedProcess[str]:
         """Run this copy's `nsfw` (the installed one would import the repository's package)."""
@@ -52,6 +56,26 @@ class Project:
     def repro(self, *arguments: str, **more) -> subprocess.CompletedProcess[str]:
         """Run `dvc repro`."""
         return self.run("python", "-m", "dvc", "repro", *arguments, **more)
+
+    def repro_until(self, line: str, act: Callable[[], None], env: Mapping[str, str]) -> str:
+        """Run `dvc repro` to its end, and do something as soon as it prints this line; return all that it printed."""
+        output = []
+        with subprocess.Popen(
+            ["python", "-m", "dvc", "repro"],
+            cwd=self.root,
+            env=self.environment(env=env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            for printed in process.stdout:
+                output.append(printed)
+                if line in printed:
+                    act()
+        assert process.returncode == 0, "".join(output)
+        assert any(line in printed for printed in output), "".join(output)
+        return "".join(output)
 
     def ran(self, done: subprocess.CompletedProcess[str]) -> list[str]:
         """The stages that a `dvc repro` ran, or would run."""
@@ -72,7 +96,7 @@ class Project:
 
 
 def copy_source(root: Path) -> None:
-    """Copy what git would take along, but for the bundled sample and backbone."""
+    """Copy what git would take along, but for the bundled sample and backbone, and what Python has compiled of it."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "-c", "-o", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, check=True
     )
@@ -80,7 +104,10 @@ def copy_source(root: Path) -> None:
         source = REPOSITORY / name
         if source.is_file() and not name.startswith((".dvc/sample/", "pipeline/model/weights/", "tests/")):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, root / name)
+            shutil.copy2(source, root / name)  # of the same time: otherwise Python compiles it anew
+    for compiled in (REPOSITORY / "pipeline").rglob("__pycache__"):
+        half_written = shutil.ignore_patterns("*.pyc.*")
+        shutil.copytree(compiled, root / compiled.relative_to(REPOSITORY), ignore=half_written)
 
 
 SAVE_WEIGHTS = """
