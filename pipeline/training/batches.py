@@ -38,33 +38,49 @@ def from_embeddings(
 
 @dataclass(frozen=True)
 class Source:
-    """A split's packed pictures: streamed from `files`, or `decoded` (pictures uint8 (n, s, s, 3), labels (n))."""
+    """A split's packed pictures.
+
+    Attributes:
+        files: where they are streamed from, unless they are decoded.
+        pictures: how many there are.
+        size: of a picture, in pixels.
+        decoded: pictures, uint8 (n, size, size, 3), and labels, int64 (n).
+
+    """
 
     files: tuple[str, ...]
     pictures: int
     size: int
-    decoded: tuple[Any, Any] | None
+    decoded: tuple[np.ndarray, np.ndarray] | None
 
     @classmethod
     def open(cls, files: Sequence[str], pictures: int, size: int, memory_mb: int) -> "Source":
         """Decode the pictures now if they fit into `memory_mb` MiB, which is faster than decoding them every epoch."""
         decoded = None
         if packed_records.fit_in_memory(pictures, size, memory_mb):
-            parts = list(packed_records.pictures(files, size, 256))
-            decoded = tf.concat([part[0] for part in parts], 0), tf.concat([part[1] for part in parts], 0)
+            decoded = packed_records.decoded(files, pictures, size)
         return cls(tuple(files), pictures, size, decoded)
 
     def rows(self, rng: np.random.Generator, skip: int, batch_size: int) -> Any:
         """Return batches of (pictures uint8, labels) in an order drawn from `rng`, from index `skip` on."""
         if self.decoded is not None:
-            pixels, labels = self.decoded
             order = tf.data.Dataset.from_tensor_slices(rng.permutation(self.pictures)[skip:]).batch(batch_size)
-            return order.map(lambda at: (tf.gather(pixels, at), tf.gather(labels, at)), tf.data.AUTOTUNE)
+            return order.map(self._take, tf.data.AUTOTUNE)
         buffer = min(self.pictures, max(1, _SHUFFLE_BYTES // (self.size * self.size * 3)))
         stored = packed_records.read([str(name) for name in rng.permutation(list(self.files))])
         shuffled = stored.shuffle(buffer, seed=int(rng.integers(2**31)), reshuffle_each_iteration=False)
         rows = shuffled.skip(skip)  # seen before the run was interrupted: skipped without decoding
         return rows.map(lambda row: packed_records.parse(row, self.size)[:2], tf.data.AUTOTUNE).batch(batch_size)
+
+    def _take(self, indices: Any) -> tuple[Any, Any]:
+        """Return some of the decoded pictures, and their labels."""
+
+        def take(indices: np.ndarray) -> list[np.ndarray]:
+            return [column[indices] for column in self.decoded or ()]
+
+        # Not tf.gather: a tensor of all pictures would be a second copy of them.
+        pictures, labels = tf.numpy_function(take, [indices], [tf.uint8, tf.int64], stateful=False)
+        return tf.ensure_shape(pictures, (None, self.size, self.size, 3)), tf.ensure_shape(labels, (None,))
 
 
 def from_pictures(

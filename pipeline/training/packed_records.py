@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipeline.core import files
@@ -72,6 +73,20 @@ def pictures(paths: Sequence[str], size: int, batch_size: int) -> Any:
     """Return a tf.data.Dataset of batches of `parse`'s triples, in stored order."""
     rows = read(paths).map(lambda row: parse(row, size), num_parallel_calls=tf.data.AUTOTUNE)
     return rows.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def decoded(paths: Sequence[str], count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return all pictures, uint8 (count, size, size, 3), and their labels, int64 (count), in stored order.
+
+    They are decoded into their place, so that there is never a second copy of all.
+    """
+    pixels, labels = np.empty((count, size, size, 3), np.uint8), np.empty(count, np.int64)
+    start = 0
+    for batch, label, _ in pictures(paths, size, 256):
+        end = start + len(label)
+        pixels[start:end], labels[start:end] = batch.numpy(), label.numpy()
+        start = end
+    return pixels, labels
 
 
 def fit_in_memory(pictures: int, size: int, memory_mb: int) -> bool:

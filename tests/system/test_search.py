@@ -33,13 +33,9 @@ TRIALS = 2 * KILLS
 STATUS = {"COMPLETE": {"FINISHED"}, "PRUNED": {"KILLED", "FAILED"}, "FAIL": {"KILLED", "FAILED"}}
 
 
-@pytest.fixture
-def project(whole_run, tmp_path) -> Project:
-    """A copy of the whole run, with a small search."""
-    root = tmp_path / "project"
-    shutil.copytree(
-        whole_run[0].root, root, ignore=shutil.ignore_patterns("runs", "checkpoints", "mlflow.db*", "mlart*")
-    )
+def small_search(original: Path, root: Path) -> Project:
+    """Copy a project, with a small search, and without what it has in MLflow."""
+    shutil.copytree(original, root, ignore=shutil.ignore_patterns("runs", "checkpoints", "mlflow.db*", "mlart*"))
     copy = Project(root)
     space = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["tune"]["space"]
     space["finetune.unfreeze"] = {"choices": ["none", "block_14", "block_13"]}
@@ -47,6 +43,25 @@ def project(whole_run, tmp_path) -> Project:
     small |= {"rungs": []}
     copy.change("tune", **small, space=space)
     return copy
+
+
+@pytest.fixture
+def project(whole_run, tmp_path) -> Project:
+    """A project that has not searched yet."""
+    return small_search(whole_run[0].root, tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def searched(whole_run, tmp_path_factory) -> tuple[Project, str]:
+    """A project that two workers have searched in, and what the command printed. Copy it, or search on."""
+    project = small_search(whole_run[0].root, tmp_path_factory.mktemp("searched") / "project")
+    return project, project.nsfw("tune", "--trials", "2", "--workers", "2", "--json").stdout
+
+
+@pytest.fixture
+def searched_copy(searched, tmp_path) -> Project:
+    """A copy of it."""
+    return small_search(searched[0].root, tmp_path / "project")
 
 
 def url(project: Project) -> str:
@@ -94,8 +109,9 @@ def check_agreement(project: Project, storage: str, requested: int) -> Counter:
     return states
 
 
-def test_a_search_is_seen_in_mlflow_and_goes_on_to_a_larger_total(project):
-    first = json.loads(project.nsfw("tune", "--trials", "2", "--workers", "2", "--json").stdout)
+def test_a_search_is_seen_in_mlflow_and_goes_on_to_a_larger_total(searched):
+    project, printed = searched
+    first = json.loads(printed)
     assert first["trials"]["finished"] == first["trials"]["asked"] == 2
     check_agreement(project, url(project), 2)
     first_params = [one.params for one in trials(url(project))]
@@ -124,7 +140,8 @@ def test_a_search_is_seen_in_mlflow_and_goes_on_to_a_larger_total(project):
     check_agreement(project, url(project), 3)
 
 
-def test_the_winner_is_confirmed_and_written_as_a_diff(project):
+def test_the_winner_is_confirmed_and_written_as_a_diff(searched_copy):
+    project = searched_copy
     project.nsfw("tune", "--trials", "3")
     before = (project.root / "params.yaml").read_text(encoding="utf-8")
     done = project.nsfw("tune", "--trials", "3", "--write", check=False)
@@ -147,8 +164,8 @@ def test_the_winner_is_confirmed_and_written_as_a_diff(project):
     assert "3 of 3 trials finished" in again.stdout
 
 
-def test_other_data_and_a_bad_space_are_refused(project):
-    project.nsfw("tune", "--trials", "1")
+def test_other_data_and_a_bad_space_are_refused(searched_copy):
+    project = searched_copy
     project.change("tune", space={"train.l2": {"low": 0.1, "high": 1.0}})
     refused = project.nsfw("tune", check=False)
     assert (refused.returncode, "leaves out 0.0005" in refused.stderr) == (1, True)
