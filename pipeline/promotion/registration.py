@@ -6,6 +6,7 @@ moment: they are written here, to the registry, and never into what DVC caches.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from pipeline.params.root import Params
 from pipeline.promotion import card_page, judging, model_card, rescoring, slice_history, version_pages
 from pipeline.promotion.gate_table import Gate
 from pipeline.registry import evidence_store, state
-from pipeline.registry.model_versions import Bundle, Registration, register
+from pipeline.registry.model_versions import Bundle, Registration, find_version, register
 from pipeline.registry.package import Candidate
 from pipeline.serving.decision import Decision
 from pipeline.tracking import server
@@ -37,6 +38,7 @@ _OF_NOTE = (
     "finetune.epochs", "finetune.unfreeze", "finetune.schedule.",
 )  # fmt: skip
 _ROUNDS = 40  # pictures that speed is measured on
+_log = logging.getLogger(__name__)
 
 
 def register_with_evidence(
@@ -59,7 +61,7 @@ def register_with_evidence(
             f"but {candidate.model_file} is {sha256[:12]}. Run `dvc repro evaluate`."
         )
     candidate = replace(candidate, decision=_decision(document, evaluation), limits=limits(params))
-    facts = _facts(candidate, sha256)
+    facts = _registered_facts(candidate, evaluation) or _facts(candidate, sha256)
     with _folder(evaluation) as folder:
         write_json(facts, folder / FACTS)
         table, earlier = _judge(folder, params)
@@ -106,6 +108,29 @@ def _folder(evaluation: Path) -> Iterator[Path]:
         folder = Path(scratch) / "evidence"
         shutil.copytree(evaluation, folder)
         yield folder
+
+
+def _registered_facts(candidate: Candidate, evaluation: Path) -> dict[str, Any] | None:
+    """Return the facts that a version of this candidate and this evaluation has; None: there is none, or no answer.
+
+    A registration that is repeated would throw its own away, after loading the network to measure its speed.
+    """
+
+    def look_up() -> dict[str, Any] | None:
+        with server.session() as client:
+            number = find_version(client, candidate)
+            if number is None:
+                return None
+            tags = client.get_model_version(candidate.name, str(number)).tags
+            if tags.get(evidence_store.EVALUATION_TAG) != digest(evaluation):
+                return None
+            return dict(evidence_store.fetch(client, candidate.name, number).facts)
+
+    try:
+        return server.run_watched(look_up)
+    except Exception as error:  # noqa: BLE001 -- MLflow's client raises any exception; the registration reports it
+        _log.debug("no facts on a registered version: %s", describe(error))
+        return None
 
 
 def _facts(candidate: Candidate, sha256: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import yaml
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
+from pipeline.evaluation import speed
 from pipeline.params.root import Params, load_params
 from pipeline.promotion.gates import NAMES
 from pipeline.registry.model_versions import register as plainly
@@ -155,6 +156,20 @@ def test_the_stage_registers_with_evidence_gates_and_card(trained_project, monke
     for name in NAMES:
         assert name.replace("_", "\\_") in card
         assert "| " + name.replace("_", "\\_") + " | " in version.description
+
+
+def test_what_is_registered_keeps_its_facts_and_loads_no_network_again(project_copy, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def now() -> tuple[str, dict[str, str]]:
+        register.main()
+        number = str(json.loads(paths.REGISTERED.read_text(encoding="utf-8"))["version"])
+        with server.session() as client:
+            return number, client.get_model_version("nsfw", number).tags
+
+    before = now()
+    monkeypatch.setattr(speed, "measure", lambda *_: pytest.fail("its speed is measured again"))
+    assert now() == before
 
 
 def test_evidence_about_another_model_is_refused(project_copy):
