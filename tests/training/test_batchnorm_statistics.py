@@ -42,7 +42,7 @@ def statistics(model) -> list[np.ndarray]:
 def test_the_statistics_become_those_of_the_pictures():
     model, train = classifier(), source(64)
     BatchnormStatistics(model, train, 32, seed=1).estimate(0)
-    pixels = train.decoded[0].numpy().astype("float64")
+    pixels = train.decoded[0].astype("float64")
     layer = norm(model)
     assert layer.moving_mean.numpy() == pytest.approx(pixels.mean((0, 1, 2)), rel=1e-5)
     assert layer.moving_variance.numpy() == pytest.approx(pixels.var((0, 1, 2)), rel=0.01)  # of batches, on average
