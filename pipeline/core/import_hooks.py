@@ -21,18 +21,24 @@ def run_within(name: str, context: Callable[[], AbstractContextManager[None]]) -
     """Have the first import of the top-level module `name` run within `context()`; later ones find it imported.
 
     A hook is needed because any module may be the first to import it, a library's too. Nothing happens where it has
-    been imported. Several contexts of one module are entered in the reverse order of the calls.
+    been imported, or the same context waits for it already. Several contexts of one module are entered in the reverse
+    order of the calls.
     """
-    if name not in sys.modules:
-        sys.meta_path.insert(0, _Finder(name, context))
+    finder = _Finder(name, context)
+    if name not in sys.modules and finder not in sys.meta_path:
+        sys.meta_path.insert(0, finder)
 
 
 def speed_up_imports() -> None:
     """Have TensorFlow and Keras do without libraries that they need not, and large libraries without the collector."""
     for name in _IMPORT_KERAS:
-        run_within(name, lambda: hidden(_OPTIONAL_FOR_KERAS))
+        run_within(name, _without_optional)
     for name in _LARGE:
         run_within(name, uncollected)
+
+
+def _without_optional() -> AbstractContextManager[None]:
+    return hidden(_OPTIONAL_FOR_KERAS)
 
 
 @contextmanager
@@ -95,6 +101,12 @@ class _Hiding(_NameFinder):
 class _Finder(_NameFinder):
     def __init__(self, name: str, context: Callable[[], AbstractContextManager[None]]) -> None:
         self._name, self._context = name, context
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Finder) and (self._name, self._context) == (other._name, other._context)
+
+    def __hash__(self) -> int:
+        return hash((self._name, self._context))
 
     def spec_of(self, fullname: str) -> ModuleSpec | None:
         if fullname != self._name:

@@ -4,8 +4,9 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from pipeline.core import import_hooks
@@ -38,7 +39,12 @@ def silence() -> None:
     level = os.environ.setdefault(LEVEL, "2" if gpu else "3")
     if level not in {"0", "1"}:
         # Its libraries write to file descriptor 2 while they are loaded, before they read any level or variable.
-        import_hooks.run_within("tensorflow", lambda: drop_lines(noise_pattern(gpu=gpu)))
+        import_hooks.run_within("tensorflow", _dropping(gpu=gpu))
+
+
+@cache
+def _dropping(*, gpu: bool) -> Callable[[], AbstractContextManager[None]]:
+    return lambda: drop_lines(noise_pattern(gpu=gpu))
 
 
 def noise_pattern(*, gpu: bool) -> re.Pattern[bytes]:

@@ -41,6 +41,22 @@ def test_the_first_import_alone_runs_within_the_contexts(module):
     assert len(steps) == 4
 
 
+def test_however_often_it_is_asked_for_a_module_has_a_context_once(module):
+    steps = []
+
+    @contextmanager
+    def note():
+        steps.append("enter")
+        yield
+
+    before = len(sys.meta_path)
+    for _ in range(1000):  # a command in a process that has run commands before
+        import_hooks.run_within(module, note)
+    assert len(sys.meta_path) == before + 1
+    assert __import__(module).VALUE == 1
+    assert steps == ["enter"]
+
+
 def test_a_module_is_hidden_from_one_thread_and_for_a_while(module):
     with import_hooks.hidden(frozenset({module})):
         with pytest.raises(ModuleNotFoundError, match="imported_once"):
