@@ -47,8 +47,16 @@ def _panel(
             [value - low for value, (low, _) in zip(values, limits, strict=True)],
             [high - value for value, (_, high) in zip(values, limits, strict=True)],
         ]
-        style = {"color": CLASS_COLOURS[number % len(CLASS_COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-        axes.errorbar(at, values, yerr=errors, capsize=3, linewidth=1.2, label=_label(*name), **style)  # type: ignore[arg-type]  # a style of mixed types
+        axes.errorbar(
+            at,
+            values,
+            yerr=errors,
+            capsize=3,
+            linewidth=1.2,
+            label=_label(*name),
+            color=CLASS_COLOURS[number % len(CLASS_COLOURS)],
+            marker=MARKERS[number % len(MARKERS)],
+        )
 
 
 def _label(family: str, name: str) -> str:

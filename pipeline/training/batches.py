@@ -65,22 +65,24 @@ class Source:
         """Return batches of (pictures uint8, labels) in an order drawn from `rng`, from index `skip` on."""
         if self.decoded is not None:
             order = tf.data.Dataset.from_tensor_slices(rng.permutation(self.pictures)[skip:]).batch(batch_size)
-            return order.map(self._take, tf.data.AUTOTUNE)
+            pixels, labels = self.decoded
+            return order.map(lambda indices: _take(pixels, labels, indices), tf.data.AUTOTUNE)
         buffer = min(self.pictures, max(1, _SHUFFLE_BYTES // (self.size * self.size * 3)))
         stored = packed_records.read([str(name) for name in rng.permutation(list(self.files))])
         shuffled = stored.shuffle(buffer, seed=int(rng.integers(2**31)), reshuffle_each_iteration=False)
-        rows = shuffled.skip(skip)  # seen before the run was interrupted: skipped without decoding
+        rows = shuffled.skip(skip)  # before `parse`: what was seen before an interruption need not be decoded
         return rows.map(lambda row: packed_records.parse(row, self.size)[:2], tf.data.AUTOTUNE).batch(batch_size)
 
-    def _take(self, indices: Any) -> tuple[Any, Any]:
-        """Return some of the decoded pictures, and their labels."""
 
-        def take(indices: np.ndarray) -> list[np.ndarray]:
-            return [column[indices] for column in self.decoded or ()]
+def _take(pixels: np.ndarray, labels: np.ndarray, indices: Any) -> tuple[Any, Any]:
+    """Return some of the pictures, and their labels, as operations of a tf.data pipeline."""
 
-        # Not tf.gather: a tensor of all pictures would be a second copy of them.
-        pictures, labels = tf.numpy_function(take, [indices], [tf.uint8, tf.int64], stateful=False)
-        return tf.ensure_shape(pictures, (None, self.size, self.size, 3)), tf.ensure_shape(labels, (None,))
+    def take(indices: np.ndarray) -> list[np.ndarray]:
+        return [pixels[indices], labels[indices]]
+
+    # Not tf.gather: a tensor of all pictures would be a second copy of them.
+    taken, their_labels = tf.numpy_function(take, [indices], [tf.uint8, tf.int64], stateful=False)
+    return tf.ensure_shape(taken, (None, *pixels.shape[1:])), tf.ensure_shape(their_labels, (None,))
 
 
 def from_pictures(

@@ -121,7 +121,7 @@ def _read(path: Path, digest: str) -> np.ndarray | None:
             return np.asarray(arrays["logs"]) if str(arrays["fitted"]) == digest else None
     except FileNotFoundError:
         return None
-    except Exception as error:  # noqa: BLE001 -- a damaged file of a cache is made anew
+    except Exception as error:  # noqa: BLE001 -- NumPy lists none: zipfile, zlib or the disk raise their own
         _log.warning("cross_fit: %s is damaged (%s) and made anew", path, error)
         return None
 

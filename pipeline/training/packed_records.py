@@ -78,7 +78,7 @@ def pictures(paths: Sequence[str], size: int, batch_size: int) -> Any:
 def decoded(paths: Sequence[str], count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return all pictures, uint8 (count, size, size, 3), and their labels, int64 (count), in stored order.
 
-    They are decoded into their place, so that there is never a second copy of all.
+    Each batch is written to the arrays as it is decoded, so that there is never a second copy of all.
     """
     pixels, labels = np.empty((count, size, size, 3), np.uint8), np.empty(count, np.int64)
     start = 0

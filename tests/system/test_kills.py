@@ -13,13 +13,12 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from tests.support.system_helpers import Project, plain_environment
+from tests.support.system_helpers import Project
 
 KILLS = int(os.environ.get("NSFW_KILLS", "2"))
 EPOCHS = 4 * KILLS  # it must not get to its end before the last kill
@@ -66,12 +65,10 @@ def stage(dvc: subprocess.Popen) -> psutil.Process | None:
 
 
 def begin(project: Project) -> subprocess.Popen:
-    plain = plain_environment()
-    ours = {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}", "DVC_NO_ANALYTICS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", "finetune"],
         cwd=project.root,
-        env=plain | ours,
+        env=project.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

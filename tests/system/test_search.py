@@ -23,7 +23,7 @@ import yaml
 from mlflow import MlflowClient
 
 from tests.support.postgres_server import postgres
-from tests.support.system_helpers import Project, plain_environment
+from tests.support.system_helpers import Project
 
 __all__ = ["postgres"]  # a fixture
 
@@ -180,13 +180,12 @@ def test_other_data_and_a_bad_space_are_refused(searched_copy):
 
 
 def begin(project: Project, *arguments: str) -> subprocess.Popen:
-    plain = plain_environment()
     # A shell's background job ignores Ctrl-C, and so would what it starts: tests are run there too.
     hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.Popen(
         [sys.executable, "-c", f"{hears}; from pipeline.cli.console import main; main()", "tune", *arguments],
         cwd=project.root,
-        env=plain | {"PATH": f"{Path(sys.executable).parent}:{plain['PATH']}"},
+        env=project.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
