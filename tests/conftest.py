@@ -176,13 +176,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """A real browser (this machine's Chromium), to open pages and click in them, as playwright does."""
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """This machine's Chromium, started once for the tests of a file."""
     program = shutil.which("chromium") or pytest.skip("no chromium on this machine to look with")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Iterator[Any]:
+    """A real browser, to open pages and click in them, as playwright does; nothing is left in it from other tests."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()

@@ -23,7 +23,7 @@ from tests.support.conversions import conversions, convert_once
 
 __all__ = ["conversions", "convert_once"]  # fixtures
 
-pytestmark = pytest.mark.usefixtures("conversions")
+pytestmark = [pytest.mark.usefixtures("conversions"), pytest.mark.untraced]
 
 
 def export(params: Params, job: Job, reference: str = "challenger") -> Export:

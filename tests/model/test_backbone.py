@@ -160,6 +160,7 @@ def test_weights_of_another_alpha_say_which_keys_to_change(backbone_params, weig
         backbone.build(backbone_params(alpha=0.5, weights=str(weights_file)))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("name", "point", "batchnorm"),
     [

@@ -18,6 +18,7 @@ def trained(backbone_params, params, tmp_path_factory):
     return path, embed
 
 
+@pytest.mark.untraced
 def test_an_exported_backbone_gives_the_same_features(trained, backbone_params, tmp_path):
     path, embed = trained
     pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")

@@ -261,6 +261,7 @@ def test_sound_folders_are_let_in_with_their_shapes(tmp_path, nothing_loads):
         assert saved_model.inspect(paths["tf"], LIMIT) == ModelInfo("saved_model", SIZE, 3)
 
 
+@pytest.mark.untraced
 def test_keras_own_networks_are_let_in(tmp_path):
     import keras
 

@@ -6,6 +6,7 @@ SCREENSHOTS=/tmp/pages pytest tests/pages/test_every_page.py -m "slow or not slo
 import copy
 import io
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -159,19 +160,33 @@ def test_the_model_card(browser, tmp_path, width, count):
     show(browser, width, card_page.html(text, HOSTILE), f"card {count}", tmp_path)
 
 
+@pytest.fixture(scope="module")
+def docs(tmp_path_factory) -> Callable[[int], Path]:
+    """The folder of Great Expectations' pages with so many faults, made once for all widths."""
+
+    @cache
+    def make(count: int) -> Path:
+        values = [named(number) for number in range(count)]
+        frame = pd.DataFrame(
+            {"sha256": values, "origin": [f"{one} {at}" for at, one in enumerate(values)]}, dtype="str"
+        )
+        allowed = {"column": "sha256", "value_set": [HOSTILE + "x", LONG]}
+        checks = (
+            Check("in_set", f"sha256 is one of {HOSTILE}", "ExpectColumnValuesToBeInSet", allowed, f"remove {LONG}"),
+            Check("unique", LONG, "ExpectColumnValuesToBeUnique", {"column": "origin"}, "nothing", severity="warn"),
+        )
+        facts = [("sources", ", ".join(NAMES)), ("commit", "a" * 40)]
+        folder = tmp_path_factory.mktemp("docs")
+        data_docs.run_suites([Suite("sightings", frame, ("origin",), checks)], folder, facts)
+        return folder
+
+    return make
+
+
 @COUNTS
-def test_data_docs(browser, tmp_path, width, count):
+def test_data_docs(browser, docs, width, count):
     """Great Expectations' pages of rules and results, and the first page."""
-    values = [named(number) for number in range(count)]
-    frame = pd.DataFrame({"sha256": values, "origin": [f"{one} {at}" for at, one in enumerate(values)]}, dtype="str")
-    allowed = {"column": "sha256", "value_set": [HOSTILE + "x", LONG]}
-    checks = (
-        Check("in_set", f"sha256 is one of {HOSTILE}", "ExpectColumnValuesToBeInSet", allowed, f"remove {LONG}"),
-        Check("unique", LONG, "ExpectColumnValuesToBeUnique", {"column": "origin"}, "nothing", severity="warn"),
-    )
-    facts = [("sources", ", ".join(NAMES)), ("commit", "a" * 40)]
-    data_docs.run_suites([Suite("sightings", frame, ("origin",), checks)], tmp_path / "docs", facts)
-    pages = sorted((tmp_path / "docs").rglob("*.html"))
+    pages = sorted(docs(count).rglob("*.html"))
     assert len(pages) == 3
     for path in pages:
         page = opened(browser, width)

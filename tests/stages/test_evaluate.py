@@ -126,6 +126,7 @@ def test_what_is_not_known_is_no_metric():
     }
 
 
+@pytest.mark.untraced
 def test_pictures_that_nobody_can_tell_are_predicted_but_only_in_the_raw_test_set(project_copy):
     splits = pd.read_parquet(paths.SPLITS)
     tested = splits.loc[splits["split"] == "test", "sha256"].tolist()

@@ -38,6 +38,7 @@ def features_project(trained_project, tmp_path, monkeypatch) -> Path:
     return root
 
 
+@pytest.mark.untraced
 def test_it_is_trained_evaluated_registered_and_answers_as_evaluated(features_project, trained_project):
     metrics = read_json(paths.METRICS / "evaluate.json")
     assert network.load(paths.HEAD / "model.keras").input_shape == (None, FEATURES)  # a dep of dvc.yaml

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,12 +65,20 @@ def test_only_what_lies_after_the_point_has_moved(in_project):
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_weights_and_metrics(project_copy):
-    before, lines = network.load(paths.FINETUNED / "model.keras").get_weights(), epochs(RunRecord.load(paths.FINETUNED))
-    finetune.main()
-    after = network.load(paths.FINETUNED / "model.keras").get_weights()
-    assert all(np.array_equal(left, right) for left, right in zip(before, after, strict=True))
-    assert epochs(RunRecord.load(paths.FINETUNED)) == lines
+def test_the_same_seed_gives_the_same_weights_and_metrics_whatever_run_of_other_params_was_interrupted(
+    project_copy, caplog
+):
+    before, lines = weights(), epochs(RunRecord.load(paths.FINETUNED))
+    folder = paths.CHECKPOINTS / "finetune-0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "current.npz").write_bytes(b"of other params")
+    with caplog.at_level(logging.WARNING):
+        finetune.main()
+    assert "interrupted finetune of other params, data or code: starting from the beginning" in caplog.text
+    record = RunRecord.load(paths.FINETUNED)
+    assert record.document["resumed"] == 0
+    assert all(np.array_equal(left, right) for left, right in zip(before, weights(), strict=True))
+    assert epochs(record) == lines
 
 
 def weights() -> list[np.ndarray]:
@@ -79,12 +88,8 @@ def weights() -> list[np.ndarray]:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_goes_on_to_the_same_weights_under_the_same_record(project_copy, how):
+    straight, lines = weights(), epochs(RunRecord.load(paths.FINETUNED))  # of a run with hardly a checkpoint
     change("checkpoint", every_minutes=1e-6)  # another checkpoint after each batch
-    finetune.main()
-    straight, lines = weights(), epochs(RunRecord.load(paths.FINETUNED))
-    assert not list(paths.CHECKPOINTS.iterdir())
-    shutil.rmtree(paths.RUNS)
-
     process = subprocess.Popen([sys.executable, "-m", "pipeline", "finetune"], stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list(paths.CHECKPOINTS.glob("finetune-*/previous.npz")):
         time.sleep(0.02)
@@ -120,24 +125,12 @@ def test_a_course_that_forgets_ends_at_its_start_and_says_so(project_copy, caplo
 
 
 @pytest.mark.slow
-def test_other_params_start_afresh(project_copy, caplog):
-    folder = paths.CHECKPOINTS / "finetune-0123456789abcdef"
-    folder.mkdir(parents=True)
-    (folder / "current.npz").write_bytes(b"of other params")
-    with caplog.at_level(logging.WARNING):
-        finetune.main()
-    assert "interrupted finetune of other params, data or code: starting from the beginning" in caplog.text
-    assert RunRecord.load(paths.FINETUNED).document["resumed"] == 0
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         pytest.param({"precision": "bfloat16"}, marks=pytest.mark.rare),
-        {"precision": "float16", "clip_norm": 1.0},
-        {"augment_on": "accelerator", "label_smoothing": 0.1, "class_weights": "effective"},
-        {"memory_mb": 0, "patience": 1, "optimizer": "sgd", "class_weights": "balanced"},
+        {"precision": "float16", "clip_norm": 1.0, "augment_on": "accelerator", "class_weights": "effective"},
+        {"label_smoothing": 0.1, "memory_mb": 0, "patience": 1, "optimizer": "sgd", "class_weights": "balanced"},
     ],
     ids=" ".join,
 )
@@ -160,20 +153,37 @@ def test_however_it_is_computed_the_model_is_the_same_kind(project_copy, options
     assert np.mean(recall) == pytest.approx(summary["best_val_macro_recall"], abs=0.1)  # in half precision it was
 
 
-@pytest.mark.slow
-def test_from_scratch_the_head_begins_anew(project_copy):
-    """Over random features its L2 penalty shrinks it to zero, where the gradient vanishes."""
+def dead_head() -> None:
+    """A model of the head stage whose head has learned nothing: over random features, L2 shrinks it to zero."""
     change("backbone", weights=None)
     change("finetune", unfreeze="all", epochs=1)
     dead = network.load(paths.HEAD / "model.keras")
     dead.get_layer("head").set_weights([np.zeros_like(value) for value in dead.get_layer("head").get_weights()])
     network.save(dead, paths.HEAD / "model.keras")
-    finetune.main()
-    kernels = network.load(paths.FINETUNED / "model.keras").get_layer("head").get_weights()[::2]
-    assert all(np.abs(kernel).mean() > 1e-3 for kernel in kernels)
+
+
+def alive(model: Any) -> bool:
+    """Whether no layer of the head is at zero, where the gradient vanishes."""
+    return all(np.abs(kernel).mean() > 1e-3 for kernel in model.get_layer("head").get_weights()[::2])
+
+
+def test_from_scratch_the_head_begins_anew(project_copy):
+    dead_head()
+    assert not alive(network.load(paths.HEAD / "model.keras"))
+    assert alive(finetune.start(load_params()))
 
 
 @pytest.mark.slow
+@pytest.mark.rare  # half a minute of tracing gradients of every layer
+def test_from_scratch_the_whole_network_is_trained(project_copy):
+    dead_head()
+    finetune.main()
+    assert alive(network.load(paths.FINETUNED / "model.keras"))
+    assert [line["epoch"] for line in RunRecord.load(paths.FINETUNED).metrics()] == [None, 0, None]
+
+
+@pytest.mark.slow
+@pytest.mark.rare
 def test_two_machines_train_one_model(project_copy):
     """Two local workers by TF_CONFIG; the second has no MLflow and writes nothing."""
     ports = []

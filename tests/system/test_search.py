@@ -47,8 +47,12 @@ def small_search(original: Path, root: Path) -> Project:
 
 @pytest.fixture
 def project(whole_run, tmp_path) -> Project:
-    """A project that has not searched yet."""
-    return small_search(whole_run[0].root, tmp_path / "project")
+    """A project that has not searched yet, whose trials train the head alone: half the time."""
+    copy = small_search(whole_run[0].root, tmp_path / "project")
+    space = yaml.safe_load((copy.root / "params.yaml").read_text(encoding="utf-8"))["tune"]["space"]
+    copy.change("finetune", unfreeze="none")
+    copy.change("tune", space=space | {"finetune.unfreeze": {"choices": ["none"]}})
+    return copy
 
 
 @pytest.fixture(scope="module")
@@ -162,21 +166,6 @@ def test_the_winner_is_confirmed_and_written_as_a_diff(searched_copy):
     assert written["train"]["l2"] == pytest.approx(best.params["train.l2"], rel=1e-2)
     again = project.nsfw("tune", "--trials", "3")  # another value of what is searched is no other study
     assert "3 of 3 trials finished" in again.stdout
-
-
-def test_other_data_and_a_bad_space_are_refused(searched_copy):
-    project = searched_copy
-    project.change("tune", space={"train.l2": {"low": 0.1, "high": 1.0}})
-    refused = project.nsfw("tune", check=False)
-    assert (refused.returncode, "leaves out 0.0005" in refused.stderr) == (1, True)
-    project.change("tune", space={"train.l2": {"low": 0.0, "high": 1.0}})
-    refused = project.nsfw("tune", check=False)
-    assert (refused.returncode, "made with other tune.space:" in refused.stderr) == (1, True)
-    assert "Traceback" not in refused.stderr
-    refused = project.nsfw("tune", "--study", "a/b", check=False)
-    assert (refused.returncode, "tune.study" in refused.stderr) == (1, True)
-    refused = project.nsfw("tune", "--anyway", check=False)
-    assert refused.returncode == 2
 
 
 def begin(project: Project, *arguments: str) -> subprocess.Popen:

@@ -1,6 +1,7 @@
 """The study: exact counts even if workers die; refusals that name what differs."""
 
 import socket
+from pathlib import Path
 
 import optuna
 import pandas as pd
@@ -120,6 +121,27 @@ def test_a_study_of_other_data_or_params_is_refused_by_name(params):
         begun(params)
     with pytest.raises(UserError, match="splits"):
         study.join(storage.connect("sqlite:///tune.db"), params)
+
+
+@pytest.mark.parametrize(
+    ("space", "arguments", "exit_code", "words"),
+    [
+        ({"train.l2": {"low": 0.1, "high": 1.0}}, (), 1, "leaves out 0.0005"),
+        ({"train.l2": {"low": 0.0, "high": 1.0}}, (), 1, "made with other tune.space:"),
+        ({}, ("--study", "a/b"), 1, "tune.study"),
+        ({}, ("--anyway",), 2, "--anyway goes with --write"),
+    ],
+)
+def test_the_command_refuses_in_a_message(params, nsfw, space, arguments, exit_code, words):
+    Path(".dvc").mkdir()
+    begun(params)
+    document = yaml.safe_load(paths.PARAMS.read_text(encoding="utf-8"))
+    document["tune"]["space"] |= space
+    paths.PARAMS.write_text(yaml.safe_dump(document), encoding="utf-8")
+    code, output, errors = nsfw("tune", *arguments)
+    assert (code, output) == (exit_code, "")
+    assert words in errors
+    assert "Traceback" not in errors
 
 
 def test_there_must_be_something_to_join(params):
