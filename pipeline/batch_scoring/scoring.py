@@ -23,7 +23,7 @@ from pipeline.batch_scoring.report import Report
 from pipeline.batch_scoring.rows import Row, RowMaker
 from pipeline.core import executor
 from pipeline.core.errors import UserError
-from pipeline.images import sandbox
+from pipeline.images import sandbox, sandbox_chunks
 from pipeline.images.byte_source import ByteReader, ByteSource, ReadResult, load
 from pipeline.images.limits import Limits, Rejected
 from pipeline.images.tars import printable
@@ -62,7 +62,7 @@ def score(model: OpenedModel, params: Params, job: Job) -> Report:
     with parts.open_parts(job.out, about, restart=job.restart) as folder:
         classifier = model.classifier()
         reader = ByteReader(classifier.preprocessor(limits), params.score.max_mb * 2**20)
-        run: Run = partial(sandbox.run, reader.read, limits=cost, weigh=_weigh)
+        run: Run = partial(sandbox_chunks.run, reader.read, limits=cost, weigh=_weigh)
         screened = _screened(screens, reader, cost, Path(params.ingest.screens.records))
         if screened is not None:
             run = screened.run

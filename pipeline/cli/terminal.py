@@ -30,12 +30,18 @@ def printable(text: str) -> str:
 
 
 def project_params() -> "Params":
-    """Return params.yaml, after the environment is prepared for MLflow: it reads its variables when it is imported."""
+    """Return params.yaml, after the environment is prepared for MLflow, which reads its variables when it is imported.
+
+    From now on shards go to the cluster that params.yaml names, if it names one.
+    """
+    from pipeline.core import executor
     from pipeline.params.root import load_params
     from pipeline.tracking.server import prepare_environment
 
     prepare_environment()
-    return load_params()
+    params = load_params()
+    executor.use(params.compute.scheduler)
+    return params
 
 
 def check_usage(check: Callable[[], T]) -> T:

@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import chain, islice
 from typing import TypeVar
 
 from pipeline.core import cluster, processes
@@ -40,16 +41,19 @@ def map_shards(function: Callable[[Item], Result], shards: Iterable[Item]) -> It
     """Yield function(shard) in the order of the shards, with few results in memory at a time.
 
     `function` must be picklable and must run its untrusted work in `images.sandbox` (worker processes may have
-    children of their own). A single shard runs in this process, unless there is a cluster.
+    children of their own). A single shard runs in this process, unless there is a cluster, which takes the shards as
+    they come.
 
     Raises:
         UserError: as `cluster.map_items`.
 
     """
-    items = list(shards)
-    if (address := scheduler()) is not None and items:
-        yield from cluster.map_items(address, function, items)
+    if (address := scheduler()) is not None:
+        remaining = iter(shards)
+        if first := list(islice(remaining, 1)):  # for nothing at all, no cluster is asked
+            yield from cluster.map_items(address, function, chain(first, remaining))
         return
+    items = list(shards)
     workers = min(cores(), len(items))
     if workers < 2:
         yield from map(function, items)

@@ -1,6 +1,6 @@
 """Runs a function on pictures in sandbox workers: of this machine, or chunk by chunk on the cluster's machines."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -12,23 +12,29 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CHUNK = 256  # items
+_CHUNK_BYTES = 64 * 2**20
 
 
 def run(
-    function: Callable[[Item], Result], items: Sequence[Item], limits: sandbox.WorkerLimits
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    limits: sandbox.WorkerLimits,
+    *,
+    weigh: Callable[[Item], int] = lambda _: 0,
 ) -> Iterator[Result | sandbox.Failure]:
     """Yield, in order, each item's result or its Failure, as `sandbox.run`; `limits.workers` are those of this machine.
+
+    On a cluster too, few items and results are in memory at a time. `weigh` returns the bytes of an item.
 
     Raises:
         UserError: as `sandbox.run` and `executor.map_shards`.
 
     """
     if executor.scheduler() is None:
-        yield from sandbox.run(function, items, limits)
+        yield from sandbox.run(function, items, limits, weigh=weigh)
         return
-    chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     one_each = replace(limits, workers=1)  # the cluster has a thread for each core
-    for outcomes in executor.map_shards(partial(run_chunk, function, one_each), chunks):
+    for outcomes in executor.map_shards(partial(run_chunk, function, one_each), _chunks(items, weigh)):
         yield from outcomes
 
 
@@ -37,3 +43,17 @@ def run_chunk(
 ) -> list[Result | sandbox.Failure]:
     """Return the outcomes of one chunk."""
     return list(sandbox.run(function, chunk, limits))
+
+
+def _chunks(items: Iterable[Item], weigh: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Yield the items in lists, each closed by the item that makes it large enough."""
+    chunk: list[Item] = []
+    weight = 0
+    for item in items:
+        chunk.append(item)
+        weight += weigh(item)
+        if len(chunk) == _CHUNK or weight >= _CHUNK_BYTES:
+            yield chunk
+            chunk, weight = [], 0
+    if chunk:
+        yield chunk

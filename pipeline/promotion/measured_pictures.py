@@ -16,7 +16,7 @@ from tqdm import tqdm
 from pipeline.core import executor
 from pipeline.core.errors import UserError
 from pipeline.data import walk
-from pipeline.images import sandbox
+from pipeline.images import sandbox, sandbox_chunks
 from pipeline.images.limits import Limits, Rejected
 from pipeline.images.preprocessing import FramePixels, Preprocessor
 from pipeline.images.resize import SQUASH, Resize
@@ -106,10 +106,10 @@ def worst_frame_answers(
     parts: list[np.ndarray] = []
     labels: list[str] = []
     unreadable: dict[str, int] = {}
+    outcomes = sandbox_chunks.run(read, [path for _, path in files], cost)
     for chunk in tqdm(list(_chunks(files)), desc="measure", unit="chunk", disable=None):
         shown: list[FramePixels] = []
-        outcomes = sandbox.run(read, [path for _, path in chunk], cost)
-        for (label, _), outcome in zip(chunk, outcomes, strict=True):
+        for (label, _), outcome in zip(chunk, outcomes, strict=False):
             if isinstance(outcome, sandbox.Failure):
                 unreadable[outcome.code] = unreadable.get(outcome.code, 0) + 1
             else:

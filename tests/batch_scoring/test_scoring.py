@@ -30,27 +30,12 @@ from pipeline.images.limits import Limits
 from pipeline.images.resize import to_square
 from pipeline.params.root import load_params
 from pipeline.registry.loading import open_model
-from pipeline.serving.decision import Decision
-from pipeline.tracking.lineage import digest
-
-LABELS = ("drawings", "neutral", "porn")
-DECISION = Decision(LABELS, ("porn",), 0.5, 0.34)
+from tests.support.scored_model import DECISION, LABELS, save_model
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
-    """A version as `mlflow artifacts download` leaves it: its output is the softmax of a picture's mean colour."""
-    import keras
-
-    folder = tmp_path_factory.mktemp("version")
-    inputs = keras.Input((32, 32, 3))
-    means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
-    keras.Model(inputs, keras.layers.Softmax()(means)).save(folder / "model.keras")
-    limits = {"max_pixels": 10_000, "min_side": 8, "max_aspect": 10.0}
-    spec = {"labels": LABELS, "unsafe": ["porn"], "size": 32, "adapter": None, "decision": DECISION.to_document()}
-    spec |= {"limits": limits, "file": "model.keras", "model_sha256": digest(folder / "model.keras")}
-    (folder / "model.json").write_text(json.dumps(spec), encoding="utf-8")
-    return folder
+    return save_model(tmp_path_factory.mktemp("version"))
 
 
 @pytest.fixture

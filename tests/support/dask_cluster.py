@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -92,3 +93,40 @@ def wait_until(condition: object, logs: Path, seconds: float = 60) -> None:
         text = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(logs.glob("*.txt")))
         assert time.monotonic() < end, text
         time.sleep(0.1)
+
+
+class Killer(threading.Thread):
+    """Kills a worker the first time that it is seen to work on each of the `parts`."""
+
+    def __init__(self, address: str, parts: Iterable[str]) -> None:
+        super().__init__(daemon=True)
+        self.address, self.parts, self.ended = address, frozenset(parts), threading.Event()
+        self.killed: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.ended.set()
+        self.join(timeout=30)
+
+    def run(self) -> None:
+        from distributed import Client
+
+        with Client(self.address, set_as_default=False) as client:
+            while not self.ended.wait(0.02):
+                for worker, keys in client.processing().items():
+                    parts = {part for part in self.parts for key in keys if str(key).startswith(part)} - self.killed
+                    if parts and kill_listener(worker):
+                        self.killed |= parts
+
+
+def kill_listener(worker: str) -> bool:
+    """Kill the process that listens at a worker's address."""
+    port = int(worker.rsplit(":", 1)[1])
+    for connection in psutil.net_connections("tcp"):
+        if connection.laddr.port == port and connection.status == psutil.CONN_LISTEN and connection.pid:
+            psutil.Process(connection.pid).kill()
+            return True
+    return False
