@@ -52,6 +52,7 @@ LABEL_NOISE = REPORTS_DIR / "label_noise.csv"
 CACHE = Path(".cache")
 MEMBERS_CACHE = CACHE / "members.parquet"
 CATALOG_CACHE = CACHE / "catalog"
+HASHES_CACHE = CACHE / "dedupe" / "hashes.npy"
 EMBEDDINGS_CACHE = CACHE / "embeddings"
 CROSS_FIT_CACHE = CACHE / "cross_fit"
 RUNS = CACHE / "runs"

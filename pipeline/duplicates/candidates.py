@@ -10,6 +10,7 @@ many hashes share is cut, and counted.
 
 import hashlib
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -31,6 +32,11 @@ class Bands(NamedTuple):
     """Samples of bits: int64 (bands, width), each the index of a bit in the hash."""
 
     bits: Integers
+
+    @property
+    def top_bit(self) -> int:
+        """The highest bit of all samples."""
+        return int(self.bits.max(initial=0))
 
 
 class CandidatePairs(NamedTuple):
@@ -114,45 +120,73 @@ def first_equal(words: Words) -> Integers:
     return same
 
 
+class BandPairs(NamedTuple):
+    """What one band finds: its near pairs, each as smaller row * rows + larger row, sorted; and what was cut."""
+
+    codes: Integers
+    hot_keys: int
+    not_compared: int
+
+
+class Hashes:
+    """All hashes, laid out for the join of any band."""
+
+    def __init__(self, words: Words, top_bit: int) -> None:
+        """Prepare `words`, uint64 (rows, views, 4); bands may use the bits 0 to `top_bit`."""
+        # A hash's position is row * views + view. Keys need the first bytes of each hash, distances its words; both are
+        # transposed, so that one byte or word of all hashes lies together in memory.
+        self.rows, self.views = words.shape[:2]
+        flat = words.reshape(self.rows * self.views, words.shape[2])
+        self._head_bytes = np.ascontiguousarray(flat.view(np.uint8)[:, : top_bit // 8 + 1].T)
+        self._by_word = np.ascontiguousarray(flat.T)
+        # Every view is a probe; the first views alone are targets.
+        self._probes = probes = _distinct_positions(words)
+        self._targets = probes if self.views <= TARGETS else probes[probes % self.views < TARGETS]
+
+    def near(self, bits: Integers, max_distance: int, hot: int) -> BandPairs:
+        """Return the pairs of rows within `max_distance` bits whose hashes share the key of the band `bits`."""
+        # Join probes and targets on this band's key.
+        join = BandJoin(_keys(self._head_bytes, bits), self._probes, self._targets, hot)
+        codes = [np.zeros(0, dtype=np.int64)]
+        for one, other in join.slices():
+            # Two targets meet twice, once in each role: one of the two is enough.
+            unique_pairs = np.flatnonzero((one < other) | (one % self.views >= TARGETS))
+            one, other = one[unique_pairs], other[unique_pairs]  # noqa: PLW2901
+            # A common key only makes pairs likely: compare all bits. Then go from views to rows, each pair as one
+            # number, without pairs of two views of the same row.
+            near = _within(self._by_word, one, other, max_distance)
+            left, right = one[near].astype(np.int64) // self.views, other[near].astype(np.int64) // self.views
+            pairs = np.minimum(left, right) * self.rows + np.maximum(left, right)
+            codes.append(np.unique(pairs[left != right]))
+        return BandPairs(np.unique(np.concatenate(codes)), join.hot_keys, join.not_compared)
+
+
 def search(words: Words, bands: Bands, max_distance: int, *, hot: int = 2_000) -> CandidatePairs:
     """Return the pairs of rows within `max_distance` bits whose hashes share the key of at least one band.
 
     `words`: uint64 (rows, views, 4); with one view it is a plain search. `hot`: of the views, and of the targets, that
     share a key, at most this many are compared: those of the first rows.
     """
-    # A hash's position is row * views + view. Keys need the first bytes of each hash, distances its words; both are
-    # transposed, so that one byte or word of all hashes lies together in memory.
-    rows, views = words.shape[:2]
-    flat = words.reshape(rows * views, words.shape[2])
-    head_bytes = np.ascontiguousarray(flat.view(np.uint8)[:, : int(bands.bits.max(initial=0)) // 8 + 1].T)
-    by_word = np.ascontiguousarray(flat.T)
-    # Every view is a probe; the first views alone are targets.
-    probes = _distinct_positions(words)
-    targets = probes if views <= TARGETS else probes[probes % views < TARGETS]
+    hashes = Hashes(words, bands.top_bit)
+    return merged(words, (hashes.near(bits, max_distance, hot) for bits in bands.bits))
+
+
+def merged(words: Words, by_band: Iterable[BandPairs]) -> CandidatePairs:
+    """Return the pairs of all bands, each once, with their distances; `words`: as in `search`."""
     codes = [np.zeros(0, dtype=np.int64)]
     buffered, hot_keys, not_compared = 0, 0, 0
-    for bits in bands.bits:
-        # Join probes and targets on this band's key.
-        join = BandJoin(_keys(head_bytes, bits), probes, targets, hot)
-        hot_keys, not_compared = hot_keys + join.hot_keys, not_compared + join.not_compared
-        for one, other in join.slices():
-            # Two targets meet twice, once in each role: one of the two is enough.
-            unique_pairs = np.flatnonzero((one < other) | (one % views >= TARGETS))
-            one, other = one[unique_pairs], other[unique_pairs]  # noqa: PLW2901
-            # A common key only makes pairs likely: compare all bits. Then go from views to rows, each pair as one
-            # number, smaller row * rows + larger row, without pairs of two views of the same row.
-            near = _within(by_word, one, other, max_distance)
-            left, right = one[near].astype(np.int64) // views, other[near].astype(np.int64) // views
-            codes.append(np.unique((np.minimum(left, right) * rows + np.maximum(left, right))[left != right]))
-            buffered += len(codes[-1])
+    for band in by_band:
+        hot_keys, not_compared = hot_keys + band.hot_keys, not_compared + band.not_compared
+        codes.append(band.codes)
+        buffered += len(band.codes)
         # Many bands find the same pair: merge now and then to bound memory. Only new pairs count towards the next
         # merge; else a large result would be merged again after every band.
         if buffered > _BUFFER:
             codes = [np.unique(np.concatenate(codes))]
             buffered = 0
     # Back from numbers to sorted pairs, with the least distance over their views.
-    merged = np.unique(np.concatenate(codes))
-    left, right = merged // max(rows, 1), merged % max(rows, 1)
+    distinct, rows = np.unique(np.concatenate(codes)), max(len(words), 1)
+    left, right = distinct // rows, distinct % rows
     return CandidatePairs(left, right, distances(words, left, right), hot_keys, not_compared)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from pipeline.data import shards
-from pipeline.duplicates import candidates, star_clusters, verification
+from pipeline.duplicates import band_search, candidates, star_clusters, verification
 from pipeline.duplicates.candidates import Integers
 from pipeline.duplicates.fingerprint import BITS
 from pipeline.duplicates.fingerprint_store import Fingerprints
@@ -111,7 +111,7 @@ def find(
     with _timed("equal hashes"):
         left, right, searched = _equal(fingerprints, excluded, verifier)
     with _timed("search"):
-        pairs = candidates.search(
+        pairs = band_search.search(
             fingerprints.hashes[searched],
             candidates.bands_for(len(searched)),
             params.advanced.candidate_distance,

@@ -9,7 +9,7 @@ from tests.support.system_helpers import make
 pytestmark = [pytest.mark.slow, pytest.mark.rare]
 
 STAGES = ("catalog", "dedupe", "split", "pack", "embed")
-PARTS = ("measure_shard", "run_chunk", "pack_all", "_extract_by_own_model")
+PARTS = ("measure_shard", "join_band", "run_chunk", "pack_all", "_extract_by_own_model")
 
 
 def test_the_same_bytes_though_workers_are_killed_in_every_part(whole_run, sample, tiny_weights, tmp_path):
