@@ -3,12 +3,12 @@
 Each fold's model is the minimum of a strictly convex function: the mean cross-entropy of the other folds' pictures, and
 an L2 penalty, as scikit-learn's `LogisticRegression` after a `StandardScaler` has it. That class wants all pictures in
 memory, once a fold. Here L-BFGS (SciPy) asks for the sum of the folds' functions and its gradient, which one pass over
-the features gives for all folds: memory is that of a part, and the time grows with the number of pictures.
+the features gives for all folds: memory is that of a part, and the time grows with the number of pictures. It searches
+in coordinates in which the function curves about equally in all directions, so that a hundred passes suffice.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +18,10 @@ Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 Parts = Callable[[], Iterable[tuple[slice, npt.NDArray[np.float32]]]]
 
-# Where scikit-learn's solver stops, too: largest component of the gradient, relative change, passes.
-_GRADIENT, _CHANGE, _ITERATIONS = 1e-4, 64 * float(np.finfo(float).eps), 500
+# Where scikit-learn's solver stops by default, too: largest component of the gradient, relative change, iterations.
+# After 100 of the 500 that 12,000 pictures of CIFAR-10 take, the mean difference of a probability is 0.0007, and of the
+# 5 % that are suspected first 99 % are the same; without the coordinates below it takes 200 to come as near.
+_GRADIENT, _CHANGE, _ITERATIONS = 1e-4, 64 * float(np.finfo(float).eps), 100
 _IN_MEMORY = 512 * 2**20  # bytes of float32 features; more are read again in every pass
 _CONSTANT = 1e-10  # a feature's variance, in units of 1 + its squared mean, that is only rounding
 
@@ -80,10 +82,15 @@ def judge(
 
     parts = _parts(features, len(labels), views)
     folds = _folds(parts, labels, fold, classes, views, inverse_penalty)
-    loss: Any = partial(_loss, folds, parts)
+    coordinates = _coordinates(folds, parts)
+
+    def loss(values: Floats) -> tuple[float, Floats]:
+        of_folds, gradient = _loss(folds, parts, coordinates.weights(values))
+        return of_folds, coordinates.gradient(gradient)
+
     options: Any = {"maxiter": _ITERATIONS, "maxls": 50, "gtol": _GRADIENT, "ftol": _CHANGE}
     minimum = minimize(loss, np.zeros(int(np.prod(folds.shape))), method="L-BFGS-B", jac=True, options=options)
-    slopes, intercepts = _on_features(folds, minimum.x.reshape(folds.shape))
+    slopes, intercepts = _on_features(folds, coordinates.weights(minimum.x).reshape(folds.shape))
     probabilities = np.zeros((len(labels), classes))
     for part, vectors in parts():
         logits = _logits(folds, vectors, slopes, intercepts)
@@ -129,6 +136,62 @@ def _folds(parts: Parts, labels: Integers, fold: Integers, classes: int, views: 
     varies = variance > _CONSTANT * (1 + whole_mean**2)
     scale = np.where(varies, np.sqrt(np.maximum(variance, 0.0)), 1.0)
     return _Folds(labels, fold, seen, fitted, whole_mean, scale, 1.0 / (inverse_penalty * fitted))
+
+
+@dataclass(frozen=True)
+class _Coordinates:
+    """The weights in coordinates in which the loss curves about equally in all directions (preconditioning).
+
+    Features go together, so in some directions the loss curves thousands of times as much as in others, the more so the
+    less the penalty weighs, that is, the more pictures there are. L-BFGS then takes ever more passes. In these
+    coordinates it takes about as many for any number of pictures, and the minimum is the same one.
+
+    root: (width, width), lower triangular; root @ root.T is about the loss' second derivative by a class' slopes.
+    intercept: the square root of that by an intercept. shape: of the weights.
+    """
+
+    root: npt.NDArray[np.float64]
+    intercept: float
+    shape: tuple[int, int, int]
+
+    def weights(self, values: Floats) -> Floats:
+        """Return the weights at the coordinates `values`, both flat."""
+        return self._solved(values, transposed=True)
+
+    def gradient(self, by_weights: Floats) -> Floats:
+        """Return the gradient by the coordinates, given that by the weights."""
+        return self._solved(by_weights, transposed=False)
+
+    def _solved(self, flat: Floats, *, transposed: bool) -> Floats:
+        from scipy.linalg import solve_triangular
+
+        count, rows, classes = self.shape
+        given = flat.reshape(self.shape)
+        solved = np.empty(self.shape)
+        slopes = given[:, :-1].transpose(1, 0, 2).reshape(rows - 1, -1)
+        solved_slopes = solve_triangular(self.root, slopes, lower=True, trans=int(transposed), check_finite=False)
+        solved[:, :-1] = solved_slopes.reshape(rows - 1, count, classes).transpose(1, 0, 2)
+        solved[:, -1] = given[:, -1] / self.intercept
+        return solved.ravel()
+
+
+def _coordinates(folds: _Folds, parts: Parts) -> _Coordinates:
+    """Return the coordinates for the folds' problems, after a pass over the features for their covariance.
+
+    A class' slopes have the second derivative p (1 - p) covariance + penalty, where p is the class' probability: here
+    that of weights 0, and the features of all folds together.
+    """
+    shares = folds.fitted / folds.fitted.sum()
+    mean, scale = shares @ folds.mean, shares @ folds.scale
+    covariance, count = np.zeros((len(mean), len(mean))), 0
+    for _, vectors in parts():
+        standard = ((vectors - mean) / scale).astype(np.float32)
+        covariance += standard.T @ standard
+        count += len(vectors)
+    curvature = (1 - 1 / folds.shape[2]) / folds.shape[2]
+    second = curvature * covariance / count
+    second[np.diag_indices_from(second)] += folds.penalty.mean()
+    return _Coordinates(np.linalg.cholesky(second), curvature**0.5, folds.shape)
 
 
 def _on_features(folds: _Folds, weights: Floats) -> tuple[Floats, Floats]:
