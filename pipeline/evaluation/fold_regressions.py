@@ -150,7 +150,7 @@ class _Coordinates:
     intercept: the square root of that by an intercept. shape: of the weights.
     """
 
-    root: npt.NDArray[np.float64]
+    root: Floats
     intercept: float
     shape: tuple[int, int, int]
 
@@ -165,11 +165,12 @@ class _Coordinates:
     def _solved(self, flat: Floats, *, transposed: bool) -> Floats:
         from scipy.linalg import solve_triangular
 
+        solve: Any = solve_triangular  # its stubs know no `trans` that is computed
         count, rows, classes = self.shape
         given = flat.reshape(self.shape)
         solved = np.empty(self.shape)
         slopes = given[:, :-1].transpose(1, 0, 2).reshape(rows - 1, -1)
-        solved_slopes = solve_triangular(self.root, slopes, lower=True, trans=int(transposed), check_finite=False)
+        solved_slopes = solve(self.root, slopes, lower=True, trans=int(transposed), check_finite=False)
         solved[:, :-1] = solved_slopes.reshape(rows - 1, count, classes).transpose(1, 0, 2)
         solved[:, -1] = given[:, -1] / self.intercept
         return solved.ravel()

@@ -78,7 +78,7 @@ def test_a_search_finishes_what_is_asked_and_never_needs_the_test_set(project_co
 
 
 def test_the_best_go_on_to_a_longer_rung_on_more_pictures(project_copy):
-    params = changed(load_params(), trials=3, rungs=(Rung(trials=2, epochs=3, subset=1.0),), pruner=None)
+    params = frozen(load_params(), trials=3, rungs=(Rung(trials=2, epochs=3, subset=1.0),), pruner=None)
     params = params.model_copy(update={"finetune": params.finetune.model_copy(update={"epochs": 4})})
     made = run_worker(params)
     state = slots.study_state(made, params)
