@@ -129,7 +129,10 @@ def test_a_course_that_forgets_ends_at_its_start_and_says_so(project_copy, caplo
     "options",
     [
         pytest.param({"precision": "bfloat16"}, marks=pytest.mark.rare),
-        {"precision": "float16", "clip_norm": 1.0, "augment_on": "accelerator", "class_weights": "effective"},
+        pytest.param(
+            {"precision": "float16", "clip_norm": 1.0, "augment_on": "accelerator", "class_weights": "effective"},
+            marks=pytest.mark.rare,
+        ),
         {"label_smoothing": 0.1, "memory_mb": 0, "patience": 1, "optimizer": "sgd", "class_weights": "balanced"},
     ],
     ids=" ".join,
