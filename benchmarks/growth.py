@@ -28,9 +28,7 @@ def write_pictures(archive: Path, folders: tuple[Path, Path], counts: tuple[int,
     """Write so many pictures to the first folder and so many others to the second; return the classes."""
     with tarfile.open(archive) as opened:
         files = {
-            one.name: opened.extractfile(one).read()  # type: ignore[union-attr]
-            for one in opened
-            if one.isfile() and one.name.endswith(".jpg")
+            one.name: opened.extractfile(one).read() for one in opened if one.isfile() and one.name.endswith(".jpg")
         }
     names = sorted(files, key=lambda name: (PurePosixPath(name).name, name))  # the classes mixed
     for number in range(sum(counts)):
@@ -38,13 +36,7 @@ def write_pictures(archive: Path, folders: tuple[Path, Path], counts: tuple[int,
         path = folders[number >= counts[0]] / PurePosixPath(name).parent.name / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(io.BytesIO(files[name])) as image:
-            rgb = image.convert("RGB")
-            fitted = (
-                ImageOps.contain(rgb, (100 * side, side))
-                if rgb.height < rgb.width
-                else ImageOps.contain(rgb, (side, 100 * side))
-            )
-            variant(fitted).save(path, quality=90)
+            variant(ImageOps.cover(image.convert("RGB"), (side, side))).save(path, quality=90)
     return sorted({PurePosixPath(name).parent.name for name in names})
 
 

@@ -70,7 +70,7 @@ def write_pictures(archive: Path, folder: Path, count: int) -> list[str]:
         contents = {}
         for member in opened:
             if member.name.endswith(".jpg"):
-                contents[member.name] = opened.extractfile(member).read()  # type: ignore[union-attr]
+                contents[member.name] = opened.extractfile(member).read()
     order = np.random.default_rng(0).permutation(len(names))
     for number in range(count):
         name = names[order[number // len(VARIANTS)]]

@@ -50,7 +50,7 @@ def map_shards(function: Callable[[Item], Result], shards: Iterable[Item]) -> It
     """
     if (address := scheduler()) is not None:
         remaining = iter(shards)
-        if first := list(islice(remaining, 1)):  # for nothing at all, no cluster is asked
+        if first := list(islice(remaining, 1)):  # without shards it does not connect
             yield from cluster.map_items(address, function, chain(first, remaining))
         return
     items = list(shards)

@@ -1,7 +1,7 @@
 """The search for candidate pairs band by band on a cluster; on this machine alone, as `candidates.search`.
 
-Every worker reads all hashes from a file in the shared folder, and joins one
-band after the other: no hash travels between workers, and the pairs are the same wherever a band is joined.
+Every worker reads all hashes from a file in the shared folder, and joins one band after the other: no hash travels
+between workers, and the pairs are the same wherever a band is joined.
 """
 
 from functools import lru_cache, partial

@@ -10,7 +10,7 @@ many hashes share is cut, and counted.
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -147,18 +147,20 @@ class Hashes:
         """Return the pairs of rows within `max_distance` bits whose hashes share the key of the band `bits`."""
         # Join probes and targets on this band's key.
         join = BandJoin(_keys(self._head_bytes, bits), self._probes, self._targets, hot)
-        codes = [np.zeros(0, dtype=np.int64)]
-        for one, other in join.slices():
-            # Two targets meet twice, once in each role: one of the two is enough.
-            unique_pairs = np.flatnonzero((one < other) | (one % self.views >= TARGETS))
-            one, other = one[unique_pairs], other[unique_pairs]  # noqa: PLW2901
-            # A common key only makes pairs likely: compare all bits. Then go from views to rows, each pair as one
-            # number, without pairs of two views of the same row.
-            near = _within(self._by_word, one, other, max_distance)
-            left, right = one[near].astype(np.int64) // self.views, other[near].astype(np.int64) // self.views
-            pairs = np.minimum(left, right) * self.rows + np.maximum(left, right)
-            codes.append(np.unique(pairs[left != right]))
-        return BandPairs(np.unique(np.concatenate(codes)), join.hot_keys, join.not_compared)
+        codes = _distinct(self._near_codes(one, other, max_distance) for one, other in join.slices())
+        return BandPairs(codes, join.hot_keys, join.not_compared)
+
+    def _near_codes(self, one: Rows, other: Rows, max_distance: int) -> Integers:
+        """Return the near ones of pairs (probe, target) of positions, each as in `BandPairs`."""
+        # Two targets meet twice, once in each role: one of the two is enough.
+        unique_pairs = np.flatnonzero((one < other) | (one % self.views >= TARGETS))
+        one, other = one[unique_pairs], other[unique_pairs]
+        # A common key only makes pairs likely: compare all bits. Then go from views to rows, each pair as one number,
+        # without pairs of two views of the same row.
+        near = _within(self._by_word, one, other, max_distance)
+        left, right = one[near].astype(np.int64) // self.views, other[near].astype(np.int64) // self.views
+        codes: Integers = (np.minimum(left, right) * self.rows + np.maximum(left, right))[left != right]
+        return np.unique(codes)
 
 
 def search(words: Words, bands: Bands, max_distance: int, *, hot: int = 2_000) -> CandidatePairs:
@@ -173,21 +175,31 @@ def search(words: Words, bands: Bands, max_distance: int, *, hot: int = 2_000) -
 
 def merged(words: Words, by_band: Iterable[BandPairs]) -> CandidatePairs:
     """Return the pairs of all bands, each once, with their distances; `words`: as in `search`."""
-    codes = [np.zeros(0, dtype=np.int64)]
-    buffered, hot_keys, not_compared = 0, 0, 0
-    for band in by_band:
-        hot_keys, not_compared = hot_keys + band.hot_keys, not_compared + band.not_compared
-        codes.append(band.codes)
-        buffered += len(band.codes)
-        # Many bands find the same pair: merge now and then to bound memory. Only new pairs count towards the next
-        # merge; else a large result would be merged again after every band.
-        if buffered > _BUFFER:
-            codes = [np.unique(np.concatenate(codes))]
-            buffered = 0
+    hot_keys = not_compared = 0
+
+    def codes() -> Iterator[Integers]:
+        nonlocal hot_keys, not_compared
+        for band in by_band:
+            hot_keys, not_compared = hot_keys + band.hot_keys, not_compared + band.not_compared
+            yield band.codes
+
     # Back from numbers to sorted pairs, with the least distance over their views.
-    distinct, rows = np.unique(np.concatenate(codes)), max(len(words), 1)
+    distinct, rows = _distinct(codes()), max(len(words), 1)
     left, right = distinct // rows, distinct % rows
     return CandidatePairs(left, right, distances(words, left, right), hot_keys, not_compared)
+
+
+def _distinct(parts: Iterable[Integers]) -> Integers:
+    """Return the numbers of all parts, each once, sorted."""
+    merged_parts, buffered = [np.zeros(0, dtype=np.int64)], 0
+    for part in parts:
+        merged_parts.append(part)
+        buffered += len(part)
+        # Many slices and bands have the same pair: merge now and then to bound memory. Only new parts count towards the
+        # next merge; else a large result would be merged again after every part.
+        if buffered > _BUFFER:
+            merged_parts, buffered = [np.unique(np.concatenate(merged_parts))], 0
+    return np.unique(np.concatenate(merged_parts))
 
 
 def _distinct_positions(words: Words) -> Rows:

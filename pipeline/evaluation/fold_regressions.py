@@ -23,6 +23,7 @@ Parts = Callable[[], Iterable[tuple[slice, npt.NDArray[np.float32]]]]
 # 5 % that are suspected first 99 % are the same; without the coordinates below it takes 200 to come as near.
 _GRADIENT, _CHANGE, _ITERATIONS = 1e-4, 64 * float(np.finfo(float).eps), 100
 _IN_MEMORY = 512 * 2**20  # bytes of float32 features; more are read again in every pass
+_LEAST_PENALTY = 1e-5  # in the coordinates alone: float32 sums of a covariance may be below zero by less
 _CONSTANT = 1e-10  # a feature's variance, in units of 1 + its squared mean, that is only rounding
 
 
@@ -191,7 +192,7 @@ def _coordinates(folds: _Folds, parts: Parts) -> _Coordinates:
         count += len(vectors)
     curvature = (1 - 1 / folds.shape[2]) / folds.shape[2]
     second = curvature * covariance / count
-    second[np.diag_indices_from(second)] += folds.penalty.mean()
+    second[np.diag_indices_from(second)] += max(float(folds.penalty.mean()), _LEAST_PENALTY)
     return _Coordinates(np.linalg.cholesky(second), curvature**0.5, folds.shape)
 
 

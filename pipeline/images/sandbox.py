@@ -76,7 +76,7 @@ def run(
     tries = _Tries(function, limits, _sound_pool(limits))
     pending: deque[tuple[tuple[Item, ...], Future[list[Result | Failure]]]] = deque()
     pending_bytes = 0
-    for chunk, weight in _chunks(items, weigh):
+    for chunk, weight in chunks(items, weigh, _CHUNK, _CHUNK_BYTES):
         pending.append((chunk, tries.schedule(chunk)))
         pending_bytes += weight
         while len(pending) > 4 * limits.workers or (pending_bytes > _MAX_PENDING_BYTES and len(pending) > 1):
@@ -146,14 +146,16 @@ def _death_failure(exitcode: int | None, limits: WorkerLimits) -> Failure:
     return Failure("crashed", f"its worker died (exit code {exitcode})")
 
 
-def _chunks(items: Iterable[Item], weigh: Callable[[Item], int]) -> Iterator[tuple[tuple[Item, ...], int]]:
-    """Yield chunks of up to 32 items or about 4 MiB, and the bytes of each chunk."""
+def chunks(
+    items: Iterable[Item], weigh: Callable[[Item], int], count: int, size: int
+) -> Iterator[tuple[tuple[Item, ...], int]]:
+    """Yield chunks of up to `count` items or about `size` bytes, and the bytes of each chunk."""
     chunk: list[Item] = []
     weight = 0
     for item in items:
         chunk.append(item)
         weight += weigh(item)
-        if len(chunk) == _CHUNK or weight >= _CHUNK_BYTES:
+        if len(chunk) == count or weight >= size:
             yield tuple(chunk), weight
             chunk, weight = [], 0
     if chunk:

@@ -11,8 +11,8 @@ from pipeline.images import sandbox
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_CHUNK = 256  # items
-_CHUNK_BYTES = 64 * 2**20
+_CHUNK = 256  # items in a task of the cluster
+_CHUNK_BYTES = 64 * 2**20  # bytes in one
 
 
 def run(
@@ -34,7 +34,8 @@ def run(
         yield from sandbox.run(function, items, limits, weigh=weigh)
         return
     one_each = replace(limits, workers=1)  # the cluster has a thread for each core
-    for outcomes in executor.map_shards(partial(run_chunk, function, one_each), _chunks(items, weigh)):
+    chunks = (chunk for chunk, _ in sandbox.chunks(items, weigh, _CHUNK, _CHUNK_BYTES))
+    for outcomes in executor.map_shards(partial(run_chunk, function, one_each), chunks):
         yield from outcomes
 
 
@@ -43,17 +44,3 @@ def run_chunk(
 ) -> list[Result | sandbox.Failure]:
     """Return the outcomes of one chunk."""
     return list(sandbox.run(function, chunk, limits))
-
-
-def _chunks(items: Iterable[Item], weigh: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Yield the items in lists, each closed by the item that makes it large enough."""
-    chunk: list[Item] = []
-    weight = 0
-    for item in items:
-        chunk.append(item)
-        weight += weigh(item)
-        if len(chunk) == _CHUNK or weight >= _CHUNK_BYTES:
-            yield chunk
-            chunk, weight = [], 0
-    if chunk:
-        yield chunk

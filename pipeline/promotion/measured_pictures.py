@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,7 @@ def worst_frame_answers(
     outcomes = sandbox_chunks.run(read, [path for _, path in files], cost)
     for chunk in tqdm(list(_chunks(files)), desc="measure", unit="chunk", disable=None):
         shown: list[FramePixels] = []
-        for (label, _), outcome in zip(chunk, outcomes, strict=False):
+        for (label, _), outcome in zip(chunk, islice(outcomes, len(chunk)), strict=True):
             if isinstance(outcome, sandbox.Failure):
                 unreadable[outcome.code] = unreadable.get(outcome.code, 0) + 1
             else:
