@@ -165,13 +165,16 @@ def change(folder: Path, section: str, **values: Any) -> None:
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
 
-def stage_rows(project: Path, raw: Path, size: int) -> Iterator[dict[str, Any]]:
-    """Run every stage, and yield its figures."""
+def stage_rows(project: Path, raw: Path, size: int, *, near: bool, until: str | None) -> Iterator[dict[str, Any]]:
+    """Run every stage, or each `until` one, and yield its figures."""
     for stage, outputs in STAGES.items():
-        yield row(project, stage, size, outputs, *STAGE, stage)
+        if stage != "dedupe" or near:
+            yield row(project, stage, size, outputs, *STAGE, stage)
         if stage == "dedupe":
             change(project, "dedupe", near=False)
             yield row(project, "dedupe, exact", size, outputs, *STAGE, stage)
+        if stage == until:
+            return
     version = "models:/nsfw/1"
     yield row(project, "score", size, ["s.parquet"], *NSFW, "score", str(raw), "--out", "s.parquet", "--model", version)
     yield row(project, "dvc commit", size, [".dvc/cache"], "dvc", "commit", "--force", "--quiet")
@@ -213,6 +216,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True, metavar="ARCHIVE")
     parser.add_argument("--sizes", type=int, nargs="+", default=[30_000, 100_000, 300_000])
     parser.add_argument("--work", type=Path, default=Path("size-benchmark"))
+    parser.add_argument("--no-near", action="store_true", help="no search for near copies, the longest stage")
+    parser.add_argument("--until", choices=STAGES, help="the last stage to run")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for size in options.sizes:
@@ -221,7 +226,7 @@ def main() -> None:
         make_project(project, classes)
         rows.append({"stage": "ingest", "pictures": size} | ingest(project, raw, "cifar"))
         print(json.dumps(rows[-1]), flush=True)
-        for figures in stage_rows(project, raw, size):
+        for figures in stage_rows(project, raw, size, near=not options.no_near, until=options.until):
             rows.append(figures)
             print(json.dumps(figures), flush=True)
         shutil.rmtree(project.parent)

@@ -21,7 +21,7 @@ from pipeline.training.feature_shards import FeatureShards
 Integers = npt.NDArray[np.integer[Any]]
 
 INDEX = "index.parquet"
-_CHUNK = 4096  # rows
+_CHUNK = 1024  # rows; reading more at once costs new pages of memory for each array, and twice the time
 
 
 class Vectors(Protocol):
