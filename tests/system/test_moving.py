@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.system_helpers import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.rare]
 
 
 def digests(root: Path) -> dict[str, bytes]:
@@ -64,7 +64,6 @@ def count(project: Project, table: str) -> int:
         return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 -- our own names
 
 
-@pytest.mark.rare
 def test_temporary_experiments_are_in_the_projects_store(copy):
     for arguments in (
         ["config", "user.name", "t"],

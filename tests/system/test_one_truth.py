@@ -7,7 +7,8 @@ import pytest
 from pipeline.promotion.agreement import MOVE
 from tests.support.system_helpers import Project
 
-pytestmark = pytest.mark.slow
+# A quarter of a hundred processes; tests/promotion/test_agreement.py asks each refusal in one.
+pytestmark = [pytest.mark.slow, pytest.mark.rare]
 
 
 @pytest.fixture

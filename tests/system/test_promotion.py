@@ -26,6 +26,7 @@ def test_the_version_that_sync_registered_has_its_evidence(judged):
     assert done.returncode == (1 if outcome["failed"] else 0)
 
 
+@pytest.mark.rare  # test_readme.py types a longer one
 def test_the_tour(judged):
     project, _, outcome = judged
     wanted = [word for gate in outcome["failed"] for word in ("--override", gate)]
