@@ -41,7 +41,8 @@ class ImportOptions:
         renamed: the label for each of its classes with another name; several may map to one, and add up.
         labels: the version's labels, if they are not labels.names.
         unsafe: the unsafe ones of them; None: those that params.yaml calls unsafe.
-        rescaling: what the model expects of pixel values 0 to 255 (`none`: unchanged); None: not stated.
+        rescaling: what the model expects of pixel values 0 to 255 (`none`: unchanged), whatever the order of its
+            channels; None: not stated.
         mean, deviation: or instead, it expects them less this mean, divided by this deviation (None: 1), both of values
             0 to 255 and in the order of the model's channels.
         resize: how a picture became the model's input when it was trained.
@@ -141,7 +142,7 @@ def resolve(path: Path, info: ModelInfo, options: ImportOptions, labels: tuple[s
     if options.resize.side is not None and options.resize.side < size:
         raise UserError(f"--resize-side {options.resize.side} is less than the {size} px that {path} takes")
     rescaling = _rescaling(path, info, options)
-    scale, offset = _of_mean(options) if rescaling == "mean" else _RESCALING[rescaling]
+    scale, offset = _of_mean(options) if rescaling == "mean" else _named(rescaling, options.channels)
     return ResolvedImport(classes, class_source, order, rescaling, scale, offset, size, outputs)
 
 
@@ -203,6 +204,12 @@ def _order(path: Path, classes: tuple[str, ...], options: ImportOptions, labels:
     if names == list(labels):
         return None
     return tuple(tuple(i for i, name in enumerate(names) if name == label) for label in labels)
+
+
+def _named(rescaling: Rescaling, channels: Literal["rgb", "bgr"]) -> tuple[Triple, Triple]:
+    """Return scale and offset of a range that has a name, RGB's, in the order of the model's channels."""
+    scale, offset = _RESCALING[rescaling]
+    return (scale, offset) if channels == "rgb" else (scale[::-1], offset[::-1])
 
 
 def _of_mean(options: ImportOptions) -> tuple[Triple, Triple]:

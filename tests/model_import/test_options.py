@@ -191,3 +191,17 @@ def test_a_mean_and_a_deviation_are_of_the_models_own_channels(path):
 def test_preprocessing_that_contradicts_itself_is_refused(path, words, reason):
     with pytest.raises(UserError, match=reason):
         resolve(path, INFO, options(**words), LABELS)
+
+
+@pytest.mark.parametrize("rescaling", ["none", "unit", "symmetric", "imagenet", "clip", "128ths"])
+def test_a_range_that_has_a_name_is_of_the_same_colours_whatever_their_order(path, rescaling):
+    rgb, bgr = (resolve(path, INFO, options(rescaling=rescaling, channels=order), LABELS) for order in ("rgb", "bgr"))
+    pixels = np.array([[[[10.0, 90.0, 200.0]]]])
+    np.testing.assert_allclose(
+        (pixels[..., ::-1] * bgr.scale + bgr.offset)[..., ::-1], pixels * rgb.scale + rgb.offset, rtol=1e-6
+    )
+
+
+def test_a_mean_is_in_the_order_of_the_models_channels(path):
+    stated = options(rescaling=None, mean=(104, 117, 123), channels="bgr")
+    assert resolve(path, INFO, stated, LABELS).offset == (-104, -117, -123)
