@@ -12,13 +12,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import coverage
 import numpy as np
 import pytest
 import yaml
 from hypothesis import settings
 
 from pipeline.core import import_hooks
+from tests.support import tracing
 from tests.support.trained_project import in_project, project_copy, trained_project
 
 __all__ = ["in_project", "project_copy", "trained_project"]  # fixtures
@@ -82,23 +82,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Under `-n`, a test marked `timed` has the machine to itself: the other processes wait between two tests."""
-    traced = not any(item.get_closest_marker(name) for name in ("slow", "untraced"))
-    with _turn(alone=item.get_closest_marker("timed") is not None), nullcontext() if traced else _untraced():
+    with (
+        _turn(alone=item.get_closest_marker("timed") is not None),
+        nullcontext() if tracing.measured(item) else tracing.untraced(),
+    ):
         return (yield)
-
-
-@contextmanager
-def _untraced() -> Iterator[None]:
-    """Do not measure coverage: it adds half to the time of networks that are built, and of whole runs."""
-    measured = coverage.Coverage.current()
-    if measured is None:
-        yield
-        return
-    measured.stop()
-    try:
-        yield
-    finally:
-        measured.start()
 
 
 @contextmanager

@@ -113,15 +113,19 @@ def judged_by_trainings(**more):
 
 
 @pytest.mark.untraced
-def test_whole_trainings_judge_and_a_killed_audit_goes_on(project_copy, monkeypatch):
-    judged_by_trainings(repeats=2)
+@pytest.mark.parametrize(
+    ("repeats", "killed", "offsets"),
+    [(1, 2, [0, 1, 1]), pytest.param(2, 3, [0, 1, 2, 2, 3], marks=pytest.mark.rare)],
+)
+def test_whole_trainings_judge_and_a_killed_audit_goes_on(project_copy, monkeypatch, repeats, killed, offsets):
+    judged_by_trainings(repeats=repeats)
     trained = []
     whole = both_stages.train
 
     def train(params, data, report, **more):
         trained.append((params.seed, len(data.labels)))
-        if len(trained) == 3:
-            raise StopRequestedError("killed in the third of four")
+        if len(trained) == killed:
+            raise StopRequestedError("killed in the midst of a training")
         return whole(params, data, report, **more)
 
     monkeypatch.setattr(both_stages, "train", train)
@@ -130,13 +134,13 @@ def test_whole_trainings_judge_and_a_killed_audit_goes_on(project_copy, monkeypa
     cross_fit.main()
     audit.main()
     seeds = [seed for seed, _ in trained]
-    assert [seed - seeds[0] for seed in seeds] == [0, 1, 2, 2, 3]
+    assert [seed - seeds[0] for seed in seeds] == offsets
     pictures = len(pd.read_parquet(paths.SPLITS))
-    assert trained[0][1] + trained[1][1] == trained[3][1] + trained[4][1] == pictures
+    assert [trained[0][1] + trained[1][1], trained[-2][1] + trained[-1][1]] == [pictures, pictures]
     first = paths.LABEL_ISSUES.read_bytes(), paths.LABEL_QUALITY.read_bytes()
     cross_fit.main()  # from the cache
     audit.main()
-    assert len(trained) == 5
+    assert len(trained) == len(offsets)
     assert (paths.LABEL_ISSUES.read_bytes(), paths.LABEL_QUALITY.read_bytes()) == first
 
 

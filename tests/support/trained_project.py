@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.core import paths
 from pipeline.data import folder
-from tests.support import once
+from tests.support import once, tracing
 
 STAGES = (
     "catalog",
@@ -129,7 +129,7 @@ def save_weights(path: Path) -> None:
 def build(root: Path) -> Project:
     """Run every stage in a new project."""
     root.mkdir()
-    with pytest.MonkeyPatch.context() as patch, chdir(root):
+    with tracing.traced(), pytest.MonkeyPatch.context() as patch, chdir(root):
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
         wrong = scrape(root / "raw")
