@@ -1,6 +1,7 @@
 import base64
 import json
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -430,14 +431,17 @@ def test_nothing_to_serve_ends_it(monkeypatch):
 
 
 def test_a_stop_finishes_what_was_accepted_and_takes_no_more(monkeypatch):
-    source = Source(Model(seconds=0.2))
-    with serving(monkeypatch, source, batch=1, queue=50) as run, ThreadPoolExecutor(10) as pool:
+    model = Model()
+    with serving(monkeypatch, Source(model), batch=1, queue=50) as run, ThreadPoolExecutor(10) as pool:
+        model.released = threading.Event()
         futures = [pool.submit(post, run, WHITE) for _ in range(10)]
-        time.sleep(0.5)
+        while metric(run, "nsfw_queue_pictures") < 9:  # beside the one in the network
+            time.sleep(0.05)
         run.server.handle_exit(15, None)
         late = post(run, WHITE)
         assert (late.status_code, code(late), late.headers["retry-after"]) == (503, "shutting_down", "5")
         assert httpx.get(f"{run.url}/readyz").status_code == 503
+        model.released.set()
         assert [future.result().status_code for future in futures] == [200] * 10
         run.thread.join(10)
         assert run.problem == ""
