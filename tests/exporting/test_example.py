@@ -76,7 +76,7 @@ def test_the_docs_show_what_is_written():
     assert len([line for line in onnx.splitlines() if line]) <= 43
 
 
-@pytest.mark.parametrize("kind", ["litert", "onnx"])
+@pytest.mark.parametrize("kind", [pytest.param("litert", marks=pytest.mark.rare), "onnx"])
 def test_it_runs_alone_and_says_what_serves(kind, in_project, tmp_path):
     model = open_model(load_params(), "challenger")
     folder = export(model, load_params(), Job(kind, out=tmp_path / "x")).folder

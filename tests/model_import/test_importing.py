@@ -345,6 +345,7 @@ def test_a_server_that_does_not_answer_is_told(project_copy, theirs, here, monke
 
 
 @pytest.mark.slow
+@pytest.mark.rare  # each answers in this process above
 def test_every_format_becomes_a_version_that_answers_in_a_clean_process(
     project_copy, theirs, monkeypatch, tmp_path, nsfw
 ):

@@ -262,6 +262,7 @@ def test_sound_folders_are_let_in_with_their_shapes(tmp_path, nothing_loads):
 
 
 @pytest.mark.untraced
+@pytest.mark.rare
 def test_keras_own_networks_are_let_in(tmp_path):
     import keras
 
