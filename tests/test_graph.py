@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from pipeline.core import code_digests
 from pipeline.params.root import Params
 
+pytestmark = pytest.mark.untraced
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pipeline"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

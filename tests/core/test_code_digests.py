@@ -9,6 +9,8 @@ from pipeline.core import code_digests
 from pipeline.core.code_digests import RESULT_NEUTRAL, closure, digest, digest_lines, is_result_neutral
 from pipeline.stages import code
 
+pytestmark = pytest.mark.untraced
+
 MODULES = sorted(
     ".".join(path.relative_to(code_digests.PACKAGE.parent).with_suffix("").parts)
     for path in code_digests.PACKAGE.rglob("*.py")

@@ -13,6 +13,8 @@ from pipeline.reports import inbox
 from tests.support.demo_server import demo
 from tests.support.public_reports import SECRET, changed_params, inbox_bytes, photo, stored
 
+pytestmark = pytest.mark.untraced
+
 
 def colour(name: str, size: tuple[int, int] = (64, 48)) -> bytes:
     buffer = io.BytesIO()

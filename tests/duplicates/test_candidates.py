@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from pipeline.duplicates import band_join, candidates
 from pipeline.duplicates.candidates import Bands, bands_for, distances, draw_bands, first_equal, search
 
+pytestmark = pytest.mark.untraced
+
 ALL_BITS = Bands(np.arange(256).reshape(16, 16))
 
 

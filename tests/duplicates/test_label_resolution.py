@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from pipeline.duplicates.label_resolution import resolve
 
+pytestmark = pytest.mark.untraced
+
 
 def clustered(*rows):
     """Rows of (sha256, labels, cluster), the best first; a label of `!` stands for set aside."""

@@ -8,6 +8,8 @@ from pipeline.duplicates import report
 from tests.support.copies import COPIES, ingest, outs, run, scene
 from tests.support.pictures import encode, sha
 
+pytestmark = pytest.mark.untraced
+
 HOSTILE = "<script>alert(1)</script>\"'&.jpg"
 
 

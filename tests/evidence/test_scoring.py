@@ -12,6 +12,8 @@ from pipeline.images.resize import to_square
 from pipeline.model import network
 from pipeline.params.root import load_params
 
+pytestmark = pytest.mark.untraced
+
 NAMES = ["drawings", "neutral", "porn"]
 
 

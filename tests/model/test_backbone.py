@@ -10,6 +10,8 @@ from pipeline.core.errors import UserError
 from pipeline.model import backbone, network, objective
 from pipeline.params.backbone import UNFREEZE_POINTS
 
+pytestmark = pytest.mark.untraced
+
 
 @pytest.fixture(scope="module")
 def mobilenet(backbone_params):
@@ -160,7 +162,6 @@ def test_weights_of_another_alpha_say_which_keys_to_change(backbone_params, weig
         backbone.build(backbone_params(alpha=0.5, weights=str(weights_file)))
 
 
-@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("name", "point", "batchnorm"),
     [

@@ -6,6 +6,8 @@ import yaml
 from pipeline.core.errors import UserError
 from pipeline.model import backbone, backbone_export, network
 
+pytestmark = pytest.mark.untraced
+
 RECIPE = {"made_by": "a test", "test": {"accuracy": 0.5}, "params": {"backbone.alpha": 0.35}}
 
 
@@ -18,7 +20,6 @@ def trained(backbone_params, params, tmp_path_factory):
     return path, embed
 
 
-@pytest.mark.untraced
 def test_an_exported_backbone_gives_the_same_features(trained, backbone_params, tmp_path):
     path, embed = trained
     pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")

@@ -11,6 +11,8 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.model import backbone, network, objective
 
+pytestmark = pytest.mark.untraced
+
 
 @pytest.fixture(scope="module")
 def head(params):

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from pipeline.model import schedule
 from pipeline.params.schedule import Cosine, Exponential, Piecewise
 
+pytestmark = pytest.mark.untraced
+
 rates = st.floats(1e-5, 1.0)
 runs = st.tuples(st.integers(1, 7), st.integers(1, 6))  # steps an epoch, epochs
 few = settings(max_examples=40, deadline=None)

@@ -14,6 +14,8 @@ from pipeline.model import backbone
 from pipeline.model import weights_file as files
 from pipeline.params.backbone import MOBILENET_ALPHAS
 
+pytestmark = pytest.mark.untraced
+
 INCEPTION = {"name": "inception_v3", "alpha": 1.0, "size": 299}
 URLS = "https://storage.googleapis.com/tensorflow/keras-applications"
 GET_FILE = "keras.src.utils.file_utils"

@@ -15,6 +15,8 @@ from pipeline.model_import import keras_file
 from pipeline.model_import.inspection import ModelInfo
 from tests.support.foreign_models import SIZE, edit_config, edit_weights, network, rewrite, save_keras
 
+pytestmark = pytest.mark.untraced
+
 LIMIT = 64 * 2**20
 WEIGHT = "layers/dense/vars/0"
 

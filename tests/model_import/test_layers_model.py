@@ -13,6 +13,8 @@ from pipeline.model_import import tfjs_weights as read
 from pipeline.model_import.inspection import ModelInfo
 from tests.support.foreign_models import SIZE, network, pixels, save_tfjs
 
+pytestmark = pytest.mark.untraced
+
 LIMIT = 2**20
 
 
@@ -142,7 +144,6 @@ def test_a_sequential_model_and_one_called_twice_come_out_the_same(tmp_path):
     np.testing.assert_allclose(built.predict(batch, verbose=0), np.asarray(wanted), atol=1e-6)
 
 
-@pytest.mark.untraced
 def test_nsfwjs_network_comes_out_the_same(tmp_path):
     """MobileNetV2, whose weights pipeline.model_import.tfjs_weights finds by name."""
     keras.utils.set_random_seed(1)

@@ -8,6 +8,8 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.model_import import tfjs_weights
 
+pytestmark = pytest.mark.untraced
+
 
 @pytest.fixture(scope="module")
 def original():

@@ -12,6 +12,8 @@ from pipeline.monitoring.scores import read
 from pipeline.params.monitor import Monitor
 from tests.support.score_tables import probabilities, scores, table, write
 
+pytestmark = pytest.mark.untraced
+
 LIMITS = Monitor(alpha=0.01, min_psi=0.1, min_shift=0.02, min_pictures=100)
 
 

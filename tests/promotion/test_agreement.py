@@ -17,6 +17,8 @@ from pipeline.stages.register import document
 from tests.support.evidence_documents import complete
 from tests.support.tracking_helpers import begin
 
+pytestmark = pytest.mark.untraced
+
 
 @pytest.fixture
 def build(params):

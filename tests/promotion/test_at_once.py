@@ -18,6 +18,8 @@ from pipeline.promotion.history import history
 from pipeline.registry import ledger
 from tests.support import versions
 
+pytestmark = pytest.mark.untraced
+
 # Promotes what it is told, in a folder of its own, so that no lock of this machine is shared; answers in lines of JSON.
 RACER = """if True:
     import json, sys

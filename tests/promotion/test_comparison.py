@@ -13,6 +13,8 @@ from pipeline.registry.evidence_store import Evidence
 from tests.support import evidence_documents
 from tests.support.versions import NAMES, predictions
 
+pytestmark = pytest.mark.untraced
+
 
 def evidence_of(frame: pd.DataFrame, version: int = 1, labels=NAMES) -> Evidence:
     document = evidence_documents.evidence(labels=list(labels), unsafe=["porn"])

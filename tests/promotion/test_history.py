@@ -8,6 +8,8 @@ from pipeline.promotion.formatting import gate_lines, plain
 from pipeline.promotion.history import history
 from pipeline.registry import ledger
 
+pytestmark = pytest.mark.untraced
+
 
 def history_text(params) -> str:
     return "\n".join(history(params).lines())

@@ -17,6 +17,8 @@ from pipeline.promotion.history import history
 from pipeline.registry import descriptions, ledger
 from tests.support.versions import NAMES, document, predictions
 
+pytestmark = pytest.mark.untraced
+
 BINARY = LabelMatch(("safe", "unsafe"), ("unsafe",), NAMES, ("porn",))
 RENAMED = LabelMatch(("drawings", "neutral", "nude"), ("nude",), NAMES, ("porn",))
 MORE = LabelMatch((*NAMES, "memes"), ("porn",), NAMES, ("porn",))

@@ -14,6 +14,8 @@ from pipeline.promotion.history import history
 from pipeline.registry import ledger
 from tests.support.versions import predictions
 
+pytestmark = pytest.mark.untraced
+
 
 def by_name(outcome):
     return {gate.gate: gate for gate in outcome.table}

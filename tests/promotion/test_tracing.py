@@ -8,6 +8,8 @@ from pipeline.core.errors import UserError
 from pipeline.promotion import tracing
 from pipeline.promotion.tracing import trace
 
+pytestmark = pytest.mark.untraced
+
 COMMIT = "c" * 40
 TAGS = {"nsfw.git_commit": COMMIT, "nsfw.git_dirty": "false", "nsfw.data_md5": "0123.dir", "nsfw.record_id": "r1"}
 FACTS = {

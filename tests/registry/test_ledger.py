@@ -8,6 +8,8 @@ from pipeline.registry import ledger
 from pipeline.registry.ledger import ENTRY_TAG
 from pipeline.registry.ledger_entries import Draft, Entry, Ledger
 
+pytestmark = pytest.mark.untraced
+
 
 def draft(version: int = 1, previous: int | None = None, **more) -> Draft:
     made = {"reason": "r", "model_sha256": "a" * 64, "evidence_sha256": "b" * 64}

@@ -10,6 +10,8 @@ from pipeline.registry.model_versions import register
 from tests.support.registered_models import made, model_bytes
 from tests.support.versions import NAMES
 
+pytestmark = pytest.mark.untraced
+
 __all__ = ["model_bytes"]  # a fixture
 
 

@@ -21,6 +21,8 @@ from pipeline.tracking import main_project
 from tests.support.registered_models import LABELS, made, model_bytes
 from tests.support.tracking_helpers import runs
 
+pytestmark = pytest.mark.untraced
+
 __all__ = ["model_bytes"]  # a fixture
 
 

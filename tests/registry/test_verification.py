@@ -19,6 +19,8 @@ from pipeline.serving.decision import Decision
 from tests.support.registered_models import DECISION, artifacts, made, model_bytes, registered
 from tests.support.versions import NAMES
 
+pytestmark = pytest.mark.untraced
+
 __all__ = ["model_bytes"]  # a fixture
 
 

@@ -17,6 +17,8 @@ from tests.support import screens as support
 from tests.support.pictures import encode
 from tests.support.screens import CONTACT, configure, detailed, jpeg_of, meta_hash, opened, python_hook
 
+pytestmark = pytest.mark.untraced
+
 EVIL = jpeg_of(detailed(1))
 GOOD = jpeg_of(detailed(2))
 

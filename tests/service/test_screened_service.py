@@ -15,6 +15,8 @@ from pipeline.service.serve import open_door
 from tests.support.http_fakes import Model, Source, metric, picture, serving
 from tests.support.screens import configure, copies, detailed, jpeg_of, meta_hash, python_hook
 
+pytestmark = pytest.mark.untraced
+
 EVIL = copies(detailed(1, (1600, 1280)))["again"]
 GOOD = jpeg_of(detailed(2))
 

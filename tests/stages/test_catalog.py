@@ -23,6 +23,8 @@ from pipeline.params.root import load_params
 from pipeline.stages import catalog
 from tests.support.pictures import LABELS, draw, encode, jpeg, png, scrape, sha
 
+pytestmark = pytest.mark.untraced
+
 OUTS = (paths.CATALOG, paths.QUARANTINE, paths.FINGERPRINTS)
 CONTENTS = [sha(name) for name in "abcd"]
 REASONS = ["", "broken: image file is truncated", "timeout: not done within 20 s"]

@@ -11,6 +11,8 @@ from pipeline.stages import dedupe
 from tests.support.copies import COPIES, app, change, decide, ingest, outs, phone, report, run, scene
 from tests.support.pictures import LABELS, encode, sha
 
+pytestmark = pytest.mark.untraced
+
 ORIGINAL = encode(scene(1), "PNG")
 VARIANTS = {name: make(scene(1)) for name, make in COPIES.items()}
 LARGEST = sha(VARIANTS["large"])

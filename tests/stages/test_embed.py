@@ -12,6 +12,8 @@ from pipeline.stages import embed
 from pipeline.training.embeddings import Embeddings
 from tests.support import embeddings
 
+pytestmark = pytest.mark.untraced
+
 FEATURES = 1280
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.trained_project import run
 
+pytestmark = pytest.mark.untraced
+
 LINES = {
     "catalog": r"catalog: \d+ pictures, 1 files in build/quarantine.csv",
     "dedupe": r"dedupe: 107 pictures kept, 2 exact and 0 near copies, 1 conflicts",

@@ -18,6 +18,8 @@ from pipeline.tracking import server
 from pipeline.tracking.lineage import digest
 from pipeline.tracking.run_record import RunRecord
 
+pytestmark = pytest.mark.untraced
+
 EVALUATION = {
     "frozen": {"accuracy": 0.8, "macro_recall": 0.79},
     "finetuned": {

@@ -12,6 +12,8 @@ from pipeline.params.split import Fractions
 from pipeline.stages import split
 from tests.support.pictures import LABELS, sha
 
+pytestmark = pytest.mark.untraced
+
 FRACTIONS = Fractions(train=0.7, val=0.15, test=0.15)
 clusters = st.lists(st.integers(0, 10_000).map(str), unique=True, min_size=1, max_size=60)
 shares = st.tuples(st.integers(1, 50), st.integers(1, 30), st.integers(0, 30)).map(

@@ -14,6 +14,8 @@ from pipeline.tracking.run_record import RunRecord
 from pipeline.training.embeddings import Embeddings
 from tests.support import embeddings
 
+pytestmark = pytest.mark.untraced
+
 NAMES = ("drawings", "neutral", "porn")
 METRICS = {
     *("loss", "learning_rate", "val_loss", "val_accuracy", "val_macro_recall"),

@@ -13,6 +13,8 @@ from pipeline.training.embedding_cache import RETAINED_RECIPES, EmbeddingCache, 
 from pipeline.training.embeddings import Embeddings
 from tests.support import embeddings
 
+pytestmark = pytest.mark.untraced
+
 VIEWS = 2
 BATCH = 4
 

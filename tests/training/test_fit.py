@@ -12,6 +12,8 @@ from pipeline.model import objective
 from pipeline.training import fit
 from pipeline.training.checkpoint import Checkpoints
 
+pytestmark = pytest.mark.untraced
+
 PICTURES, BATCH = 22, 4
 
 
