@@ -9,6 +9,8 @@ go on with `dedupe.near: false`, which keeps them. Each size is a project of its
 that a person types. `finetune` is one pass of the frozen network, for `evaluate` (of the test set, a tenth) and
 `nsfw score` (of all files); last, `dvc commit` caches the outputs, and `dvc repro` has nothing to do.
 
+`--no-near --until audit` measures the stages up to one again, without the search for near copies, the longest.
+
 A line of JSON a stage and size: pictures a second, CPU seconds of all its processes, the largest memory of one process
 and of all together (MiB, sampled), MiB of its outputs; last the exponents of CPU time, a straight line by least squares
 through the logarithms of all sizes of the stage.
@@ -166,7 +168,7 @@ def change(folder: Path, section: str, **values: Any) -> None:
 
 
 def stage_rows(project: Path, raw: Path, size: int, *, near: bool, until: str | None) -> Iterator[dict[str, Any]]:
-    """Run every stage, or each `until` one, and yield its figures."""
+    """Run every stage, or those up to `until`, and yield each one's figures; `near`: near copies too."""
     for stage, outputs in STAGES.items():
         if stage != "dedupe" or near:
             yield row(project, stage, size, outputs, *STAGE, stage)

@@ -142,7 +142,7 @@ def resolve(path: Path, info: ModelInfo, options: ImportOptions, labels: tuple[s
     if options.resize.side is not None and options.resize.side < size:
         raise UserError(f"--resize-side {options.resize.side} is less than the {size} px that {path} takes")
     rescaling = _rescaling(path, info, options)
-    scale, offset = _of_mean(options) if rescaling == "mean" else _named(rescaling, options.channels)
+    scale, offset = _of_mean(options) if rescaling == "mean" else _of_name(rescaling, options.channels)
     return ResolvedImport(classes, class_source, order, rescaling, scale, offset, size, outputs)
 
 
@@ -206,8 +206,8 @@ def _order(path: Path, classes: tuple[str, ...], options: ImportOptions, labels:
     return tuple(tuple(i for i, name in enumerate(names) if name == label) for label in labels)
 
 
-def _named(rescaling: Rescaling, channels: Literal["rgb", "bgr"]) -> tuple[Triple, Triple]:
-    """Return scale and offset of a range that has a name, RGB's, in the order of the model's channels."""
+def _of_name(rescaling: Rescaling, channels: Literal["rgb", "bgr"]) -> tuple[Triple, Triple]:
+    """Return scale and offset of a named range, which is RGB's, in the order of the model's channels."""
     scale, offset = _RESCALING[rescaling]
     return (scale, offset) if channels == "rgb" else (scale[::-1], offset[::-1])
 

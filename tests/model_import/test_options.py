@@ -200,8 +200,3 @@ def test_a_range_that_has_a_name_is_of_the_same_colours_whatever_their_order(pat
     np.testing.assert_allclose(
         (pixels[..., ::-1] * bgr.scale + bgr.offset)[..., ::-1], pixels * rgb.scale + rgb.offset, rtol=1e-6
     )
-
-
-def test_a_mean_is_in_the_order_of_the_models_channels(path):
-    stated = options(rescaling=None, mean=(104, 117, 123), channels="bgr")
-    assert resolve(path, INFO, stated, LABELS).offset == (-104, -117, -123)

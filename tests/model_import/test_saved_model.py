@@ -262,7 +262,7 @@ def test_sound_folders_are_let_in_with_their_shapes(tmp_path, nothing_loads):
 
 
 @pytest.mark.untraced
-@pytest.mark.rare
+@pytest.mark.rare  # saving the network takes half of this file's time
 def test_keras_own_networks_are_let_in(tmp_path):
     import keras
 

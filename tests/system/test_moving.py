@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.system_helpers import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.rare]
+pytestmark = [pytest.mark.slow, pytest.mark.rare]  # copies of a whole project, and experiments in it
 
 
 def digests(root: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ import pytest
 from pipeline.promotion.agreement import MOVE
 from tests.support.system_helpers import Project
 
-# A quarter of a hundred processes; tests/promotion/test_agreement.py asks each refusal in one.
+# Some 25 processes; tests/promotion/test_agreement.py tests each refusal in its own process.
 pytestmark = [pytest.mark.slow, pytest.mark.rare]
 
 

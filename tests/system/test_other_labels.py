@@ -229,7 +229,7 @@ def test_a_sixth_class_is_compared_on_the_five(project, better, scrape, tmp_path
     assert all(not row.get("unjudged") for row in table.values())
 
 
-@pytest.mark.rare
+@pytest.mark.rare  # tests/evidence/test_collecting.py has it without a project
 def test_a_renamed_class_is_compared_on_the_others(project, better, scrape, tmp_path):
     labels = np.where(scrape[1] == "sexy", "racy", scrape[1])
     path = fitted(tmp_path, "renamed.onnx", scrape, labels, 8)
@@ -245,7 +245,7 @@ def test_a_renamed_class_is_compared_on_the_others(project, better, scrape, tmp_
     assert f"not compared by class: version {version} has no label sexy" in table["drop_class_recall"]["reason"]
 
 
-@pytest.mark.rare
+@pytest.mark.rare  # tests/model_import/test_importing.py has it without a project
 def test_a_sigmoid_of_one_output_is_the_binary_model_again(project, binary, scrape, tmp_path):
     sides = np.where(np.isin(scrape[1], UNSAFE), 1, 0)
     model = LogisticRegression(C=1000.0, max_iter=4000).fit(grid(scrape[0], 1), sides)

@@ -144,7 +144,7 @@ def test_a_search_is_seen_in_mlflow_and_goes_on_to_a_larger_total(searched):
     check_agreement(project, url(project), 3)
 
 
-@pytest.mark.rare
+@pytest.mark.rare  # four trainings in full; tests/tuning/test_proposal.py has what follows from them
 def test_the_winner_is_confirmed_and_written_as_a_diff(searched_copy):
     project = searched_copy
     project.nsfw("tune", "--trials", "3")
